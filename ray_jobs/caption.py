@@ -58,7 +58,7 @@ def caption(spec: Spec) -> None:
         manifest = _install(spec, manifest) if spec.force else manifest  # a killed job may not have made it current
         log.info("captions %s are complete: %d images", spec.captions_uri, manifest.rows_out)
         return
-    times = EngineTimings(began=time.time())
+    timings = EngineTimings(began=time.time())
     done = manifests.list_part_names(spec.captions_uri, _folder(spec))
     sizes = {part.name: part.rows for part in golden.parts if part.rows}
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
@@ -73,13 +73,19 @@ def caption(spec: Spec) -> None:
             grammar=grammar_of(spec.suite.caption),
             texts=texts_for_model(spec.suite),
         )
-        captioned = stream_parts(
-            spec.checkpoint, spec.suite.engine, pending, requests_of(spec), times, next_checkpoint=spec.next_checkpoint
+        answered = stream_parts(
+            spec.checkpoint,
+            spec.suite.engine,
+            pending,
+            requests_of(spec),
+            timings.began,
+            next_checkpoint=spec.next_checkpoint,
         )
-        for name, answers in captioned:
-            part = _write_part(spec, name, answers, times.report.weights_swapped)
+        for name, answers in answered:
+            part = _write_part(spec, name, answers, answered.timings.report.weights_swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
-    commit(spec, golden, times)
+        timings = answered.timings
+    commit(spec, golden, timings)
 
 
 def tell_long_answers(spec: Spec) -> None:
@@ -93,7 +99,7 @@ def tell_long_answers(spec: Spec) -> None:
         )  # fmt: skip
 
 
-def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
+def commit(spec: Spec, golden: Manifest, timings: EngineTimings) -> None:
     """Write the manifest over all parts, including those of an earlier job."""
     names = [part.name for part in golden.parts if part.rows]
     captioned, swapped, fits = [], False, []
@@ -109,13 +115,13 @@ def commit(spec: Spec, golden: Manifest, times: EngineTimings) -> None:
         spec.caption_id,
         captioned,
         rows_in=golden.rows_out,
-        seconds=times.seconds(),
+        seconds=timings.seconds(),
         versions=read_versions(),
         details={
             "checkpoint": spec.checkpoint.uri,
             "golden_id": spec.golden_id,
-            "engine": times.report.details() | {"swapped": swapped},
-            "per_second": times.rates(),
+            "engine": timings.report.details() | {"swapped": swapped},
+            "per_second": timings.rates(),
             **counted,
         },
     )

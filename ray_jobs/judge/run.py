@@ -20,7 +20,7 @@ from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import slug
 from ray_jobs.contract.prompt_tokens import texts_for_judge
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.client.stream import EngineTimings, stream_parts
+from ray_jobs.engine.client.stream import stream_parts
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, build_request
@@ -74,7 +74,7 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     with ThreadPoolExecutor(READERS) as pool:
         surveys = list(pool.map(survey_part, names))
         if any(survey.pending for survey in surveys):
-            _ask_pending(spec, ids, surveys, run, EngineTimings(began))
+            _ask_pending(spec, ids, surveys, run, began)
             surveys = list(pool.map(survey_part, names))
             took = round(time.time() - began, 3)
         else:
@@ -157,13 +157,13 @@ def _survey_part(spec: Spec, caption_ids: list[str], run: str, part: str) -> Par
     )
 
 
-def _ask_pending(spec: Spec, caption_ids: list[str], surveys: list[PartSurvey], run: str, times: EngineTimings) -> None:
+def _ask_pending(spec: Spec, caption_ids: list[str], surveys: list[PartSurvey], run: str, began: float) -> None:
     """Ask the pending questions, and store every answer."""
     pending = {survey.part: survey.pending for survey in surveys if survey.pending}
     total = sum(survey.totals.questions for survey in surveys)
     progress = Progress("judge", total, total - sum(map(len, pending.values())), unit="questions")
     if spec.suite.judge.kind == "vllm":
-        _ask_engine(spec, caption_ids, pending, run, progress, times)
+        _ask_engine(spec, caption_ids, pending, run, progress, began)
         return
     endpoint = connect(spec.suite.judge)
     log.info("judge: asking %s, %d at a time", describe_judge(spec.suite.judge), spec.suite.judge.concurrency)
@@ -186,7 +186,7 @@ def _ask_engine(
     pending: dict[str, tuple[int, ...]],
     run: str,
     progress: Progress,
-    times: EngineTimings,
+    began: float,
 ) -> None:
     """Ask the judge's checkpoint on our own engine, and store each block of answers as it arrives."""
     assert spec.judge
@@ -195,7 +195,7 @@ def _ask_engine(
     left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
     for part, table in stream_parts(
-        spec.judge, engine, pending, _request_builder(spec, caption_ids), times, whole=False
+        spec.judge, engine, pending, _request_builder(spec, caption_ids), began, whole=False
     ):
         if part not in open_parts:
             open_parts[part] = build_questions(spec, caption_ids, part)

@@ -1,6 +1,5 @@
 """What a captions job tells its engine of the series that it belongs to; the engine is a stand-in here."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from stored_captions import write_golden
 
 from ray_jobs import caption
 from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.client.stream import PartStream
 
 
 @pytest.mark.parametrize("following", [None, "s3://in/step-300"])
@@ -18,9 +18,9 @@ def test_the_engine_is_told_which_checkpoint_follows(
 ) -> None:
     made, told = make_spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": following}), []
 
-    def asked(*_: Any, **options: Any) -> Iterator[Any]:
+    def asked(*_: Any, **options: Any) -> PartStream:
         told.append(options)
-        return iter(())
+        return PartStream(iter(()), {}, 0.0, whole=True)
 
     write_golden(made, [{"image_id": "a"}])
     monkeypatch.setattr(caption, "stream_parts", asked)

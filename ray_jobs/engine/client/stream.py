@@ -1,8 +1,9 @@
 """Streams the rows of parts through an engine, and reassembles the answers into parts.
 
-The drivers of `caption` and `evaluate` (for the judge) call it. Answers come in any order and in blocks of any size. A
-part is yielded when its last row is answered, or in pieces as its rows are. So memory holds only the rows in flight,
-and a caller that stores each part asks no row of it again after a kill.
+The drivers of `caption` and `evaluate` (for the judge) call it. The engine is `warm`, which outlives the job, or
+`ray_data_llm`, the reference. Answers come in any order and in blocks of any size. A part is yielded when its last row
+is answered, or in pieces as its rows are. So memory holds only the rows in flight, and a caller that stores each part
+asks no row of it again after a kill.
 """
 
 import logging
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.engine.client.engines import stream_answers
+from ray_jobs.engine.client import eviction, warm
 from ray_jobs.engine.protocol import Answer, AnswerBlock, EngineJob, EngineReport, Requests
 from ray_jobs.inputs.errors import RetryableError
 
@@ -66,30 +67,67 @@ class EngineTimings:
         return {"answers": round(self.answers / took, 2), "tokens": round(self.tokens / took, 1)}
 
 
+class PartStream:
+    """Iterates once over the names of parts and their answers, sorted by `row`. `timings` covers the answers so far.
+
+    With `whole`, each part is yielded once, when its last row is answered. Else it is yielded in pieces, as they come.
+    Iterating raises InputError if vLLM cannot run the model, RetryableError if engines keep dying.
+    """
+
+    def __init__(self, blocks: Iterator[AnswerBlock], pending: Mapping[str, int], began: float, whole: bool) -> None:
+        self.timings = EngineTimings(began)
+        self._blocks, self._pending, self._whole = blocks, pending, whole
+
+    def __iter__(self) -> Iterator[tuple[str, pa.Table]]:
+        timings, missing = self.timings, dict(self._pending)
+        waiting: dict[str, list[Answer]] = {}
+        started = False
+        for answers, timings.report in self._blocks:
+            if answers and not started:
+                started = True
+                log.info("engine: answering, %.1f s after the start", time.time() - timings.began)
+            for answer in answers:
+                part, row = answer.pop("key").rsplit("/", 1)
+                waiting.setdefault(part, []).append(answer | {"row": int(row)})
+                missing[part] -= 1
+            for part in [name for name in waiting if not (self._whole and missing[name])]:
+                table = pa.Table.from_pylist(sorted(waiting.pop(part), key=lambda answer: answer["row"]))
+                timings.add(table)
+                yield part, table
+        if short := [f"{name}: {count} of {self._pending[name]}" for name, count in sorted(missing.items()) if count]:
+            raise RetryableError(f"the engine left requests without an answer ({', '.join(short)}); run again")
+
+
 def stream_parts(
     checkpoint: Checkpoint,
     engine: Engine,
     pending: Mapping[str, Sequence[int]],
     requests: Requests,
-    times: EngineTimings,
+    began: float,
     whole: bool = True,
     next_checkpoint: str | None = None,
-) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the name of a part and its answers, sorted by `row`, for the pending rows (numbers by part's name).
+) -> PartStream:
+    """The answers for the pending rows (numbers by part's name), part by part. `began` is when the job began.
 
-    With `whole`, each part is yielded once, when its last row is answered. Else it is yielded in pieces, as they come.
     `requests` runs beside the engine and yields one request per row, in order. The engine may fetch `next_checkpoint`
-    meanwhile. Raises InputError if vLLM cannot run the model, RetryableError if engines keep dying.
+    meanwhile. With `whole`, a part is one task of the engine; else it is cut into tasks.
     """
     tasks = [
         {"part": name, "rows": list(task_rows)}
         for name, rows in pending.items()
         for task_rows in ([rows] if whole else _split_rows(rows, max(MIN_PIECE_ROWS, engine.max_num_seqs)))
     ]
-    count = sum(len(rows) for rows in pending.values())
-    log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, count, len(pending))
-    blocks = stream_answers(EngineJob(checkpoint, engine, tasks, requests, next_checkpoint))
-    yield from _reassemble(blocks, {name: len(rows) for name, rows in pending.items()}, times, whole)
+    sizes = {name: len(rows) for name, rows in pending.items()}
+    log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, sum(sizes.values()), len(pending))
+    job = EngineJob(checkpoint, engine, tasks, requests, next_checkpoint)
+    if engine.kind == "warm" and (why := warm.why_not_warm(checkpoint, engine)) is None:
+        return PartStream(warm.stream_answers(job), sizes, began, whole)
+    if engine.kind == "warm":
+        log.info("engine: not a warm one: %s", why)
+    from ray_jobs.engine.client import cold  # here, because it takes seconds to import
+
+    blocks = eviction.evict_until_first(cold.stream_answers(job), engine.gpus, "engine")
+    return PartStream(blocks, sizes, began, whole)
 
 
 def _split_rows(rows: Sequence[int], size: int) -> list[Sequence[int]]:
@@ -99,25 +137,3 @@ def _split_rows(rows: Sequence[int], size: int) -> list[Sequence[int]]:
     at once.
     """
     return [rows[first : first + size] for first in range(0, len(rows), size)]
-
-
-def _reassemble(
-    blocks: Iterator[AnswerBlock], pending: dict[str, int], times: EngineTimings, whole: bool
-) -> Iterator[tuple[str, pa.Table]]:
-    waiting: dict[str, list[Answer]] = {}
-    missing, started = dict(pending), False
-    for answers, times.report in blocks:
-        if answers and not started:
-            started = True
-            log.info("engine: answering, %.1f s after the start", time.time() - times.began)
-        for answer in answers:
-            part, row = answer.pop("key").rsplit("/", 1)
-            waiting.setdefault(part, []).append(answer | {"row": int(row)})
-            missing[part] -= 1
-        for part in [name for name in waiting if not (whole and missing[name])]:
-            table = pa.Table.from_pylist(sorted(waiting.pop(part), key=lambda answer: answer["row"]))
-            times.add(table)
-            yield part, table
-    if any(missing.values()):
-        short = ", ".join(f"{name}: {count} of {pending[name]}" for name, count in sorted(missing.items()) if count)
-        raise RetryableError(f"the engine left requests without an answer ({short}); run again")

@@ -30,14 +30,13 @@ from ray_jobs.engine.client.session import (
     PREFIX,
     AskEngine,
     EngineHung,
-    LeasedEngine,
     engine_session,
     load_checkpoint,
 )
 from ray_jobs.engine.client.work_queue import WorkQueue
 from ray_jobs.engine.compatibility import compatibility_key
 from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
-from ray_jobs.engine.protocol import Answer, AnswerBlock, EngineJob, EngineReport, Task
+from ray_jobs.engine.protocol import Answer, AnswerBlock, EngineJob, EngineReport, Requests, Task
 from ray_jobs.engine.server.actor import EngineDead
 from ray_jobs.engine.server.lease import LeaseLost
 from ray_jobs.engine.server.weight_swap import WeightsUnverified
@@ -80,7 +79,8 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
         try:
             with ReplicaPool(replicas, job) as pool, engine_session(name, checkpoint, engine) as leased:
                 pool.start()
-                for block in _stream_from_engines(leased, pool, job, queue, report):
+                load, ask = load_checkpoint(leased, job)
+                for block in _stream_from_engines(load, ask, pool, job.requests, queue, report):
                     report = block.report
                     yield block
                 with suppress(RayTaskError, *ENGINE_GONE):  # every row is answered, so a dead engine does not matter
@@ -144,11 +144,13 @@ def engine_key(checkpoint: Checkpoint, engine: Engine) -> str:
 
 
 def _stream_from_engines(
-    leased: LeasedEngine, pool: ReplicaPool, job: EngineJob, queue: WorkQueue, report: EngineReport
+    load: Any, ask: AskEngine, pool: ReplicaPool, build_requests: Requests, queue: WorkQueue, report: EngineReport
 ) -> Iterator[AnswerBlock]:
-    """Answers of this engine and of the replicas that join it, until no task is in flight. The first block is empty."""
-    reference, ask = load_checkpoint(leased, job)
-    requests, open_rows = ray.put(job.requests), {ask: 0}  # rows in flight, by engine
+    """Answers of this engine and of the replicas that join it, until no task is in flight. The first block is empty.
+
+    `load` is the reference to the report of this engine, which is loading the checkpoint.
+    """
+    requests, open_rows = ray.put(build_requests), {ask: 0}  # rows in flight, by engine
     running: dict[Any, tuple[AskEngine, Task]] = {}
 
     def submit_tasks() -> None:
@@ -159,7 +161,7 @@ def _stream_from_engines(
 
     if not queue.deaths:  # else rows that are rendered during a failed weight swap would become suspects
         submit_tasks()
-    report = _add_load(report, ray.get(reference))
+    report = _add_load(report, ray.get(load))
     yield AnswerBlock([], report)
     submit_tasks()
     while running:

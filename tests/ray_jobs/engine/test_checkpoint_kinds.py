@@ -22,18 +22,18 @@ PROMPT = "describe the image"
 RANK, ALPHA = 24, 12
 
 ASKED = f"""
-import json, sys
+import json, sys, time
 import ray
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.suite import Engine
-from ray_jobs.engine.client import engines
+from ray_jobs.engine.client.stream import stream_parts
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import frame
-from ray_jobs.engine.protocol import EngineJob, build_request
+from ray_jobs.engine.protocol import build_request
 
 frame.connect()
 scenes = json.loads({json.dumps(json.dumps([str(scene) for scene in SCENES]))})
-tasks = [{{"part": "part-0", "rows": list(range(len(scenes)))}}]
+pending = {{"part-0": range(len(scenes))}}
 
 def requests(part, rows, maker):
     for row in rows:
@@ -42,15 +42,16 @@ def requests(part, rows, maker):
 
 found = []
 for uri, settings in json.loads(sys.argv[1]):
-    asked, said = Engine(**settings), {{}}
-    blocks = engines.stream_answers(EngineJob(inspect.resolve(uri, asked.base_model), asked, tasks, requests))
+    asked = Engine(**settings)
+    answered = stream_parts(inspect.resolve(uri, asked.base_model), asked, pending, requests, time.time())
     try:
-        for answers, report in blocks:
-            said |= {{answer["key"]: answer["failure"] or answer["text"] for answer in answers}}
+        [(_, table)] = answered
     except InputError as error:
         found.append(str(error))
         continue
-    found.append([[said[f"part-0/{{row}}"] for row in range(len(scenes))], report.kind, report.warm, report.reason])
+    report = answered.timings.report
+    said = [row["failure"] or row["text"] for row in table.to_pylist()]
+    found.append([said, report.kind, report.warm, report.reason])
 print(json.dumps(found))
 """
 
