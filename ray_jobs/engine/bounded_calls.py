@@ -82,7 +82,7 @@ def run_limited(compute: Callable[[], Result], uri: str) -> Result:
         return result  # type: ignore[no-any-return]
 
 
-def limit_each(items: Iterator[Result], uri: str) -> Iterator[Result]:
-    """Yield the same items. Each is computed within the limit of `run_limited`."""
-    while (item := run_limited(lambda: next(items, EXHAUSTED), uri)) is not EXHAUSTED:
-        yield item  # type: ignore[misc]
+def limit_each(requests: Iterator[Result], uri: str) -> Iterator[Result]:
+    """Yield the same requests. Each is built within the limit of `run_limited`."""
+    while (request := run_limited(lambda: next(requests, EXHAUSTED), uri)) is not EXHAUSTED:
+        yield request  # type: ignore[misc]

@@ -34,13 +34,13 @@ class PromptBuilder:
     Raises InputError if the processor does not load or cannot take images.
     """
 
-    def __init__(self, model: Path, uri: str) -> None:
+    def __init__(self, path: Path, uri: str) -> None:
         from transformers import AutoProcessor  # takes seconds, and most drivers write no prompt
 
-        self.model, self.uri = model, uri
+        self.path, self.uri = path, uri
         self._added: dict[tuple[int, int], int] = {}  # tokens that an image adds, by (width, height)
         try:
-            self.processor: Any = AutoProcessor.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+            self.processor: Any = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # each of the library's loaders has its own errors
             mend = "install it on the Ray cluster" if isinstance(error, ImportError) else "save it beside the model"
             raise InputError(f"checkpoint {uri}: its processor does not load: {_line(error)}; {mend}") from error
@@ -126,7 +126,7 @@ class PromptBuilder:
         from transformers import GenerationConfig
 
         try:
-            return dict(GenerationConfig.from_pretrained(self.model, trust_remote_code=False).to_dict())
+            return dict(GenerationConfig.from_pretrained(self.path, trust_remote_code=False).to_dict())
         except OSError:
             return {}
 

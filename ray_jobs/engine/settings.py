@@ -44,8 +44,8 @@ def vllm_arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
     return arguments | {"distributed_executor_backend": "mp" if engine.tensor_parallel_size > 1 else "uni"}
 
 
-def build_warm_config(engine: Engine, gpu: bool, model: str) -> Any:
-    """vLLM's config of a warm engine. For a model that vLLM cannot run, vLLM's own error is raised."""
+def build_warm_config(engine: Engine, gpu: bool, path: str) -> Any:
+    """vLLM's config of a warm engine with the checkpoint at `path`. Raises vLLM's error for a model it cannot run."""
     from vllm import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
@@ -56,7 +56,7 @@ def build_warm_config(engine: Engine, gpu: bool, model: str) -> Any:
         arguments["compilation_config"] |= {
             "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graph_sizes(engine.max_num_seqs)
         }  # fmt: skip
-    config = AsyncEngineArgs(model=model, trust_remote_code=False, **arguments).create_engine_config(
+    config = AsyncEngineArgs(model=path, trust_remote_code=False, **arguments).create_engine_config(
         UsageContext.ENGINE_CONTEXT
     )
     if config.scheduler_config.async_scheduling:

@@ -66,8 +66,7 @@ class Renderer:
 
     def open_task(self, number: str, requests: Requests, task: Task) -> None:
         """Start a task; its number is unique."""
-        iterator = requests(task["part"], task["rows"], self._maker)
-        self._requests[number] = limit_each(iterator, self._maker.uri)
+        self._requests[number] = limit_each(requests(task["part"], task["rows"], self._maker), self._maker.uri)
 
     def next_rows(self, number: str) -> list[RenderedRequest]:
         """The next rows of the task: none if all are rendered, and fewer if the task is closed meanwhile."""
@@ -123,7 +122,7 @@ class Renderer:
 class RendererProcess(Renderer):
     """A renderer in its own Ray actor, made from the config of vLLM's engine."""
 
-    def __init__(self, model: str, uri: str, config: Any, number: int) -> None:
+    def __init__(self, path: str, uri: str, config: Any, number: int) -> None:
         import torch
         from vllm.renderers import renderer_from_config
 
@@ -131,13 +130,13 @@ class RendererProcess(Renderer):
         # vLLM names an image by its renderer's number and a count, and takes two images of one name for the same. The
         # number 0 is vLLM's own renderer.
         config.parallel_config._api_process_rank = number
-        super().__init__(PromptBuilder(Path(model), uri), renderer_from_config(config))
+        super().__init__(PromptBuilder(Path(path), uri), renderer_from_config(config))
 
 
 class RendererPool:
     """Renders for one engine, in processes on the engine's node that end with it. Without them, threads render."""
 
-    def __init__(self, processes: int, model: Path, uri: str, config: Any) -> None:
+    def __init__(self, processes: int, path: Path, uri: str, config: Any) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(RendererProcess).options(
             num_cpus=0,
@@ -146,7 +145,7 @@ class RendererPool:
             scheduling_strategy=here,
             runtime_env={"env_vars": ENVIRONMENT},
         )
-        self._actors = [actor.remote(str(model), uri, config, number + 1) for number in range(processes)]
+        self._actors = [actor.remote(str(path), uri, config, number + 1) for number in range(processes)]
         self._rows = [0] * max(1, processes)  # rows that each process still has to render
         self._uri = uri
 
@@ -194,9 +193,9 @@ class RendererPool:
         try:
             await ahead
             ahead = asyncio.create_task(self._call(index, "next_rows", number))
-            while rendered := await ahead:
+            while block := await ahead:
                 ahead = asyncio.create_task(self._call(index, "next_rows", number))
-                yield rendered
+                yield block
         finally:
             ahead.cancel()
             self._rows[index] -= len(task["rows"])

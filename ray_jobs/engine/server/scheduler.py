@@ -39,19 +39,19 @@ class RequestScheduler:
 
         Raises VllmDied, RendererDied.
         """
-        waiting: list[asyncio.Task[Answer]] = []
+        answers: list[asyncio.Task[Answer]] = []
         turn = self._turns if len(task["rows"]) > SMALL_TASK_ROWS else nullcontext()
         try:
             async with turn, aclosing(self._renderers.render_task(requests, task)) as blocks:
                 async for block in blocks:
-                    for rendered in block:
+                    for request in block:
                         await self._room.acquire()
-                        waiting.append(asyncio.create_task(self._answer_request(rendered, ready)))
-                        waiting[-1].add_done_callback(lambda _: self._room.release())
-            return list(await asyncio.gather(*waiting))
+                        answers.append(asyncio.create_task(self._answer_request(request, ready)))
+                        answers[-1].add_done_callback(lambda _: self._room.release())
+            return list(await asyncio.gather(*answers))
         finally:
-            for request in waiting:
-                request.cancel()
+            for answer in answers:
+                answer.cancel()
 
     async def generate(self, inputs: Any, sampling: dict[str, Any]) -> Any:
         """vLLM's output for a rendered request. vLLM's own errors are raised."""
@@ -63,20 +63,20 @@ class RequestScheduler:
             pass
         return output
 
-    async def _answer_request(self, rendered: RenderedRequest, ready: asyncio.Event) -> Answer:
+    async def _answer_request(self, request: RenderedRequest, ready: asyncio.Event) -> Answer:
         await ready.wait()
-        answer: Answer = {"key": rendered["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
+        answer: Answer = {"key": request["key"], "text": None, "finish_reason": None, "prompt_tokens": 0, "tokens": 0}
         answer |= {
             "arrived": time.time(),
             "finished": 0.0,
             "failure": None,
             "detail": None,
-            "render": rendered["render"],
+            "render": request["render"],
         }
-        if rendered["failure"]:
-            return answer | {"failure": rendered["failure"], "detail": rendered["detail"]}
+        if request["failure"]:
+            return answer | {"failure": request["failure"], "detail": request["detail"]}
         try:
-            output = await self.generate(rendered["inputs"], rendered["sampling_params"])
+            output = await self.generate(request["inputs"], request["sampling_params"])
         except Exception as error:  # a row that vLLM refuses costs that row
             if self._llm.errored:
                 raise VllmDied(str(error)) from None
@@ -84,7 +84,7 @@ class RequestScheduler:
         completion, prompt_tokens = output.outputs[0], len(output.prompt_token_ids)
         answer |= {"prompt_tokens": prompt_tokens, "tokens": len(completion.token_ids), "finished": time.time()}
         answer |= _phase_seconds(output.metrics)
-        if detail := why_image_missing(prompt_tokens, rendered["least_tokens"]):
+        if detail := why_image_missing(prompt_tokens, request["least_tokens"]):
             return answer | {"failure": "image-missing", "detail": detail}
         return answer | {"text": completion.text, "finish_reason": completion.finish_reason}
 

@@ -39,15 +39,15 @@ class WorkerExtension:
         from vllm.model_executor.model_loader import get_model_loader
 
         runner = self.model_runner
-        model, config = runner.get_model(), runner.model_config
-        config.model, config.revision = path, None
+        model, model_config = runner.get_model(), runner.model_config
+        model_config.model, model_config.revision = path, None
         loader: Any = get_model_loader(runner.load_config)
         read_hash, held_hashes = WeightHash(), HashesByReplication(WeightHash)
 
         def hash_values() -> Iterator[tuple[str, torch.Tensor]]:
-            for name, tensor in loader.get_all_weights(config, model):
+            for name, tensor in loader.get_all_weights(model_config, model):
                 on_device = tensor.to(runner.device)  # hashing 3.8 billion values takes 20 s on a CPU, and 1 s here
-                read_hash.add(on_device.to(config.dtype) if tensor.is_floating_point() else on_device)
+                read_hash.add(on_device.to(model_config.dtype) if tensor.is_floating_point() else on_device)
                 yield name, on_device
 
         with hashing_loads(model, held_hashes, self.parallel_config.tensor_parallel_size):
