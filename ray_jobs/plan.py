@@ -17,7 +17,7 @@ from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.unused_settings import find_doubts
 from ray_jobs.dataset.revision import source_revision
-from ray_jobs.dataset.same_content import find_same, find_with_links_followed
+from ray_jobs.dataset.same_content import find_same_content
 from ray_jobs.planning import predecessor
 from ray_jobs.planning.suites import load_suite, load_synonyms, read_custom_metrics
 from ray_jobs.storage import json_files, objects, records
@@ -57,7 +57,7 @@ def plan(
         force=force,
         next_checkpoint=objects.absolute(next_checkpoint) if next_checkpoint else None,
     )
-    spec = find_with_links_followed(find_same(spec, source_revision))
+    spec = spec.model_copy(update=find_same_content(spec, source_revision))
     check_prompts(suite, spec.checkpoint, spec.judge)
     for doubt in find_doubts(suite):
         log.warning("suite %s: %s", suite.name, doubt)

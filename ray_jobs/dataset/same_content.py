@@ -45,24 +45,25 @@ class _NotHashed(Exception):
     """The content is too large to hash, or not all of it lies in the source's folder."""
 
 
-def find_same(spec: Spec, revise: Revise) -> Spec:
-    """Return the spec with the hash of its content, and with the complete golden set of that content if there is one.
+def find_same_content(spec: Spec, revise: Revise) -> dict[str, str]:
+    """Return the fields of the spec that name its content: `content_id`, and `same_golden`, each only if there is one.
 
-    `revise` computes the revision of a data set from a function that returns each file's version. A complete golden set
-    under the spec's own id goes first. A source that cannot be hashed returns the spec unchanged.
+    `content_id` is the hash of the content. `revise` computes the revision of a data set from a function that returns
+    each file's version. `same_golden` is another golden set of the same images that is complete, while the spec's own
+    set is not: the set of this content, or else the set of an earlier release.
     """
     content_id = _content_id(spec, revise)
-    if content_id is None:
-        return spec
-    spec = spec.model_copy(update={"content_id": content_id})
+    fields = {"content_id": content_id} if content_id else {}
     if _is_complete(spec.root, spec.golden_id):
-        return spec
-    other = _load_noted_id(spec)
-    return spec.model_copy(update={"same_golden": other}) if other and _is_complete(spec.root, other) else spec
+        return fields
+    for golden_id in (_load_noted_id(spec.root, content_id), _golden_id_with_links_followed(spec)):
+        if golden_id and _is_complete(spec.root, golden_id):
+            return fields | {"same_golden": golden_id}
+    return fields
 
 
-def find_with_links_followed(spec: Spec) -> Spec:
-    """Return the spec with the golden set of an earlier release, if only that set is complete.
+def _golden_id_with_links_followed(spec: Spec) -> str | None:
+    """Return the id that an earlier release gave the golden set, or None if it is the same.
 
     Earlier releases followed the links of a suite's folder when they wrote its relative paths. The paths are part of
     the id of a golden set, so the same files had another id.
@@ -70,20 +71,19 @@ def find_with_links_followed(spec: Spec) -> Spec:
     dataset = spec.suite.dataset
     paths = {name: value for name in ("source", "label_names") if (value := getattr(dataset, name))}
     followed = {name: os.path.realpath(path) for name, path in paths.items() if path.startswith("/")}
-    if all(paths[name] == path for name, path in followed.items()) or _is_complete(spec.root, spec.golden_id):
-        return spec
+    if all(paths[name] == path for name, path in followed.items()):
+        return None
     settings = dataset.model_copy(update=followed).content(), spec.suite.preprocess.content()
-    former = digest(PREPROCESS_VERSION, spec.source_revision, *settings)
-    return spec.model_copy(update={"same_golden": former}) if _is_complete(spec.root, former) else spec
+    return digest(PREPROCESS_VERSION, spec.source_revision, *settings)
 
 
 def note_golden(spec: Spec) -> None:
     """Store the id of the spec's golden set under its content, unless a complete set is stored there already."""
     if not spec.content_id:
         return
-    other = _load_noted_id(spec)
-    if other is None or not _is_complete(spec.root, other):
-        json_files.replace(_uri(spec), SameContent(golden_id=spec.golden_id))
+    noted = _load_noted_id(spec.root, spec.content_id)
+    if noted is None or not _is_complete(spec.root, noted):
+        json_files.replace(_uri(spec.root, spec.content_id), SameContent(golden_id=spec.golden_id))
 
 
 def _content_id(spec: Spec, revise: Revise) -> str | None:
@@ -139,13 +139,15 @@ def _leads_out(path: Path) -> bool:
     return False
 
 
-def _uri(spec: Spec) -> str:
-    return f"{spec.root}/same_content/{spec.content_id}.json"
+def _uri(root: str, content_id: str) -> str:
+    return f"{root}/same_content/{content_id}.json"
 
 
-def _load_noted_id(spec: Spec) -> str | None:
+def _load_noted_id(root: str, content_id: str | None) -> str | None:
+    if content_id is None:
+        return None
     try:
-        return json_files.load(SameContent, _uri(spec)).golden_id
+        return json_files.load(SameContent, _uri(root, content_id)).golden_id
     except (FileNotFoundError, ValidationError, ValueError):
         return None
 
