@@ -7,9 +7,10 @@ from tempfile import TemporaryDirectory
 
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.contract.sections.preprocess import Preprocess
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.golden.decoder_process import Decoder, Outcome
 from ray_jobs.golden.sample import open_sample
-from ray_jobs.golden.single_images import prepare_row, read_rows
+from ray_jobs.golden.single_images import read_rows
 from ray_jobs.golden.source_process import run_in_source_process
 from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source

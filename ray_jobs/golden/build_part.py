@@ -1,6 +1,7 @@
 """Build one part of the golden set: read its images, decode them, write the part.
 
-`build_set` runs these functions in Ray tasks. The decoder's process of the Ray worker does the reading and decoding.
+The Ray tasks in `part_tasks` call these functions. The decoder's process of the Ray worker does the reading and
+decoding.
 """
 
 import base64
@@ -8,7 +9,6 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.fields.truth import TRUTH
-from ray_jobs.golden.decoder_process import Outcome, ProcessDied, get_decoder
+from ray_jobs.golden.decoder_process import Outcome, end_process_after
 from ray_jobs.golden.part_plan import read_refs
-from ray_jobs.golden.single_images import part_seconds, prepare_alone, prepare_row
-from ray_jobs.images.prepare import GoldenImage, thumbnail
+from ray_jobs.images.bounds import max_image_bytes
+from ray_jobs.images.prepare import GoldenImage, Reject, prepare, read_file, thumbnail
+from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.sources.source import Source, SourceImage
 from ray_jobs.storage import manifests, objects, parts
 
@@ -44,26 +45,26 @@ WITH_TRUTH = SCHEMA.append(pa.field(TRUTH, pa.string()))  # for a data set with 
 FACTS = ["image_id", "blake3", "repairs", "format", "source_bytes", "label", "references"]
 
 
-def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: Preprocess) -> dict[str, Any]:
-    """Make the planned part unless it exists. Returns its row as `describe_part` does.
+def prepare_row(row: SourceImage, settings: Preprocess) -> Outcome:
+    """The row's golden image, or a reject with the reason. Ends this process when decoding takes too long.
 
-    The decoder's process makes the whole part. When that process dies, the part is made again, image by image. The Ray
-    worker itself reads no source, because Ray registers Arrow types there that run code. Raises InputError on a node
-    that does not share the root.
+    Raises RetryableError if the disk fails, MemoryError if the memory is too small.
     """
-    manifests.require_on_node(golden_uri)  # the folder has the plan
-    uri = manifests.uri_of_part(golden_uri, task["name"])
-    if objects.exists(uri):
-        return describe_part(task["name"], objects.read(uri), "found")
-    decoder = get_decoder(settings)
-    try:
-        return decoder.run(
-            decode_part, task, source, golden_uri, partial(prepare_row, settings=settings), seconds=part_seconds()
-        )
-    except (ProcessDied, MemoryError):
-        clock: defaultdict[str, float] = defaultdict(float)
-        data = encode_part(prepare_alone(decoder, source, golden_uri, task, clock), clock)
-        return write_part(task, golden_uri, data, clock) | {"isolated": True}
+    data = row.data
+    if data is None:
+        if row.file is None:
+            return Reject("unreadable-source", row.detail)
+        try:
+            data = read_file(row.file)  # before the time limit starts, because a slow disk is not the image's fault
+        except ImageRejected as error:
+            return Reject(error.reason, error.detail)
+    if len(data) > max_image_bytes():
+        return Reject("too-large", f"{len(data)} bytes, over {max_image_bytes()}; ASSAY_MAX_IMAGE_MB may allow more")
+    with end_process_after(settings.decode_seconds):
+        try:
+            return prepare(data, settings, row.image_id)
+        except ImageRejected as error:
+            return Reject(error.reason, error.detail, thumbnail(data, settings))
 
 
 def decode_part(
@@ -91,49 +92,6 @@ def write_part(task: dict[str, Any], golden_uri: str, data: bytes, clock: defaul
         data = objects.read(uri)
     clock["write"] += time.perf_counter() - began
     return describe_part(task["name"], data, origin) | {"seconds": json.dumps(clock)}
-
-
-def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
-    """Replace the references of the rows that the task's `references` (image id -> texts) names, in place.
-
-    A second run changes nothing, and every job writes the same bytes. Returns the part's row as `describe_part` does.
-    """
-    uri = manifests.uri_of_part(golden_uri, task["name"])
-    data = objects.read(uri)
-    gained: dict[str, list[str]] = json.loads(task["references"])
-    table, footer = parts.decode(data), parts.decode_footer(data)
-    current_references = zip(table["image_id"].to_pylist(), table["references"].to_pylist(), strict=True)
-    joined = [gained.get(image_id, references) for image_id, references in current_references]
-    if joined != table["references"].to_pylist():
-        column = table.schema.get_field_index("references")
-        table = table.set_column(column, table.schema.field(column), pa.array(joined, pa.list_(pa.string())))
-        data = parts.encode(table, footer)
-        objects.write(uri, data)
-    return describe_part(task["name"], data, "made")
-
-
-def drop_duplicates(task: dict[str, Any], golden_uri: str, settings: Preprocess) -> dict[str, Any]:
-    """Reject the rows that the task's `repeats` (image id -> id of the earlier image) names, in place.
-
-    A second run changes nothing, and every job writes the same bytes. Returns the part's row as `describe_part` does.
-    """
-    uri = manifests.uri_of_part(golden_uri, task["name"])
-    data = objects.read(uri)
-    repeats: dict[str, str] = json.loads(task["repeats"])
-    joined = set(json.loads(task["joined"]))
-    table, footer = parts.decode(data), parts.decode_footer(data)
-    keep = [image_id not in repeats for image_id in table["image_id"].to_pylist()]
-    if not all(keep):
-        for row in table.filter([not is_kept for is_kept in keep]).select(["image_id", "image"]).to_pylist():
-            detail = f"the same bytes as {repeats[row['image_id']]}"
-            reason = "duplicate"
-            if row["image_id"] in joined:
-                reason, detail = "joined", f"{detail}, which has its references too"
-            footer["rejects"].append(_build_reject(row["image_id"], reason, detail, thumbnail(row["image"], settings)))
-        footer["lost"] = _count_reasons(footer["rejects"])
-        data = parts.encode(table.filter(keep), footer)
-        objects.write(uri, data)
-    return describe_part(task["name"], data, "made")
 
 
 def describe_part(name: str, data: bytes, origin: str) -> dict[str, Any]:
@@ -174,10 +132,10 @@ def encode_part(prepared: Iterable[tuple[SourceImage, Outcome]], clock: defaultd
                 clock[phase] += took
             rows.append(_build_row(row, outcome))
         else:
-            rejects.append(_build_reject(row.image_id, outcome.reason, outcome.detail, outcome.thumbnail))
+            rejects.append(build_reject(row.image_id, outcome.reason, outcome.detail, outcome.thumbnail))
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in schema.names}
     table = pa.table(columns | {"image": _join_images(columns["image"])}, schema=schema)
-    return parts.encode(table, {"lost": _count_reasons(rejects), "rejects": rejects})
+    return parts.encode(table, {"lost": count_reasons(rejects), "rejects": rejects})
 
 
 def _join_images(images: list[bytes]) -> pa.Array:
@@ -206,10 +164,12 @@ def _build_row(row: SourceImage, outcome: GoldenImage) -> dict[str, Any]:
     }
 
 
-def _build_reject(image_id: str, reason: str, detail: str, picture: bytes | None) -> dict[str, Any]:
+def build_reject(image_id: str, reason: str, detail: str, picture: bytes | None) -> dict[str, Any]:
+    """The entry of a rejected image in the footer of its part."""
     encoded = base64.b64encode(picture).decode() if picture else None
     return {"image_id": image_id, "reason": reason, "detail": detail, "thumbnail": encoded}
 
 
-def _count_reasons(rejects: list[dict[str, Any]]) -> dict[str, int]:
+def count_reasons(rejects: list[dict[str, Any]]) -> dict[str, int]:
+    """The number of rejects by reason."""
     return dict(sorted(Counter(reject["reason"] for reject in rejects).items()))

@@ -1,6 +1,6 @@
 """Build the parts of a golden set with Ray Data, then reject the images that equal an earlier image.
 
-The driver of `preprocess` calls this. The work on each part runs in a Ray task (`build_part`). A part that exists is
+The driver of `preprocess` calls this. The work on each part runs in a Ray task (`part_tasks`). A part that exists is
 read and not built again.
 """
 
@@ -10,10 +10,10 @@ from logging import getLogger
 from typing import Any
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.golden.build_part import drop_duplicates, join_references, make_part
 from ray_jobs.golden.duplicates import Duplicates
 from ray_jobs.golden.parallelism import SPREAD, count_blocks, log_plan
 from ray_jobs.golden.part_plan import GoldenPlan
+from ray_jobs.golden.part_tasks import drop_duplicates, join_references, make_part
 from ray_jobs.golden.part_totals import PartTotals
 from ray_jobs.golden.set_checks import warn_of_many_references
 from ray_jobs.inputs.errors import RetryableError

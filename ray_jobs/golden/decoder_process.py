@@ -142,7 +142,7 @@ def _forkserver_context() -> Any:
         del main.__file__  # else each process would import its parent's main module, which is Ray's worker
         main.__spec__ = None
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ray_jobs.golden.build_part"])
+    context.set_forkserver_preload(["ray_jobs.golden.part_tasks"])
     return context
 
 

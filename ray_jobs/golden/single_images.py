@@ -15,11 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from ray_jobs.contract.sections.preprocess import Preprocess
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.golden.decoder_process import Decoder, Outcome, ProcessDied, end_process_after
 from ray_jobs.golden.part_plan import PlannedPart, read_refs
-from ray_jobs.images.bounds import max_image_bytes
-from ray_jobs.images.prepare import Reject, prepare, read_file, thumbnail
-from ray_jobs.images.reject_reasons import ImageRejected
+from ray_jobs.images.prepare import Reject
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.inputs.names import printable
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
@@ -35,28 +34,6 @@ READ_CPU_SECONDS = 120.0  # of computing while reading; if it takes longer, the 
 def part_seconds() -> float:
     """The seconds that decoding a part may take, and that reading it may take: ASSAY_PART_SECONDS, or an hour."""
     return float(os.environ.get("ASSAY_PART_SECONDS") or 3600)
-
-
-def prepare_row(row: SourceImage, settings: Preprocess) -> Outcome:
-    """The row's golden image, or a reject with the reason. Ends this process when decoding takes too long.
-
-    Raises RetryableError if the disk fails, MemoryError if the memory is too small.
-    """
-    data = row.data
-    if data is None:
-        if row.file is None:
-            return Reject("unreadable-source", row.detail)
-        try:
-            data = read_file(row.file)  # before the time limit starts, because a slow disk is not the image's fault
-        except ImageRejected as error:
-            return Reject(error.reason, error.detail)
-    if len(data) > max_image_bytes():
-        return Reject("too-large", f"{len(data)} bytes, over {max_image_bytes()}; ASSAY_MAX_IMAGE_MB may allow more")
-    with end_process_after(settings.decode_seconds):
-        try:
-            return prepare(data, settings, row.image_id)
-        except ImageRejected as error:
-            return Reject(error.reason, error.detail, thumbnail(data, settings))
 
 
 def prepare_alone(

@@ -1,7 +1,7 @@
 """Run work that reads a source in a confined process, so that the driver itself never reads untrusted data.
 
 The driver of `preprocess` calls this to plan a golden set, and so does the check of a suite. A Ray worker reads in its
-decoder's process instead (`build_part`).
+decoder's process instead (`part_tasks`).
 """
 
 import logging

@@ -15,7 +15,7 @@ from samples import make_spec
 from two_nodes import TwoNodes
 
 from ray_jobs.contract.sections.preprocess import Preprocess
-from ray_jobs.golden.build_part import make_part
+from ray_jobs.golden.part_tasks import make_part
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job.shared_folders import Folder, require_shared
 from ray_jobs.storage import objects, parts

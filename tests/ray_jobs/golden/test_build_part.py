@@ -9,9 +9,9 @@ from samples import draw_picture
 from samples import encode_image as encoded_picture
 
 from ray_jobs.contract.sections.preprocess import Preprocess
-from ray_jobs.golden.build_part import describe_part, drop_duplicates, encode_part, join_references, write_part
+from ray_jobs.golden.build_part import describe_part, encode_part, prepare_row, write_part
 from ray_jobs.golden.duplicates import open_duplicates
-from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.golden.part_tasks import drop_duplicates, join_references
 from ray_jobs.sources.source import SourceImage
 from ray_jobs.storage import manifests, objects, parts
 

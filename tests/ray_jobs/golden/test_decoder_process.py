@@ -17,8 +17,8 @@ import pytest
 from samples import draw_picture, encode_image
 
 from ray_jobs.contract.sections.preprocess import Preprocess
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.golden.decoder_process import Decoder, ProcessDied, end_process_after
-from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.prepare import GoldenImage, Reject, prepare
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.sources.source import SourceImage

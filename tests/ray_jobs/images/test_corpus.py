@@ -14,7 +14,7 @@ from PIL import Image
 
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.dataset.image_formats import FORMATS
-from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.images.prepare import GoldenImage, Reject, prepare
 from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.sources.source import SourceImage
@@ -100,7 +100,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from ray_jobs.contract.suite import Preprocess
-from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.sources.source import SourceImage
 
 def peak():  # of this process alone: getrusage begins with what the one that started it had

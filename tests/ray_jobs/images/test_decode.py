@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, ImageOps
 from samples import draw_picture, encode_image
 
 from ray_jobs.contract.sections.preprocess import Preprocess
-from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import Reject
 from ray_jobs.images.reject_reasons import REASONS, ImageRejected

@@ -11,8 +11,8 @@ from PIL import Image, ImageFile
 from samples import draw_picture, encode_image
 
 from ray_jobs.contract.sections.preprocess import Preprocess
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.images.colour import to_srgb
-from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.images.decode import decode
 from ray_jobs.images.prepare import GoldenImage, Reject, prepare, thumbnail
 from ray_jobs.images.reject_reasons import REASONS, ImageRejected, Reason

@@ -26,8 +26,8 @@ from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.dataset.brace_patterns import MOST_FILES, count_named_files, expand_pattern
 from ray_jobs.golden import single_images
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.golden.decoder_process import Decoder, ProcessDied
-from ray_jobs.golden.single_images import prepare_row
 from ray_jobs.golden.source_process import run_in_source_process
 from ray_jobs.images.prepare import GoldenImage, Reject
 from ray_jobs.inputs.errors import InputError, RetryableError

@@ -15,7 +15,7 @@ import pytest
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden import build_part, previews, set_checks
-from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.images.prepare import Reject
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source

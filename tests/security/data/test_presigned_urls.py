@@ -13,7 +13,7 @@ from ray_jobs.contract.artifacts import Part
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.golden import build_part, part_plan, previews, set_checks
-from ray_jobs.golden.single_images import prepare_row
+from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.reading import web
