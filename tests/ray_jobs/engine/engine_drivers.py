@@ -31,19 +31,19 @@ def resume(process: "subprocess.Popen[str]") -> None:
 def wait_for_line(process: "subprocess.Popen[str]", beginning: str) -> None:
     """Read what the driver prints until a line begins thus."""
     assert process.stdout
-    seen = []
+    lines = []
     for line in process.stdout:
-        seen.append(line)
+        lines.append(line)
         if line.startswith(beginning):
             return
-    raise AssertionError("".join(seen)[-5000:])
+    raise AssertionError("".join(lines)[-5000:])
 
 
 def finish(process: "subprocess.Popen[str]", timeout: float = 600) -> Any:
     """What the driver prints last, read as JSON."""
-    done = wait_for_exit(process, timeout)
-    assert done.code == 0, done.output[-5000:]
-    return done.last_json
+    result = wait_for_exit(process, timeout)
+    assert result.code == 0, result.output[-5000:]
+    return result.last_json
 
 
 def run_driver(driver: str, *arguments: object) -> Any:
@@ -63,8 +63,10 @@ def caption_by_transformers(folder: Path) -> list[str]:
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "describe the image"}]}]
     prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     pixels = [[Image.open(scene).convert("RGB")] for scene in SCENES]
-    asked = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
+    inputs = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
     with torch.no_grad():
-        made = network.generate(**asked, do_sample=False, max_new_tokens=32)
-    texts: list[str] = processor.tokenizer.batch_decode(made[:, asked.input_ids.shape[1] :], skip_special_tokens=True)
+        output = network.generate(**inputs, do_sample=False, max_new_tokens=32)
+    texts: list[str] = processor.tokenizer.batch_decode(
+        output[:, inputs.input_ids.shape[1] :], skip_special_tokens=True
+    )
     return texts

@@ -112,10 +112,10 @@ def llava(folder: Path) -> None:
 
 def internvl(folder: Path) -> None:
     """InternVL3-1B-hf: each picture is cut into up to twelve tiles, with itself as a thumbnail beside them."""
-    named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
+    tokens = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
              "video_token": "<video>"}  # fmt: skip
     template = CHATML.replace("IMAGE", "{{ '<IMG_CONTEXT>\n' }}")
-    words = tokenizer(["<|im_start|>", *named.values()], named, template=template)
+    words = tokenizer(["<|im_start|>", *tokens.values()], tokens, template=template)
     eye = EYE | {"image_size": [56, 56], "patch_size": [14, 14]}
     config = InternVLConfig(
         vision_config=eye,
@@ -156,7 +156,7 @@ def smolvlm(folder: Path) -> None:
 
 def gemma3(folder: Path) -> None:
     """Gemma 3 4B-it: the template begins with `<bos>`, as the tokenizer does; line breaks are tokens by the number."""
-    named = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+    tokens = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
     template = (
         "{{ bos_token }}{%- for message in messages -%}{{ '<start_of_turn>' + message['role'] + '\n' }}"
         "{%- if message['content'] is string -%}{{ message['content'] | trim }}"
@@ -166,7 +166,7 @@ def gemma3(folder: Path) -> None:
         "{%- if add_generation_prompt -%}{{'<start_of_turn>model\n'}}{%- endif -%}"
     )
     words = tokenizer(
-        ["<start_of_turn>", *named.values()], named, begins="<bos>", ends="<end_of_turn>", template=template,
+        ["<start_of_turn>", *tokens.values()], tokens, begins="<bos>", ends="<end_of_turn>", template=template,
         breaks=["\n" * number for number in range(1, 5)],
     )  # fmt: skip
     token_id = words.convert_tokens_to_ids
@@ -188,13 +188,13 @@ def gemma3(folder: Path) -> None:
 
 
 FAMILIES: dict[str, Callable[[Path], None]] = {
-    one.__name__: one for one in (qwen2_5_vl, qwen3_vl, llava, internvl, smolvlm, gemma3)
+    family.__name__: family for family in (qwen2_5_vl, qwen3_vl, llava, internvl, smolvlm, gemma3)
 }
 
 
 def tokenizer(
     special: list[str],
-    named: dict[str, str] | None = None,
+    tokens: dict[str, str] | None = None,
     begins: str | None = None,
     ends: str = "<|im_end|>",
     template: str = "",
@@ -204,7 +204,7 @@ def tokenizer(
 
     `named` special tokens are attributes of the tokenizer, `breaks` plain words.
     """
-    special = ["<pad>", ends, *([begins] if begins else []), *(one for one in special if one != ends)]
+    special = ["<pad>", ends, *([begins] if begins else []), *(token for token in special if token != ends)]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -216,7 +216,7 @@ def tokenizer(
         vocab_size=160 + len(special), special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator(CORPUS, trainer)
-    bpe.add_tokens([AddedToken(one, normalized=False) for one in breaks or []])
+    bpe.add_tokens([AddedToken(word, normalized=False) for word in breaks or []])
     if begins:
         bpe.post_processor = processors.TemplateProcessing(
             single=f"{begins} $A", pair=f"{begins} $A {begins} $B", special_tokens=[(begins, bpe.token_to_id(begins))]
@@ -226,7 +226,7 @@ def tokenizer(
         bos_token=begins,
         eos_token=ends,
         pad_token="<pad>",
-        extra_special_tokens=named or {},
+        extra_special_tokens=tokens or {},
         chat_template=template,
     )
 
@@ -265,7 +265,7 @@ def as_published(folder: Path) -> None:
     """
     file = folder / "model.safetensors"
     renamed = {
-        name.replace("vision_tower.", "vision_tower.vision_model."): one for name, one in load_file(file).items()
+        name.replace("vision_tower.", "vision_tower.vision_model."): tensor for name, tensor in load_file(file).items()
     }
     save_file(renamed, file, metadata={"format": "pt"})
 

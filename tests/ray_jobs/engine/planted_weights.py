@@ -46,9 +46,9 @@ class Planted(WorkerExtension):
 
         def faulty(weights: Pairs) -> Iterator[tuple[str, torch.Tensor]]:
             for name, tensor in weights:
-                found = before[name] if fault == "values of another" else FAULTS[fault](name, tensor)
-                if found is not None:
-                    yield name, found
+                value = before[name] if fault == "values of another" else FAULTS[fault](name, tensor)
+                if value is not None:
+                    yield name, value
 
         self.model_runner.reload_weights = lambda weights_iterator: reload(weights_iterator=faulty(weights_iterator))
         try:
@@ -69,18 +69,18 @@ def main(first: str, second: str, out: str) -> None:
 
     def proven(method: str, *arguments: Any) -> bool | str:
         try:
-            found = reconcile_ranks(llm.collective_rpc(method, args=arguments))
+            sums = reconcile_ranks(llm.collective_rpc(method, args=arguments))
         except ValueError as error:
             return str(error)
-        return (found["read"], found["values_read"]) == (found["held"], found["values_held"])
+        return (sums["read"], sums["values_read"]) == (sums["held"], sums["values_held"])
 
-    found = {"good": proven("assay_load", second)}
+    results = {"good": proven("assay_load", second)}
     for fault in (*FAULTS, "values of another", "another file"):
         for ranks in ([0], [1], [0, 1])[: 2 if fault in ON_ONE else 3]:
-            found[f"good before {fault} {ranks}"] = proven("assay_load", first)
-            found[f"{fault} {ranks}"] = proven("planted_load", second, first, fault, ranks)
-    found["good after"] = proven("assay_load", second)
-    Path(out).write_text(json.dumps(found))
+            results[f"good before {fault} {ranks}"] = proven("assay_load", first)
+            results[f"{fault} {ranks}"] = proven("planted_load", second, first, fault, ranks)
+    results["good after"] = proven("assay_load", second)
+    Path(out).write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

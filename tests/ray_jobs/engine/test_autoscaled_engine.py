@@ -64,10 +64,10 @@ def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autosc
         wait_until(lambda: autoscaled.engine() is not None or job.poll() is not None, 240, every=0.2)
         engine, appeared = autoscaled.engine(), nodes(autoscaled) - head
         above = engine.parents() if engine else []  # now, because the engine will be gone soon
-        done = wait_for_exit(job, 120)
+        result = wait_for_exit(job, 120)
     finally:
         job.kill()
-    assert done.code == 0, done.output[-5000:]
+    assert result.code == 0, result.output[-5000:]
     assert len(appeared) == 1
     assert appeared <= set(above), "the engine is not on the node that appeared"
     assert_every_image_once(spec)

@@ -58,12 +58,12 @@ print(json.dumps(found))
 
 def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
     """Captions, kind of engine, whether it was warm and what it told, of each job; an error's line where it had one."""
-    told = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
-    command = [sys.executable, "-c", ASKED, told]
-    done = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    assert done.code == 0, done.output[-5000:]
-    found: list[Any] = done.last_json
-    return found
+    arguments = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
+    command = [sys.executable, "-c", ASKED, arguments]
+    result = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    assert result.code == 0, result.output[-5000:]
+    answers: list[Any] = result.last_json
+    return answers
 
 
 def decoded(network: Any) -> list[str]:
@@ -73,10 +73,12 @@ def decoded(network: Any) -> list[str]:
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}]
     prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     pixels = [[Image.open(scene).convert("RGB")] for scene in SCENES]
-    given = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
+    inputs = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
     with torch.no_grad():
-        made = network.float().eval().generate(**given, do_sample=False, max_new_tokens=32)
-    texts: list[str] = processor.tokenizer.batch_decode(made[:, given.input_ids.shape[1] :], skip_special_tokens=True)
+        output = network.float().eval().generate(**inputs, do_sample=False, max_new_tokens=32)
+    texts: list[str] = processor.tokenizer.batch_decode(
+        output[:, inputs.input_ids.shape[1] :], skip_special_tokens=True
+    )
     return texts
 
 
@@ -89,14 +91,14 @@ def towards(checkpoint: Path) -> Pairs:
 
     By the names that transformers has for them in memory, where PEFT finds them.
     """
-    base, there, found = read_weights(BASE), read_weights(checkpoint), {}
+    base, there, differences = read_weights(BASE), read_weights(checkpoint), {}
     for name, weight in base.items():
         if name.startswith("model.layers.") and name.endswith("_proj.weight"):
-            left, size, right = torch.linalg.svd(there[name].float() - weight.float(), full_matrices=False)
-            up, down = left[:, :RANK] * size[:RANK], right[:RANK] / (ALPHA / RANK)
-            found[name.replace("model.", "model.language_model.", 1).removesuffix(".weight")] = down, up
-    assert len(found) == 21
-    return found
+            u, size, v = torch.linalg.svd(there[name].float() - weight.float(), full_matrices=False)
+            up, down = u[:, :RANK] * size[:RANK], v[:RANK] / (ALPHA / RANK)
+            differences[name.replace("model.", "model.language_model.", 1).removesuffix(".weight")] = down, up
+    assert len(differences) == 21
+    return differences
 
 
 def by_hand(pairs: Pairs) -> Any:
@@ -121,18 +123,18 @@ def test_adapters_are_swapped_into_one_warm_engine_and_a_quantised_checkpoint_ha
     small = write_quantised(GOOD, tmp_path / "quantised")
     misfit = write_adapter(tmp_path / "misfit", {"model.layers.0.self_attn.q_proj": make_random_pair((96, 128), 4, 0)})
     jobs = [(adapters[0], based), (adapters[1], based), (misfit, based), (BASE, {}), (small, {"dtype": "bfloat16"})]
-    found = asked(*jobs)
-    assert found.pop(2).startswith(f"checkpoint {misfit}: model.layers.0.self_attn.q_proj.lora_A.weight is for")
+    answers = asked(*jobs)
+    assert answers.pop(2).startswith(f"checkpoint {misfit}: model.layers.0.self_attn.q_proj.lora_A.weight is for")
     expected = [decoded(by_hand(pair)) for pair in pairs] + [decoded(network_of(BASE))]
     assert len({tuple(texts) for texts in expected}) == 3
-    assert [one[0] for one in found[:3]] == expected
-    assert [one[1:] for one in found[:3]] == [
+    assert [answer[0] for answer in answers[:3]] == expected
+    assert [answer[1:] for answer in answers[:3]] == [
         ["warm", False, "started for this checkpoint"],
         ["warm", True, "weights swapped and checked"],
         ["warm", True, "weights swapped and checked"],
     ]
-    captions, *how = found[3]
+    captions, *how = answers[3]
     assert how == ["ray_data_llm", False, "started for this job"]
-    whole = decoded(network_of(GOOD))
-    assert sum(one == other for one, other in zip(captions, whole, strict=True)) >= 16
+    reference = decoded(network_of(GOOD))
+    assert sum(caption == other for caption, other in zip(captions, reference, strict=True)) >= 16
     assert len(set(captions)) > 10

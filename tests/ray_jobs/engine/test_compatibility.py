@@ -33,9 +33,12 @@ def saved(weights: dict[str, Tensor], folder: Path, cuts: int) -> None:
         shard.unlink()
     names = sorted(weights)
     files = {f"model-{cut + 1:05d}-of-{cuts:05d}.safetensors": names[cut::cuts] for cut in range(cuts)}
-    for file, some in files.items():
-        save_file({name: weights[name].clone() for name in some}, folder / file)
-    index = {"metadata": {}, "weight_map": {name: file for file, some in files.items() for name in some}}
+    for file, tensor_names in files.items():
+        save_file({name: weights[name].clone() for name in tensor_names}, folder / file)
+    index = {
+        "metadata": {},
+        "weight_map": {name: file for file, tensor_names in files.items() for name in tensor_names},
+    }
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
@@ -63,15 +66,15 @@ def test_everything_else_counts(copy: Path, file: str) -> None:
 
 
 def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
-    held, weights = tensor_layout(GOOD), weights_of(copy)
-    assert first_difference(held, tensor_layout(copy)) is None
+    layout, weights = tensor_layout(GOOD), weights_of(copy)
+    assert first_difference(layout, tensor_layout(copy)) is None
     name = sorted(weights)[3]
-    for changed, told in (
+    for tensors, message in (
         ({key: value for key, value in weights.items() if key != name}, f"{name} is missing"),
         (weights | {"zzz": weights[name].clone()}, "zzz is one too many"),
         (weights | {name: weights[name].float()}, f"{name} is F32"),
         (weights | {name: weights[name].reshape(-1).clone()}, f"{name} is BF16["),
     ):
-        saved(changed, copy, cuts=2)
-        assert told in str(first_difference(held, tensor_layout(copy)))
+        saved(tensors, copy, cuts=2)
+        assert message in str(first_difference(layout, tensor_layout(copy)))
         assert likeness_of(copy) != likeness_of(GOOD)

@@ -12,24 +12,24 @@ CHECKPOINT = str(Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def requested(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What vLLM is asked for; the config that it makes of that for a GPU cannot be had on a machine without one."""
     import vllm
 
-    found, real = dict[str, Any](), vllm.AsyncEngineArgs
+    settings, real = dict[str, Any](), vllm.AsyncEngineArgs
 
     def noted(**arguments: Any) -> Any:
-        found.update(arguments)
+        settings.update(arguments)
         return real(**arguments)
 
     monkeypatch.setattr(vllm, "AsyncEngineArgs", noted)
-    return found
+    return settings
 
 
 @pytest.mark.parametrize("most", [513, 600, 1024, 2048])
-def test_decoding_many_sequences_runs_in_graphs(asked: dict[str, Any], most: int) -> None:
+def test_decoding_many_sequences_runs_in_graphs(requested: dict[str, Any], most: int) -> None:
     build_warm_config(Engine(max_num_seqs=most, max_model_len=512), True, CHECKPOINT)
-    compilation = asked["compilation_config"]
+    compilation = requested["compilation_config"]
     sizes = compilation["cudagraph_capture_sizes"]
     assert (compilation["cudagraph_mode"], sizes[-1]) == ("FULL_DECODE_ONLY", most)
     for count in range(1, most + 1):
@@ -37,14 +37,14 @@ def test_decoding_many_sequences_runs_in_graphs(asked: dict[str, Any], most: int
         assert graph - count <= max(7, count / 8)  # sequences that it computes for nobody
 
 
-def test_with_fewer_graphs_are_as_vllm_has_them(asked: dict[str, Any]) -> None:
+def test_with_fewer_graphs_are_as_vllm_has_them(requested: dict[str, Any]) -> None:
     build_warm_config(Engine(max_num_seqs=512, max_model_len=512), True, CHECKPOINT)
-    assert asked["compilation_config"] == {"compile_mm_encoder": True}
+    assert requested["compilation_config"] == {"compile_mm_encoder": True}
 
 
-def test_an_eager_engine_has_none(asked: dict[str, Any]) -> None:
+def test_an_eager_engine_has_none(requested: dict[str, Any]) -> None:
     build_warm_config(Engine(max_num_seqs=1024, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
-    assert "compilation_config" not in asked
+    assert "compilation_config" not in requested
 
 
 @pytest.mark.parametrize(("ahead", "room"), [(True, 4096), (False, 2048)])

@@ -89,8 +89,8 @@ def captioned(
         run_stage("preprocess", next(iter(specs.values())))
         names = list(specs)
         for pair in (names[first : first + 2] for first in range(0, len(names), 2)):
-            started = [start_stage("caption", specs[name]) for name in pair]
-            jobs |= {name: wait_for_exit(process) for name, process in zip(pair, started, strict=True)}
+            processes = [start_stage("caption", specs[name]) for name in pair]
+            jobs |= {name: wait_for_exit(process) for name, process in zip(pair, processes, strict=True)}
     return specs
 
 
@@ -105,24 +105,24 @@ def by_transformers(name: str, model: Path, images: dict[str, bytes]) -> dict[st
 
     processor = AutoProcessor.from_pretrained(model)
     network = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
-    found: dict[str, Expected | str] = {}
+    answers: dict[str, Expected | str] = {}
     for image_id, image in images.items():
         content = [{"type": "image", "image": Image.open(io.BytesIO(image))}, {"type": "text", "text": PROMPT}]
         settings = {"tokenize": True, "return_dict": True, "return_tensors": "pt", "add_generation_prompt": True}
         try:
-            asked = processor.apply_chat_template([{"role": "user", "content": content}], **settings)
+            inputs = processor.apply_chat_template([{"role": "user", "content": content}], **settings)
         except ValueError as error:
-            found[image_id] = str(error)
+            answers[image_id] = str(error)
             continue
         if name == "gemma3":
-            del asked["token_type_ids"]
+            del inputs["token_type_ids"]
         with torch.no_grad():
-            made = network.generate(**asked, do_sample=False, max_new_tokens=MAX_TOKENS)
-        length = asked["input_ids"].shape[1]
-        said = made[0, length:].tolist()
-        caption = processor.tokenizer.decode(said, skip_special_tokens=True)
-        found[image_id] = Expected(length, caption, len(said))
-    return found
+            output = network.generate(**inputs, do_sample=False, max_new_tokens=MAX_TOKENS)
+        length = inputs["input_ids"].shape[1]
+        ids = output[0, length:].tolist()
+        caption = processor.tokenizer.decode(ids, skip_special_tokens=True)
+        answers[image_id] = Expected(length, caption, len(ids))
+    return answers
 
 
 @pytest.mark.parametrize("name", FAMILIES)

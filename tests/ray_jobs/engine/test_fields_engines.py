@@ -63,15 +63,15 @@ def warm(place: Path, on_cluster: Cluster) -> Spec:
 
 
 def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
-    found = manifests.require_manifest(warm.captions_uri, "caption")
-    assert found.swapped
-    assert found.details["fields"] == {"valid": 12, "invalid": {}}
+    manifest = manifests.require_manifest(warm.captions_uri, "caption")
+    assert manifest.swapped
+    assert manifest.details["fields"] == {"valid": 12, "invalid": {}}
     for row in read_rows(warm.captions_uri):
-        said = json.loads(row["answer"])
-        jsonschema.validate(said, SCHEMA)
-        assert {name: row[name] for name in SCHEMA["properties"]} == said
+        answer = json.loads(row["answer"])
+        jsonschema.validate(answer, SCHEMA)
+        assert {name: row[name] for name in SCHEMA["properties"]} == answer
         assert (row["invalid_fields"], row["failure"], row["finish_reason"]) == (None, None, "stop")
-    part = parts.read(warm.captions_uri, found.parts[0].name)
+    part = parts.read(warm.captions_uri, manifest.parts[0].name)
     types = {name: str(part.schema.field(name).type) for name in SCHEMA["properties"]}
     assert types == {
         "caption": "string",
@@ -85,9 +85,9 @@ def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
 
 def test_a_fresh_engine_says_the_same(warm: Spec) -> None:
     run_stage("audit", warm)
-    found = audits.read(warm.captions_uri)
-    assert found
-    assert (found.images, found.equal, found.differing) == (12, 12, 0)
+    report = audits.read(warm.captions_uri)
+    assert report
+    assert (report.images, report.equal, report.differing) == (12, 12, 0)
 
 
 def test_the_same_engine_then_says_plain_captions_as_if_nothing_had_been(place: Path, warm: Spec) -> None:
@@ -107,8 +107,8 @@ def test_ray_data_llm_says_the_same(place: Path, warm: Spec) -> None:
     run_stage("preprocess", cold)
     run_stage("caption", cold)
     names = ["image_id", "answer", *SCHEMA["properties"]]
-    said = [[{name: row[name] for name in names} for row in read_rows(spec.captions_uri)] for spec in (cold, warm)]
-    assert said[0] == said[1]
+    answers = [[{name: row[name] for name in names} for row in read_rows(spec.captions_uri)] for spec in (cold, warm)]
+    assert answers[0] == answers[1]
 
 
 def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cluster, tmp_path: Path) -> None:
@@ -124,8 +124,12 @@ def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cl
 def test_answers_that_are_cut_off_are_counted_and_keep_their_text(place: Path, warm: Spec) -> None:
     spec = spec_of(place, "root", GOOD, FIELDS | {"max_tokens": 6})
     assert "fields: 0 answers fit the schema, invalid-fields {'cut-off': 12}" in run_stage("caption", spec)
-    found = manifests.require_manifest(spec.captions_uri, "caption")
-    assert (found.rows_out, found.lost, found.details["fields"]) == (12, {}, {"valid": 0, "invalid": {"cut-off": 12}})
+    manifest = manifests.require_manifest(spec.captions_uri, "caption")
+    assert (manifest.rows_out, manifest.lost, manifest.details["fields"]) == (
+        12,
+        {},
+        {"valid": 0, "invalid": {"cut-off": 12}},
+    )
     for row in read_rows(spec.captions_uri):
         assert row["caption"] == row["answer"]
         assert row["answer"].startswith("{")

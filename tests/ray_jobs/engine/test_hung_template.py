@@ -51,8 +51,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "ASSAY_SOURCES": str(tmp_path_factory.getbasetemp()),
         "ASSAY_ENGINE_SILENCE": str(SILENCE),
     }
-    with ray_cluster.start_cluster(variables) as started:
-        yield started
+    with ray_cluster.start_cluster(variables) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +83,20 @@ def let_pass(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(spec: Spec, timeout: float, report: Callable[[str], None], **environment: str) -> tuple[str, Failure]:
     """The output of a caption job that ends as bad input, and its failure; prints how long it took."""
     began = time.time()
-    done = wait_for_exit(start_stage("caption", spec, **environment), timeout)
-    assert done.code == 2, done.output[-5000:]
+    result = wait_for_exit(start_stage("caption", spec, **environment), timeout)
+    assert result.code == 2, result.output[-5000:]
     assert not objects.exists(f"{spec.captions_uri}/manifest.json")
     failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert failure.kind == "bad-input"
     assert failure.message.startswith(f"checkpoint {spec.checkpoint.uri}: ")
     report(f"bad input after {failure.at.timestamp() - began:.1f} s: {failure.message}")
-    return done.output, failure
+    return result.output, failure
 
 
 def assert_next_is_captioned(spec: Spec, failure: Failure, report: Callable[[str], None]) -> None:
     """The next job completes in its time; prints how long after the failure its engine was asked first."""
-    done = wait_for_exit(start_stage("caption", spec), NEXT_SECONDS)
-    assert done.code == 0, done.output[-5000:]
+    result = wait_for_exit(start_stage("caption", spec), NEXT_SECONDS)
+    assert result.code == 0, result.output[-5000:]
     assert_every_image_once(spec)
     answers = read_rows(spec.captions_uri)
     assert len(answers) == 12

@@ -40,11 +40,11 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind
     from ray_jobs.engine.vllm_plugin import model_loader  # noqa: F401  # which makes the warm engine's known
 
     known = vllm_arguments(Engine(), gpu=False)["load_format"] if kind == "other" else "assay"
-    chosen = get_model_loader(LoadConfig(load_format=known))
-    _, files, safe = chosen._prepare_weights(str(doubled), None, None, True, None)
-    named = set(json.loads((doubled / INDEX).read_text())["weight_map"].values())
+    loader = get_model_loader(LoadConfig(load_format=known))
+    _, files, safe = loader._prepare_weights(str(doubled), None, None, True, None)
+    indexed = set(json.loads((doubled / INDEX).read_text())["weight_map"].values())
     assert safe
-    assert {Path(file).name for file in files} == named
+    assert {Path(file).name for file in files} == indexed
     assert inspect.require_complete(str(doubled))
 
 
@@ -62,15 +62,15 @@ def test_vllm_reads_the_whole_file_beside_a_stale_index(
     shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     write_single(folder / "model.safetensors", DEMO.parent / "step-0200")
     save_file({"ema": torch.zeros(2)}, folder / "ema.safetensors")
-    chosen = get_model_loader(LoadConfig(load_format=kind))
+    loader = get_model_loader(LoadConfig(load_format=kind))
     with pytest.raises(FileNotFoundError):
-        chosen._prepare_weights(str(folder), None, None, True, None)
-    given = fetch(inspect.resolve(str(folder)))
-    _, files, safe = chosen._prepare_weights(str(given), None, None, True, None)
+        loader._prepare_weights(str(folder), None, None, True, None)
+    fetched = fetch(inspect.resolve(str(folder)))
+    _, files, safe = loader._prepare_weights(str(fetched), None, None, True, None)
     assert safe
     assert [Path(file).name for file in files] == ["model.safetensors"]
     assert load_file(files[0]).keys() == load_file(folder / "model.safetensors").keys()
-    assert build_warm_config(Engine(max_model_len=512), False, str(given)).model_config.hf_config.architectures
+    assert build_warm_config(Engine(max_model_len=512), False, str(fetched)).model_config.hf_config.architectures
 
 
 def test_the_config_that_was_checked_is_the_engines(doubled: Path) -> None:
@@ -91,7 +91,7 @@ class Strict:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         (AssertionError(), r"model\.layers\.1\.mlp\.down_proj\.weight of shape \[96, 288\] does not fit the model"),
         (
@@ -103,7 +103,7 @@ class Strict:
     ],
     ids=["an assertion", "sizes", "a part beyond it", "the GPU's own error"],
 )
-def test_the_tensor_that_does_not_fit_is_named(fault: Exception, told: str) -> None:
+def test_the_tensor_that_does_not_fit_is_named(fault: Exception, message: str) -> None:
     from vllm.config import LoadConfig, set_current_vllm_config
 
     from ray_jobs.engine.vllm_plugin.model_loader import CheckpointLoader
@@ -112,5 +112,5 @@ def test_the_tensor_that_does_not_fit_is_named(fault: Exception, told: str) -> N
     loader = CheckpointLoader(LoadConfig(load_format="assay"))
     with set_current_vllm_config(config):
         loader.load_weights(Strict(None), config.model_config)
-        with pytest.raises((ValueError, RuntimeError), match=told):
+        with pytest.raises((ValueError, RuntimeError), match=message):
             loader.load_weights(Strict(fault), config.model_config)

@@ -23,15 +23,15 @@ def maker() -> PromptBuilder:
 def test_the_prompt_is_the_one_of_the_chat_template(maker: PromptBuilder) -> None:
     content = [{"type": "image"}, {"type": "text", "text": "describe the image"}]
     processor = AutoProcessor.from_pretrained(MODEL)
-    whole = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-    assert maker.prompt("describe the image") == whole
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    assert maker.prompt("describe the image") == prompt
 
 
 @pytest.mark.parametrize("size", [(112, 112), (56, 56), (112, 56), (84, 140)])
 def test_the_expected_tokens_are_those_the_processor_makes(maker: PromptBuilder, size: tuple[int, int]) -> None:
     prompt = maker.prompt("describe the image")
-    made = AutoProcessor.from_pretrained(MODEL)(text=[prompt], images=[Image.new("RGB", size)], return_tensors="pt")
-    assert maker.least_tokens(prompt, *size) == made.input_ids.shape[1]
+    inputs = AutoProcessor.from_pretrained(MODEL)(text=[prompt], images=[Image.new("RGB", size)], return_tensors="pt")
+    assert maker.least_tokens(prompt, *size) == inputs.input_ids.shape[1]
 
 
 def test_without_its_image_a_prompt_is_shorter_than_expected(maker: PromptBuilder) -> None:
@@ -72,8 +72,8 @@ def family(request: pytest.FixtureRequest, families: dict[str, Path]) -> PromptB
 def by_transformers(maker: PromptBuilder, text: str, image: Image.Image) -> list[int]:
     content = [{"type": "image", "image": image}, {"type": "text", "text": text}]
     turn = [{"role": "user", "content": content}]
-    asked = maker.processor.apply_chat_template(turn, tokenize=True, return_dict=True, add_generation_prompt=True)
-    tokens: list[int] = asked["input_ids"][0]
+    inputs = maker.processor.apply_chat_template(turn, tokenize=True, return_dict=True, add_generation_prompt=True)
+    tokens: list[int] = inputs["input_ids"][0]
     return tokens
 
 
@@ -85,20 +85,20 @@ def test_in_every_family_the_image_makes_the_prompt_as_long_as_expected(family: 
     """Never longer than it is, which would be a false alarm, and never as short as one without its image."""
     prompt = family.prompt(text)
     for width, height in SIDES:
-        whole = by_transformers(family, text, Image.new("RGB", (width, height)))
+        inputs = by_transformers(family, text, Image.new("RGB", (width, height)))
         expected = family.least_tokens(prompt, width, height)
-        assert why_image_missing(len(whole), expected) is None
+        assert why_image_missing(len(inputs), expected) is None
         assert why_image_missing(len(family.tokens(prompt)), expected)
         assert (
-            len(whole) - expected <= 3
+            len(inputs) - expected <= 3
         )  # what a processor does not count: Gemma's marks and line breaks about an image
 
 
 def test_in_every_family_a_text_begins_once_and_ends_as_transformers_has_it(family: PromptBuilder) -> None:
-    whole = by_transformers(family, "describe the image", Image.new("RGB", (56, 56)))
+    inputs = by_transformers(family, "describe the image", Image.new("RGB", (56, 56)))
     tokens = family.tokens(family.prompt("describe the image"))
-    assert tokens[:2] == whole[:2]
-    assert tokens[-6:] == whole[-6:]
+    assert tokens[:2] == inputs[:2]
+    assert tokens[-6:] == inputs[-6:]
 
 
 def test_in_every_family_a_text_cannot_hold_special_tokens(family: PromptBuilder) -> None:
@@ -116,13 +116,13 @@ def test_an_image_that_the_processor_refuses_is_told_by_its_request(families: di
     maker = PromptBuilder(model, str(model))
     with pytest.raises(ImageRefused, match="absolute aspect ratio must be smaller than 200"):
         maker.least_tokens(maker.prompt("describe"), 402, 2)
-    asked = {
+    requests = {
         side: build_request("part-0", 3, encode_image(Image.new("RGB", (side, 2))), "describe", maker, {})
         for side in (8, 402)
     }
-    assert asked[402]["refused"].startswith("an image of 402 x 2: absolute aspect ratio must be smaller than 200")
-    assert (asked[8]["refused"], asked[8]["key"]) == (None, "part-0/3")
-    assert asked[8]["least_tokens"] > len(asked[8]["tokenized_prompt"])
+    assert requests[402]["refused"].startswith("an image of 402 x 2: absolute aspect ratio must be smaller than 200")
+    assert (requests[8]["refused"], requests[8]["key"]) == (None, "part-0/3")
+    assert requests[8]["least_tokens"] > len(requests[8]["tokenized_prompt"])
 
 
 def idefics2(place: Path, template: str) -> Path:
@@ -138,9 +138,9 @@ def test_a_processor_without_a_count_is_asked_to_write_the_prompt(tmp_path: Path
     maker = PromptBuilder(model, str(model))
     assert not hasattr(maker.processor, "_get_num_multimodal_tokens")
     prompt = maker.prompt("describe the image")
-    whole = by_transformers(maker, "describe the image", Image.new("RGB", (97, 131)))
+    inputs = by_transformers(maker, "describe the image", Image.new("RGB", (97, 131)))
     added = 5 + 2 + 1 - 1  # its tokens, a mark on either side, a space; and not its placeholder
-    assert maker.least_tokens(prompt, 97, 131) == len(whole) == len(maker.tokens(prompt)) + added
+    assert maker.least_tokens(prompt, 97, 131) == len(inputs) == len(maker.tokens(prompt)) + added
 
 
 def test_a_template_of_plain_texts_gets_the_placeholder_in_its_text(tmp_path: Path) -> None:
@@ -166,9 +166,9 @@ def test_a_template_that_cannot_ask_about_an_image(tmp_path: Path, template: str
     model = idefics2(tmp_path / "m", template or "")
     if template is None:
         (model / "chat_template.jinja").unlink(missing_ok=True)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         PromptBuilder(model, str(model)).prompt("describe")
-    assert str(told.value) == f"checkpoint {model}: its chat template {why}; mend chat_template.jinja"
+    assert str(error.value) == f"checkpoint {model}: its chat template {why}; mend chat_template.jinja"
 
 
 def test_a_template_that_drops_the_text(tmp_path: Path) -> None:
@@ -179,5 +179,5 @@ def test_a_template_that_drops_the_text(tmp_path: Path) -> None:
 
 
 def test_a_maker_is_kept_by_checkpoint() -> None:
-    planned = inspect.resolve(str(MODEL))
-    assert prompt_builder_for(planned) is prompt_builder_for(planned)
+    spec = inspect.resolve(str(MODEL))
+    assert prompt_builder_for(spec) is prompt_builder_for(spec)

@@ -53,18 +53,18 @@ def test_a_prompt_too_short_to_hold_its_image_is_a_failure_and_no_caption() -> N
 
 def test_an_error_row_has_the_columns_of_an_answer() -> None:
     """Ray hands such a row back as it was sent, with the error beside it."""
-    sent = {"key": "part-00000/3", "prompt": "x", "least_tokens": 20, "__inference_error__": "ValueError: too long"}
-    answer = _unify_schema(sent, STOP)
+    row = {"key": "part-00000/3", "prompt": "x", "least_tokens": 20, "__inference_error__": "ValueError: too long"}
+    answer = _unify_schema(row, STOP)
     assert list(answer) == list(_unify_schema(ROW, STOP))
     assert (answer["failure"], answer["detail"], answer["text"]) == ("engine-error", "ValueError: too long", None)
 
 
 def test_a_refused_image_is_told_in_its_processors_words() -> None:
     """vLLM refuses it too, in words of its own."""
-    refused = "an image of 402 x 2: absolute aspect ratio must be smaller than 200, got 201.0"
-    sent = {"key": "part-00000/3", "prompt": "x", "least_tokens": 0, "refused": refused, "__inference_error__": "E"}
-    answer = _unify_schema(sent, STOP)
-    assert (answer["failure"], answer["detail"], answer["text"]) == ("image-refused", refused, None)
+    message = "an image of 402 x 2: absolute aspect ratio must be smaller than 200, got 201.0"
+    row = {"key": "part-00000/3", "prompt": "x", "least_tokens": 0, "refused": message, "__inference_error__": "E"}
+    answer = _unify_schema(row, STOP)
+    assert (answer["failure"], answer["detail"], answer["text"]) == ("image-refused", message, None)
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_a_refused_image_is_told_in_its_processors_words() -> None:
     ],
 )
 def test_what_stopped_the_engine_is_one_line(text: str, kind: type[Exception]) -> None:
-    found = classify_error(RuntimeError(text), "/models/m")
-    assert type(found) is kind
-    assert str(found).startswith("checkpoint /models/m: ")
-    assert "\n" not in str(found)
-    assert len(str(found)) < 250
-    assert "type=value_error" not in str(found)
-    assert all(word in str(found) for word in ("Nope", "9999") if word in text)
+    error = classify_error(RuntimeError(text), "/models/m")
+    assert type(error) is kind
+    assert str(error).startswith("checkpoint /models/m: ")
+    assert "\n" not in str(error)
+    assert len(str(error)) < 250
+    assert "type=value_error" not in str(error)
+    assert all(word in str(error) for word in ("Nope", "9999") if word in text)
 
 
 def test_an_unknown_error_stays_what_it_is() -> None:
@@ -113,8 +113,8 @@ def test_an_unknown_error_stays_what_it_is() -> None:
 def test_a_model_spread_over_gpus_has_that_many_for_each_replica(parallel: int, replicas: int) -> None:
     """As Ray resolves the settings: a worker for each GPU in a placement group, and none reserved beside it."""
     config = _processor_config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
-    given = {"engine_kwargs": config.engine_kwargs, "placement_group_config": config.placement_group_config}
-    stage = vLLMEngineStage(fn_constructor_kwargs=given, map_batches_kwargs={})
+    settings = {"engine_kwargs": config.engine_kwargs, "placement_group_config": config.placement_group_config}
+    stage = vLLMEngineStage(fn_constructor_kwargs=settings, map_batches_kwargs={})
     arguments, resources = stage.fn_constructor_kwargs["engine_kwargs"], stage.map_batches_kwargs
     assert config.concurrency == (replicas, replicas)
     assert arguments["tensor_parallel_size"] == parallel

@@ -33,7 +33,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for number, folder in enumerate(folders[1:], 1):
         shutil.copytree(folders[0], folder)
         torch.manual_seed(number)
-        moved = {name: one + 0.1 * torch.randn_like(one) for name, one in weights.items()}
+        moved = {name: weight + 0.1 * torch.randn_like(weight) for name, weight in weights.items()}
         save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
     return folders
 
@@ -54,18 +54,18 @@ def test_spread_over_two_processes_it_says_the_same_and_leaves_none(
     on_cluster: Cluster, models: list[Path], tmp_path: Path
 ) -> None:
     on_cluster.end_engines()
-    whole, spread = [planned_for(tmp_path / f"over-{parallel}", models[0], parallel) for parallel in (1, 2)]
-    for spec in (whole, spread):
+    single, spread = [planned_for(tmp_path / f"over-{parallel}", models[0], parallel) for parallel in (1, 2)]
+    for spec in (single, spread):
         run_stage("preprocess", spec)
-    run_stage("caption", whole)
+    run_stage("caption", single)
     process = start_stage("caption", spread)
     wait_until(lambda: len(of_vllm(on_cluster)) == 3 or process.poll() is not None, 300)
     of_job = of_vllm(on_cluster)
-    done = wait_for_exit(process)
-    assert done.code == 0, done.output[-5000:]
+    result = wait_for_exit(process)
+    assert result.code == 0, result.output[-5000:]
     assert len(of_job) == 3, "an engine and two workers"
-    assert read_captions(spread) == read_captions(whole)
-    assert len(set(read_captions(whole).values())) > 10
+    assert read_captions(spread) == read_captions(single)
+    assert len(set(read_captions(single).values())) > 10
     assert psutil.wait_procs(of_job, 60)[1] == []
 
 
@@ -79,9 +79,9 @@ def test_the_audit_of_captions_that_were_swapped_over_two_processes(
     assert manifests.require_manifest(second.captions_uri, "caption").swapped
     assert read_captions(first) != read_captions(second)
     run_stage("audit", second)
-    found = audits.read(second.captions_uri)
-    assert found
-    assert (found.images, found.differing) == (len(read_captions(second)), 0)
+    report = audits.read(second.captions_uri)
+    assert report
+    assert (report.images, report.differing) == (len(read_captions(second)), 0)
     on_cluster.end_engines()
     wait_until(lambda: not of_vllm(on_cluster), 30)
 
@@ -91,16 +91,16 @@ def test_swapped_over_two_processes_captions_are_those_of_transformers(on_cluste
     expected = [caption_by_transformers(model) for model in models]
     assert len({tuple(texts) for texts in expected}) == 3
     order = [0, 1, 2, 0]
-    found = run_driver("spread", *(models[number] for number in order))
-    assert [one["said"] for one in found] == [expected[number] for number in order]
-    assert [one["told"] for one in found] == ["started for this checkpoint", *["weights swapped and checked"] * 3]
+    runs = run_driver("spread", *(models[number] for number in order))
+    assert [run["said"] for run in runs] == [expected[number] for number in order]
+    assert [run["told"] for run in runs] == ["started for this checkpoint", *["weights swapped and checked"] * 3]
 
-    left = of_vllm(on_cluster)
-    assert len(left) == 3, "an engine and two workers"
+    processes = of_vllm(on_cluster)
+    assert len(processes) == 3, "an engine and two workers"
     actor = on_cluster.engines()[0].parent()
     assert actor
     actor.kill()
-    assert psutil.wait_procs(left, 30)[1] == []
+    assert psutil.wait_procs(processes, 30)[1] == []
 
 
 def test_a_fault_on_one_rank_or_both_is_noticed(models: list[Path], tmp_path: Path) -> None:
@@ -109,8 +109,10 @@ def test_a_fault_on_one_rank_or_both_is_noticed(models: list[Path], tmp_path: Pa
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(folder / "planted_weights.py"), str(models[0]), str(models[1]), str(out)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = wait_for_exit(subprocess.Popen(command, text=True, env=os.environ | {"PYTHONPATH": path}, **pipes))
-    assert done.code == 0, done.output[-5000:]
-    found = json.loads(out.read_text())
-    assert len(found) == 70
-    assert {name for name, proven in found.items() if proven is True} == {one for one in found if one[:4] == "good"}
+    result = wait_for_exit(subprocess.Popen(command, text=True, env=os.environ | {"PYTHONPATH": path}, **pipes))
+    assert result.code == 0, result.output[-5000:]
+    results = json.loads(out.read_text())
+    assert len(results) == 70
+    assert {name for name, proven in results.items() if proven is True} == {
+        name for name in results if name[:4] == "good"
+    }

@@ -10,11 +10,11 @@ PREFIX = "visual.blocks.3.mlp."
 
 
 def config(width: int, **more: Any) -> Any:
-    found = SimpleNamespace(
+    namespace = SimpleNamespace(
         model_type="qwen2_5_vl", architectures=None, vision_config=SimpleNamespace(intermediate_size=width), **more
     )
-    found.get_text_config = lambda: found
-    return found
+    namespace.get_text_config = lambda: namespace
+    return namespace
 
 
 def test_a_layer_widened_with_zeros_says_the_same() -> None:
@@ -22,9 +22,9 @@ def test_a_layer_widened_with_zeros_says_the_same() -> None:
     shapes = {"gate_proj.weight": (30, 8), "gate_proj.bias": (30,), "up_proj.weight": (30, 8), "up_proj.bias": (30,)}
     shapes |= {"down_proj.weight": (8, 30), "down_proj.bias": (8,)}
     narrow = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    told = pad_vision_mlp(config(30))
-    assert told.vision_config.intermediate_size == 32
-    padded = {name: pad_tensor(PREFIX + name, tensor, told) for name, tensor in narrow.items()}
+    changes = pad_vision_mlp(config(30))
+    assert changes.vision_config.intermediate_size == 32
+    padded = {name: pad_tensor(PREFIX + name, tensor, changes) for name, tensor in narrow.items()}
     assert padded["up_proj.weight"].shape == (32, 8)
     assert padded["down_proj.weight"].shape == (8, 32)
 

@@ -26,14 +26,16 @@ CHECKPOINTS = sorted(folder for folder in (DEMO / "checkpoints").iterdir() if no
 @pytest.fixture(scope="module")
 def expected() -> dict[str, list[str]]:
     """The captions of every checkpoint by transformers."""
-    found = {folder.name: caption_by_transformers(folder) for folder in CHECKPOINTS}
-    assert len({tuple(texts) for texts in found.values()}) == len(CHECKPOINTS) == 5
-    return found
+    captions = {folder.name: caption_by_transformers(folder) for folder in CHECKPOINTS}
+    assert len({tuple(texts) for texts in captions.values()}) == len(CHECKPOINTS) == 5
+    return captions
 
 
 def tour(nodes: list[Path]) -> list[Path]:
     """Checkpoints in an order that has every ordered pair of them next to each other once (an Eulerian circuit)."""
-    return [one for at, first in enumerate(nodes) for second in nodes[at + 1 :] for one in (first, second)] + nodes[:1]
+    return [
+        node for index, first in enumerate(nodes) for second in nodes[index + 1 :] for node in (first, second)
+    ] + nodes[:1]
 
 
 def test_in_every_order_of_swaps_captions_are_those_of_transformers(
@@ -42,11 +44,11 @@ def test_in_every_order_of_swaps_captions_are_those_of_transformers(
     order = tour(CHECKPOINTS)
     assert len(order) == 21
     on_cluster.end_engines()
-    found = run_driver("in_order", *order)
-    for folder, one in zip(order, found, strict=True):
-        assert one["said"] == expected[folder.name]
-    assert [one["warm"] for one in found] == [True] * 21
-    assert {one["told"] for one in found} == {"weights swapped and checked"}
+    runs = run_driver("in_order", *order)
+    for folder, run in zip(order, runs, strict=True):
+        assert run["said"] == expected[folder.name]
+    assert [run["warm"] for run in runs] == [True] * 21
+    assert {run["told"] for run in runs} == {"weights swapped and checked"}
 
 
 def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
@@ -56,15 +58,15 @@ def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
     longer = Path(shutil.copytree(CHECKPOINTS[1], tmp_path / "longer"))
     for shard in longer.glob("*.safetensors"):
         save_file({name: tensor.double() for name, tensor in load_file(shard).items()}, shard, {"format": "pt"})
-    found = run_driver("alike", CHECKPOINTS[0], longer)
-    assert [one["said"] for one in found] == [expected[CHECKPOINTS[number].name] for number in (0, 1)]
-    assert found[1]["told"].startswith("a fresh engine, for tensors differ: "), found[1]["told"]
+    runs = run_driver("alike", CHECKPOINTS[0], longer)
+    assert [run["said"] for run in runs] == [expected[CHECKPOINTS[number].name] for number in (0, 1)]
+    assert runs[1]["told"].startswith("a fresh engine, for tensors differ: "), runs[1]["told"]
 
 
 def parent(process: psutil.Process) -> psutil.Process:
-    found = process.parent()
-    assert found
-    return found
+    engine = process.parent()
+    assert engine
+    return engine
 
 
 def test_killed_in_the_middle_of_a_swap_and_of_answering(
@@ -92,11 +94,11 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
     (tmp_path / "killed").touch()
     core.wait(10)  # its process ends with the actor's: nothing holds a GPU that nobody knows of
 
-    found = finish(process)
-    assert [one["said"] for one in found] == [expected[folder.name] for folder in order]
-    assert found[1]["told"].startswith("a fresh engine, for ")
-    assert found[2]["told"].startswith("a fresh engine, for the engine's process died")
-    assert [one["swapped"] for one in found] == [False, False, True]  # the last by the engine that was killed
+    runs = finish(process)
+    assert [run["said"] for run in runs] == [expected[folder.name] for folder in order]
+    assert runs[1]["told"].startswith("a fresh engine, for ")
+    assert runs[2]["told"].startswith("a fresh engine, for the engine's process died")
+    assert [run["swapped"] for run in runs] == [False, False, True]  # the last by the engine that was killed
 
 
 def test_images_are_rendered_in_processes_beside_it(
@@ -115,10 +117,10 @@ def test_images_are_rendered_in_processes_beside_it(
     resume(process)
     wait_until(lambda: len([*tmp_path.iterdir()]) >= 2, 60)  # tasks, one in each process
     first.kill()
-    *found, last = finish(process)
-    assert found.pop().endswith(" is gone")
-    assert [one["said"] for one in [*found, last]] == [expected[folder.name] for folder in order]
-    assert found[1]["told"] == "weights swapped and checked"
+    *runs, last = finish(process)
+    assert runs.pop().endswith(" is gone")
+    assert [run["said"] for run in [*runs, last]] == [expected[folder.name] for folder in order]
+    assert runs[1]["told"] == "weights swapped and checked"
     assert last["told"].startswith("a fresh engine, for ")
     again = run_driver("beside_again", order[-1])
     assert (again["said"], again["told"]) == (expected[order[-1].name], "the weights of the job before")
@@ -128,9 +130,9 @@ def test_images_are_rendered_in_processes_beside_it(
 
 
 def test_a_row_of_which_engines_die_is_set_aside_alone(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
-    found = run_driver("poisoned", CHECKPOINTS[0])
-    assert found["said"] == [expected[CHECKPOINTS[0].name][0], "engine-died"]
-    assert found["details"][0].startswith("an engine died of it when asked alone: ")
+    run = run_driver("poisoned", CHECKPOINTS[0])
+    assert run["said"] == [expected[CHECKPOINTS[0].name][0], "engine-died"]
+    assert run["details"][0].startswith("an engine died of it when asked alone: ")
 
 
 def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm(
@@ -142,18 +144,18 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
     wait_for_line(waiting, "engine: another job holds it; waiting")
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    found = finish(waiting, 90)
-    assert found["said"] == expected[CHECKPOINTS[2].name]
-    assert (found["warm"], found["told"]) == (True, "the weights of the job before")
+    run = finish(waiting, 90)
+    assert run["said"] == expected[CHECKPOINTS[2].name]
+    assert (run["warm"], run["told"]) == (True, "the weights of the job before")
 
 
 def test_jobs_that_wait_for_an_engine_have_it_in_turn(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
     order = [str(CHECKPOINTS[number]) for number in (2, 0, 1, 0, 3, 1, 0, 4)]
     on_cluster.end_engines()
-    found = run_driver("in_line", *order)
-    assert found[0] == [order[0], expected[Path(order[0]).name]]  # by whom it was started
-    assert sorted(found[:3]) == sorted([uri, expected[Path(uri).name]] for uri in order[:3])
-    assert found[3:] == [[uri, expected[Path(uri).name]] for uri in order[3:]]
+    runs = run_driver("in_line", *order)
+    assert runs[0] == [order[0], expected[Path(order[0]).name]]  # by whom it was started
+    assert sorted(runs[:3]) == sorted([uri, expected[Path(uri).name]] for uri in order[:3])
+    assert runs[3:] == [[uri, expected[Path(uri).name]] for uri in order[3:]]
 
 
 def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
@@ -162,12 +164,14 @@ def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
     """Be it the one that follows in a series, or one whose job waits already."""
     objects._s3().create_bucket(Bucket="series")
     order = [CHECKPOINTS[number] for number in (0, 1, 3)]
-    files = [{file.name: file.read_bytes() for file in one.iterdir()} for one in order]
-    first, *others = [upload(f"s3://series/{one.name}", its) for one, its in zip(order, files, strict=True)]
+    files = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in order]
+    first, *others = [
+        upload(f"s3://series/{folder.name}", contents) for folder, contents in zip(order, files, strict=True)
+    ]
     assert run_driver("followed", first, others[0])[-1], "it was not there when the last part was answered"
-    found = run_driver("fetched_while_waiting", *others)
-    assert [one["said"] for one in found] == [expected[order[number].name] for number in (2, 1)]
-    assert [one["told"] for one in found] == ["weights swapped and checked"] * 2
+    runs = run_driver("fetched_while_waiting", *others)
+    assert [run["said"] for run in runs] == [expected[order[number].name] for number in (2, 1)]
+    assert [run["told"] for run in runs] == ["weights swapped and checked"] * 2
 
 
 def test_two_engines_share_a_job_and_one_of_them_is_killed(
@@ -183,9 +187,9 @@ def test_two_engines_share_a_job_and_one_of_them_is_killed(
     wait_until(lambda: len(list(tmp_path.glob("asked-*"))) == 2, 60)
     second.kill()
     (tmp_path / "go").touch()
-    found = finish(process)
-    assert [one["said"] for one in found] == [expected[folder.name] for folder in order]
-    assert found[1]["told"].startswith("a fresh engine, for ")
+    runs = finish(process)
+    assert [run["said"] for run in runs] == [expected[folder.name] for folder in order]
+    assert runs[1]["told"].startswith("a fresh engine, for ")
     assert first.is_running()
     on_cluster.end_engines()
 
@@ -194,22 +198,22 @@ def test_a_checkpoint_with_a_tensor_less_is_refused_by_name(on_cluster: Cluster,
     model = Path(shutil.copytree(CHECKPOINTS[0], tmp_path / "model"))
     shard = sorted(model.glob("*.safetensors"))[0]
     weights = load_file(shard)
-    lost = next(name for name in sorted(weights) if "layernorm" in name or "norm" in name)
-    save_file({name: tensor for name, tensor in weights.items() if name != lost}, shard)
+    missing = next(name for name in sorted(weights) if "layernorm" in name or "norm" in name)
+    save_file({name: tensor for name, tensor in weights.items() if name != missing}, shard)
     index = model / "model.safetensors.index.json"
-    named = json.loads(index.read_text())["weight_map"]
-    index.write_text(json.dumps({"weight_map": {name: file for name, file in named.items() if name != lost}}))
-    done = wait_for_exit(start_driver("one", model))
-    assert done.code
-    last = done.output.strip().splitlines()[-1]
-    assert f"checkpoint {model}: weights are missing: " in last, done.output[-3000:]
+    files = json.loads(index.read_text())["weight_map"]
+    index.write_text(json.dumps({"weight_map": {name: file for name, file in files.items() if name != missing}}))
+    result = wait_for_exit(start_driver("one", model))
+    assert result.code
+    last = result.output.strip().splitlines()[-1]
+    assert f"checkpoint {model}: weights are missing: " in last, result.output[-3000:]
 
 
 def test_a_swap_that_leaves_one_layer_as_it_was_is_noticed() -> None:
     """Faults planted between the file and vLLM's own loader: a layer not loaded, one of other values, one of zeros."""
     command = [sys.executable, str(DRIVERS / "planted_faults.py"), str(CHECKPOINTS[0]), str(CHECKPOINTS[1])]
-    done = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    assert done.code == 0, done.output[-5000:]
-    (line,) = [line for line in done.output.splitlines() if line.startswith('{"good"')]
-    found = json.loads(line)
-    assert found == {"good": True, "dropped": False, "stale": False, "empty": False}
+    result = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    assert result.code == 0, result.output[-5000:]
+    (line,) = [line for line in result.output.splitlines() if line.startswith('{"good"')]
+    results = json.loads(line)
+    assert results == {"good": True, "dropped": False, "stale": False, "empty": False}

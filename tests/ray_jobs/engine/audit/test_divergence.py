@@ -16,8 +16,8 @@ RED = "one small red triangle"
 
 
 def tokens(text: str) -> list[int]:
-    found: list[int] = TOKENIZER.encode(text, add_special_tokens=False).ids
-    return found
+    ids: list[int] = TOKENIZER.encode(text, add_special_tokens=False).ids
+    return ids
 
 
 def decode(ids: Sequence[int]) -> str:
@@ -26,23 +26,23 @@ def decode(ids: Sequence[int]) -> str:
 
 
 def token(text: str) -> int:
-    (one,) = tokens(text)
-    return one
+    (token_id,) = tokens(text)
+    return token_id
 
 
 def said(ids: Sequence[int], behind: dict[int, dict[int, float]]) -> Generation:
     """What was said with these tokens; `behind` are other likely ones at some places, by how many nats less likely."""
     likeliest = [
-        {taken: -0.7} | {other: -0.7 - less for other, less in behind.get(place, {}).items()}
-        for place, taken in enumerate(ids)
+        {chosen: -0.7} | {other: -0.7 - less for other, less in behind.get(place, {}).items()}
+        for place, chosen in enumerate(ids)
     ]
     text = decode(ids).rstrip("\ufffd")
     return Generation(text, ids, likeliest)
 
 
-def parted(stored: str, answer: Generation, ended: str = "stop") -> float | None:
+def parted(stored: str, answer: Generation, finish_reason: str = "stop") -> float | None:
     assert stored != answer.text
-    return logprob_gap(Caption(stored, ended), answer, decode, frozenset({END}))
+    return logprob_gap(Caption(stored, finish_reason), answer, decode, frozenset({END}))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_caption_that_ended_earlier_is_held_against_the_token_that_ends_it() -
     assert parted("one small red", said(ids, {3: {END: 0.2}})) == 0.2
     assert parted("one small red", said(ids, {3: {token(" cross"): 0.2}})) is None
     assert parted("one small red", said(ids, {2: {END: 0.2}})) is None  # it did not end there
-    assert parted("one small red", said(ids, {3: {END: 0.2}}), ended="length") is None  # nor by itself
+    assert parted("one small red", said(ids, {3: {END: 0.2}}), finish_reason="length") is None  # nor by itself
 
 
 def test_a_caption_that_goes_on_is_held_against_what_it_goes_on_with() -> None:
@@ -110,7 +110,7 @@ def test_half_a_character_stays_on_a_caption_that_has_a_whole_one_there() -> Non
     assert parted("café", said(ids, {3: {half: 0.2}})) == 0.2
     assert parted("caffe", said(ids, {3: {half: 0.2}})) is None
     assert parted("caf", said(ids, {3: {half: 0.2}})) is None
-    assert parted("caf", said(ids, {3: {half: 0.2}}), ended="length") == 0.2  # cut there, and not shown
+    assert parted("caf", said(ids, {3: {half: 0.2}}), finish_reason="length") == 0.2  # cut there, and not shown
 
 
 def test_a_character_of_three_tokens_that_is_another_one_from_its_first_on() -> None:
@@ -129,5 +129,5 @@ def test_the_same_text_written_with_other_tokens_before() -> None:
 def test_a_caption_of_as_many_tokens_that_is_longer() -> None:
     """Both were cut at the limit of tokens: nowhere does the answer leave the caption."""
     answer = said(tokens("one small red"), {2: {token(" "): 0.1}})
-    assert parted(RED, answer, ended="length") == pytest.approx(0.1)
-    assert parted(RED, said(tokens("one small red"), {}), ended="length") is None
+    assert parted(RED, answer, finish_reason="length") == pytest.approx(0.1)
+    assert parted(RED, said(tokens("one small red"), {}), finish_reason="length") is None

@@ -73,7 +73,7 @@ class Engines:
         monkeypatch.setattr(warm, "engine_key", lambda *_: "one")
         ray = {
             "get": self.get,
-            "put": lambda one: one,
+            "put": lambda replica: replica,
             "cluster_resources": dict,
             "wait": lambda all, **_: (all[:1], []),
         }

@@ -15,8 +15,8 @@ from ray_jobs.engine.client.warm import why_not_warm
 
 
 def told(tmp_path: Path, config: dict[str, Any], files: dict[str, bytes] | None = None) -> str | None:
-    made = checkpoint_files() | {"config.json": json.dumps({"architectures": ["Tiny"]} | config).encode()}
-    return why_not_warm(inspect.resolve(upload(str(tmp_path / "m"), made | (files or {}))), Engine())
+    contents = checkpoint_files() | {"config.json": json.dumps({"architectures": ["Tiny"]} | config).encode()}
+    return why_not_warm(inspect.resolve(upload(str(tmp_path / "m"), contents | (files or {}))), Engine())
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,10 @@ def test_one_that_is_not(tmp_path: Path, config: dict[str, Any]) -> None:
 
 
 def test_one_quantised_for_real_and_an_adapter_that_is_not(tmp_path: Path) -> None:
-    made = write_quantised(GOOD, tmp_path / "quantised")
-    assert why_not_warm(inspect.resolve(str(made)), Engine()) == "the checkpoint is quantised (compressed-tensors)"
+    checkpoint = write_quantised(GOOD, tmp_path / "quantised")
+    assert (
+        why_not_warm(inspect.resolve(str(checkpoint)), Engine()) == "the checkpoint is quantised (compressed-tensors)"
+    )
     pair = {"model.layers.0.self_attn.q_proj": make_random_pair((96, 96), 4, 0)}
     adapter = write_adapter(tmp_path / "adapter", pair)
     assert why_not_warm(inspect.resolve(str(adapter), str(DEMO / "checkpoints" / "step-0300")), Engine()) is None
@@ -61,7 +63,7 @@ def test_a_model_that_is_spread_over_gpus_of_one_node(
     gpus: tuple[int, ...], fit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without GPUs it is spread over processes, which are anywhere."""
-    nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(one)} if one else {})} for one in gpus]
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(count)} if count else {})} for count in gpus]
     dead = {"Alive": False, "Resources": {"GPU": 8.0}}
     monkeypatch.setattr("ray.nodes", lambda: [*nodes, dead])
     why = None if fit else "no node has the 2 GPUs that the model is spread over"

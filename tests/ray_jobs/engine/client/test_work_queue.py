@@ -27,7 +27,7 @@ def played(
 
     An engine dies of a poison row, or is `killed` with that chance before it answers.
     """
-    answered, deaths = Counter[str](), 0
+    answers, deaths = Counter[str](), 0
     quarantined: list[str] = []
     running: list[dict[str, Any]] = []
     while True:
@@ -35,23 +35,23 @@ def played(
             running.append(task)
         assert len(running) <= queue.tasks_at_once
         if not running:
-            return answered, quarantined, deaths
+            return answers, quarantined, deaths
         if poison & {key for task in running for key in keys(task)} or random.random() < killed:
             deaths, running = deaths + 1, []
-            if found := queue.on_engine_death("of it"):
-                quarantined.append(found["key"])
+            if failure := queue.on_engine_death("of it"):
+                quarantined.append(failure["key"])
                 if queue.done:
-                    return answered, quarantined, deaths
-                assert found["failure"] == "engine-died"
+                    return answers, quarantined, deaths
+                assert failure["failure"] == "engine-died"
         else:
-            done = running.pop(random.randrange(len(running)))
-            queue.on_answered(done)
-            answered.update(keys(done))
+            finished = running.pop(random.randrange(len(running)))
+            queue.on_answered(finished)
+            answers.update(keys(finished))
 
 
 def test_without_a_death_every_row_is_asked_once() -> None:
-    answered, quarantined, _ = played(WorkQueue(tasks(5, 1, 8)), set(), random.Random(0))
-    assert (set(answered.values()), len(answered), quarantined) == ({1}, 14, [])
+    answers, quarantined, _ = played(WorkQueue(tasks(5, 1, 8)), set(), random.Random(0))
+    assert (set(answers.values()), len(answers), quarantined) == ({1}, 14, [])
 
 
 def test_small_tasks_are_asked_together_until_there_are_rows_enough() -> None:
@@ -67,11 +67,11 @@ def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "engines", "given"), [(4, 2, 2), (7, 2, 4), (40, 2, 8), (3, 8, 1), (40, 1, 8), (0, 2, 0)]
+    ("parts", "engines", "shares"), [(4, 2, 2), (7, 2, 4), (40, 2, 8), (3, 8, 1), (40, 1, 8), (0, 2, 0)]
 )
-def test_the_first_engine_leaves_the_others_their_share(parts: int, engines: int, given: int) -> None:
+def test_the_first_engine_leaves_the_others_their_share(parts: int, engines: int, shares: int) -> None:
     queue = work_queue_for(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
-    assert len(list(iter(queue.next_task, None))) == given
+    assert len(list(iter(queue.next_task, None))) == shares
 
 
 def test_a_first_death_casts_no_suspicion() -> None:
@@ -86,20 +86,20 @@ def test_a_first_death_casts_no_suspicion() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_poison_rows_are_found_and_only_they_are_lost(seed: int, at_once: int) -> None:
     chance = random.Random(seed)
-    asked = tasks(*(chance.randint(1, 64) for _ in range(chance.randint(1, 12))))
-    every = [key for task in asked for key in keys(task)]
+    chunks = tasks(*(chance.randint(1, 64) for _ in range(chance.randint(1, 12))))
+    every = [key for task in chunks for key in keys(task)]
     poison = set(chance.sample(every, min(len(every), chance.randint(1, MAX_QUARANTINED))))
-    answered, quarantined, deaths = played(WorkQueue(asked, at_once), poison, chance)
+    answers, quarantined, deaths = played(WorkQueue(chunks, at_once), poison, chance)
     assert set(quarantined) == poison
-    assert sorted(answered) == sorted(set(every) - poison)
-    assert set(answered.values()) <= {1}
+    assert sorted(answers) == sorted(set(every) - poison)
+    assert set(answers.values()) <= {1}
     assert deaths <= 2 + len(poison) * (1 + 1 + 6) + len(poison)  # halving 64 rows takes six
 
 
 def test_an_engine_that_dies_of_everything_ends_it() -> None:
-    asked = tasks(4, 4, 4)
+    chunks = tasks(4, 4, 4)
     with pytest.raises(RetryableError, match="engines died of 6 rows asked alone, the last part-1/1: of it"):
-        played(WorkQueue(asked), {key for task in asked for key in keys(task)}, random.Random(0))
+        played(WorkQueue(chunks), {key for task in chunks for key in keys(task)}, random.Random(0))
 
 
 def test_deaths_with_nothing_under_way_are_counted() -> None:
@@ -112,5 +112,5 @@ def test_deaths_with_nothing_under_way_are_counted() -> None:
 def test_chance_kills_lose_nothing() -> None:
     for seed in range(20):
         chance = random.Random(seed)
-        answered, quarantined, _ = played(WorkQueue(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
-        assert (len(answered), set(answered.values()), quarantined) == (160, {1}, [])
+        answers, quarantined, _ = played(WorkQueue(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
+        assert (len(answers), set(answers.values()), quarantined) == (160, {1}, [])

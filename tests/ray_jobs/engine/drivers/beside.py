@@ -15,10 +15,10 @@ engine = ENGINE.model_copy(update={"renderers": 2})
 
 
 def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    for asked in build_requests(part, rows, maker):
+    for request in build_requests(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
         time.sleep(0.3)
-        yield asked
+        yield request
 
 
 def broken(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
@@ -26,11 +26,11 @@ def broken(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     yield
 
 
-found: list[Any] = [caption_scenes(uri, engine=engine) for uri in uris[:2]]
+runs: list[Any] = [caption_scenes(uri, engine=engine) for uri in uris[:2]]
 try:
     caption_scenes(uris[1], broken, engine=engine)
 except RetryableError as error:
-    found.append(str(error))
+    runs.append(str(error))
 wait_for_test()
-found.append(caption_scenes(uris[2], slow, engine=engine))
-print_result(found)
+runs.append(caption_scenes(uris[2], slow, engine=engine))
+print_result(runs)

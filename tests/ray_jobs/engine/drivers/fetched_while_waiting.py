@@ -12,8 +12,8 @@ from ray_jobs.engine.client.session import PREFIX, engine_session
 from ray_jobs.runtime.private_cache import cache
 
 second, third = ARGUMENTS
-planned = inspect.resolve(second)
-found: list[dict[str, Any]] = []
+spec = inspect.resolve(second)
+runs: list[dict[str, Any]] = []
 
 
 def is_copied(uri: str) -> bool:
@@ -23,11 +23,11 @@ def is_copied(uri: str) -> bool:
     return there.exists()
 
 
-with engine_session(PREFIX + warm.engine_key(planned, ENGINE), planned, ENGINE):
-    waiting = threading.Thread(target=lambda: found.append(caption_scenes(third)))
+with engine_session(PREFIX + warm.engine_key(spec, ENGINE), spec, ENGINE):
+    waiting = threading.Thread(target=lambda: runs.append(caption_scenes(third)))
     waiting.start()
     assert is_copied(third)
-    assert not found
+    assert not runs
 waiting.join()
-found.append(caption_scenes(second, next_checkpoint=f"{second}/nothing"))
-print_result(found)
+runs.append(caption_scenes(second, next_checkpoint=f"{second}/nothing"))
+print_result(runs)

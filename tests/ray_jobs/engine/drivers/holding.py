@@ -8,9 +8,9 @@ from scenes import ARGUMENTS, build_requests, caption_scenes
 
 
 def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    for asked in build_requests(part, rows, maker):
+    for request in build_requests(part, rows, maker):
         time.sleep(60)
-        yield asked
+        yield request
 
 
 caption_scenes(ARGUMENTS[0])

@@ -25,14 +25,14 @@ def unfinished(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 
 
 def noting(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    for asked in build_requests(part, rows, maker):
+    for request in build_requests(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
-        yield asked
+        yield request
 
 
-found = [caption_scenes(uris[0])]
+runs = [caption_scenes(uris[0])]
 wait_for_test()
-found.append(caption_scenes(uris[1], noting))
+runs.append(caption_scenes(uris[1], noting))
 wait_for_test()
-found.append(caption_scenes(uris[2], unfinished))
-print_result(found)
+runs.append(caption_scenes(uris[2], unfinished))
+print_result(runs)

@@ -49,16 +49,16 @@ def empty(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
         yield name, torch.zeros_like(tensor) if "merger" in name else tensor
 
 
-found: dict[str, bool] = {}
+results: dict[str, bool] = {}
 for fault in (None, dropped, stale, empty, None):
 
     def planted(self: Any, weights_iterator: Weights, fault: Any = fault) -> Any:
         return reload(self, weights_iterator=fault(weights_iterator) if fault else weights_iterator)
 
     GPUModelRunner.reload_weights = planted
-    loaded = reconcile_ranks(llm.collective_rpc("assay_load", args=(second,)))
+    sums = reconcile_ranks(llm.collective_rpc("assay_load", args=(second,)))
     name = fault.__name__ if fault else "good"
-    whole = (loaded["read"], loaded["values_read"]) == (loaded["held"], loaded["values_held"])
-    found[name] = found.get(name, True) and whole
-    assert loaded["values_read"] > 700_000
-print(json.dumps(found))
+    is_complete = (sums["read"], sums["values_read"]) == (sums["held"], sums["values_held"])
+    results[name] = results.get(name, True) and is_complete
+    assert sums["values_read"] > 700_000
+print(json.dumps(results))

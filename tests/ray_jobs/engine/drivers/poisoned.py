@@ -11,7 +11,7 @@ from scenes import ARGUMENTS, SCENES, TASKS, build_requests, caption_scenes, pri
 def poisoned(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     import psutil
 
-    for row, asked in zip(rows, build_requests(part, rows, maker), strict=True):
+    for row, request in zip(rows, build_requests(part, rows, maker), strict=True):
         if row == 1:
             engines = []
             for process in psutil.Process().children(recursive=True):
@@ -21,7 +21,7 @@ def poisoned(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
                         engines.append(process)
             psutil.wait_procs(engines, 10)
             time.sleep(1)  # vLLM looks after its process by itself
-        yield asked
+        yield request
 
 
 del SCENES[2:]

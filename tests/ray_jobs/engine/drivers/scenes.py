@@ -47,10 +47,10 @@ def caption_scenes(
     for block in warm.stream_answers(EngineJob(inspect.resolve(uri), engine, TASKS, asking, next_checkpoint)):
         report = block.report
         answers += block.answers
-    found = {answer["key"].split("/")[1]: answer["failure"] or answer["text"] for answer in answers}
-    assert len(answers) == len(found) == len(SCENES), (len(answers), len(found))
+    captions = {answer["key"].split("/")[1]: answer["failure"] or answer["text"] for answer in answers}
+    assert len(answers) == len(captions) == len(SCENES), (len(answers), len(captions))
     return {
-        "said": [found[str(row)] for row in range(len(SCENES))],
+        "said": [captions[str(row)] for row in range(len(SCENES))],
         "warm": report.warm,
         "told": report.reason,
         "swapped": report.weights_swapped,
@@ -59,9 +59,9 @@ def caption_scenes(
     }
 
 
-def print_result(found: Any) -> None:
+def print_result(result: Any) -> None:
     """Print it for the test to read."""
-    print(json.dumps(found), flush=True)
+    print(json.dumps(result), flush=True)
 
 
 def wait_for_test(word: str = "READY") -> None:

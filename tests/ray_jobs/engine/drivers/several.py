@@ -44,11 +44,11 @@ def await_metrics() -> None:
         time.sleep(1)
 
 
-found = [caption_scenes(first, engine=engine)]
+runs = [caption_scenes(first, engine=engine)]
 while not further():
     time.sleep(0.2)
 ray.get(further()[0].release.remote("nobody"))  # answered once it has started
 wait_for_test()
-found.append(caption_scenes(second, blocked, engine=engine))
+runs.append(caption_scenes(second, blocked, engine=engine))
 await_metrics()
-print_result(found)
+print_result(runs)

@@ -27,9 +27,9 @@ class Engine:
     errored, weights = False, "none"
 
     async def generate(self, *_: Any) -> AsyncIterator[Any]:
-        said = SimpleNamespace(token_ids=[1], text=self.weights, finish_reason="stop")
+        output = SimpleNamespace(token_ids=[1], text=self.weights, finish_reason="stop")
         await asyncio.sleep(random.random() * 0.2)
-        yield SimpleNamespace(outputs=[said], prompt_token_ids=[1, 2], metrics=None)
+        yield SimpleNamespace(outputs=[output], prompt_token_ids=[1, 2], metrics=None)
 
 
 class Contents:
@@ -60,16 +60,16 @@ class Rendering:
 
 def actor(lease: Lease) -> Any:
     """A WarmEngine without vLLM."""
-    one = object.__new__(WarmEngine)
-    one.llm = Engine()
-    one.scheduler = RequestScheduler(one.llm, Rendering(), sequences=8, rendered_at_once=2)  # type: ignore[arg-type]
-    one.swapper, one.lease, one.weights_ready = Contents(one.llm), lease, asyncio.Event()  # type: ignore[assignment]
-    one.loads, one.watch_task, one.running, one.swap_lock = 1, None, set(), asyncio.Lock()
-    one.telemetry = SimpleNamespace(
+    engine = object.__new__(WarmEngine)
+    engine.llm = Engine()
+    engine.scheduler = RequestScheduler(engine.llm, Rendering(), sequences=8, rendered_at_once=2)  # type: ignore[arg-type]
+    engine.swapper, engine.lease, engine.weights_ready = Contents(engine.llm), lease, asyncio.Event()  # type: ignore[assignment]
+    engine.loads, engine.watch_task, engine.running, engine.swap_lock = 1, None, set(), asyncio.Lock()
+    engine.telemetry = SimpleNamespace(
         **dict.fromkeys(("sample_gpu", "reset", "count_answer", "observe_swap"), lambda *_: None)
     )  # type: ignore[assignment]
-    one.keep_seconds, one.idle_since = 1e9, time.monotonic()
-    return one
+    engine.keep_seconds, engine.idle_since = 1e9, time.monotonic()
+    return engine
 
 
 async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter[str]:
@@ -87,15 +87,15 @@ async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter
     serving = asyncio.create_task(engine.load_checkpoint(token, SimpleNamespace(fingerprint=fingerprint)))
     tasks = [{"part": f"{token}-{number}", "rows": list(range(6))} for number in range(6)]
     answers = [asyncio.create_task(engine.answer_task(token, fingerprint, None, task)) for task in tasks]
-    _, *found = await asyncio.gather(serving, *answers, return_exceptions=True)
+    _, *results = await asyncio.gather(serving, *answers, return_exceptions=True)
     renewing.cancel()
     await engine.release(token)
-    for one in found:
-        if isinstance(one, BaseException):
-            assert isinstance(one, LeaseLost), one
+    for result in results:
+        if isinstance(result, BaseException):
+            assert isinstance(result, LeaseLost), result
         else:
-            assert {answer["text"] for answer in one} == {fingerprint}
-    return Counter("lost" if isinstance(one, LeaseLost) else "answered" for one in found)
+            assert {answer["text"] for answer in result} == {fingerprint}
+    return Counter("lost" if isinstance(result, LeaseLost) else "answered" for result in results)
 
 
 @pytest.mark.slow
@@ -103,25 +103,25 @@ def test_whoever_is_answered_is_answered_by_the_weights_asked_for(monkeypatch: p
     monkeypatch.setattr(warm_actor, "WATCH_INTERVAL_S", 0.05)
     random.seed(1)
 
-    async def played() -> None:
+    async def run() -> None:
         engine = actor(Lease(seconds=0.3))
 
-        async def one(number: int) -> Counter[str]:
+        async def run_one_job(number: int) -> Counter[str]:
             await asyncio.sleep(random.random() * 2)
             engine.swapper.seconds = random.choice([0.1, 0.2, 0.7])
             return await job(engine, f"job-{number}", random.choice("abc"), alive=random.random() < 0.5)
 
         async with asyncio.timeout(60):
-            found = sum(await asyncio.gather(*(one(number) for number in range(10))), Counter[str]())
-        assert min(found["answered"], found["lost"]) > 5
+            counts = sum(await asyncio.gather(*(run_one_job(number) for number in range(10))), Counter[str]())
+        assert min(counts["answered"], counts["lost"]) > 5
         assert (engine.lease.holder, engine.lease.waiting, engine.running) == (None, {}, set())
         assert (engine.scheduler._room._value, engine.scheduler._turns._value) == (12, 2)  # nothing keeps any of it
 
-    asyncio.run(played())
+    asyncio.run(run())
 
 
 def test_the_job_that_starts_an_engine_is_its_first_and_nobody_evicts_one_that_is_waited_for() -> None:
-    async def played() -> None:
+    async def run() -> None:
         engine = actor(Lease(waiting={"starter": time.monotonic()}))
         assert not await engine.acquire("other", 0)
         assert await engine.acquire("starter", 0)
@@ -131,11 +131,11 @@ def test_the_job_that_starts_an_engine_is_its_first_and_nobody_evicts_one_that_i
         assert not await engine.evict()
         assert await waiting
 
-    asyncio.run(played())
+    asyncio.run(run())
 
 
 def test_a_job_that_waits_no_more_does_not_get_the_lease() -> None:
-    async def played() -> None:
+    async def run() -> None:
         engine = actor(Lease())
         await engine.acquire("first", 0)
         waiting = asyncio.create_task(engine.acquire("gone", 10))
@@ -146,4 +146,4 @@ def test_a_job_that_waits_no_more_does_not_get_the_lease() -> None:
             await waiting
         assert engine.lease.holder is None
 
-    asyncio.run(played())
+    asyncio.run(run())

@@ -31,8 +31,8 @@ def test_a_holder_that_renews_keeps_it_and_a_silent_one_loses_it() -> None:
 def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
     lease = Lease(30)
     lease.take("a", 0)
-    assert not any(lease.take(one, 0.1) for one in "bcd")
-    assert not any(lease.take(one, 1) for one in "dcb")
+    assert not any(lease.take(token, 0.1) for token in "bcd")
+    assert not any(lease.take(token, 1) for token in "dcb")
     lease.release("a")
     assert not lease.take("d", 1.1)
     lease.release("b")  # it waits no more
@@ -47,7 +47,7 @@ def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
 def test_one_that_waits_and_is_silent_lets_others_pass_and_keeps_its_place() -> None:
     lease = Lease(30)
     lease.take("a", 0)
-    assert not any(lease.take(one, 0) for one in "bcd")
+    assert not any(lease.take(token, 0) for token in "bcd")
     lease.release("a")
     assert not lease.take("c", WAITER_SECONDS - 0.1)
     assert lease.take("c", WAITER_SECONDS)

@@ -69,13 +69,13 @@ for beside in (model, Path("/nowhere"), None):
 def test_rows_are_rendered_alike_in_processes_and_without_them(on_cluster: Cluster) -> None:
     """In order, each image by a name of its own; a row that fails costs that row; threads where no process starts."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = wait_for_exit(subprocess.Popen([sys.executable, "-c", DRIVER, str(GOOD)], **pipes))
-    assert done.code == 0, done.output[-5000:]
-    beside, fallen_back, alone = done.json_lines
-    assert [one["processes"] for one in (beside, fallen_back, alone)] == [2, 0, 0]
+    result = wait_for_exit(subprocess.Popen([sys.executable, "-c", DRIVER, str(GOOD)], **pipes))
+    assert result.code == 0, result.output[-5000:]
+    beside, fallen_back, alone = result.json_lines
+    assert [pool["processes"] for pool in (beside, fallen_back, alone)] == [2, 0, 0]
     assert beside["told"] == fallen_back["told"] == alone["told"]
-    for one in (beside, fallen_back, alone):
-        assert len(set(one["names"])) == len(one["names"]) == 20 - 2 + 2
+    for pool in (beside, fallen_back, alone):
+        assert len(set(pool["names"])) == len(pool["names"]) == 20 - 2 + 2
     first, second, third = alone["told"]
     assert [key for key, *_ in first] == [f"a/{row}" for row in range(20)]
     assert [row[0] for row in second] == ["b/7", "b/2"]

@@ -22,8 +22,8 @@ class Engine:
     async def generate(self, inputs: str, *_: Any) -> AsyncIterator[Any]:
         self.held[inputs] = asyncio.Event()
         await self.held[inputs].wait()
-        said = SimpleNamespace(token_ids=[1], text=inputs, finish_reason="stop")
-        yield SimpleNamespace(outputs=[said], prompt_token_ids=[1, 2], metrics=None)
+        output = SimpleNamespace(token_ids=[1], text=inputs, finish_reason="stop")
+        yield SimpleNamespace(outputs=[output], prompt_token_ids=[1, 2], metrics=None)
 
 
 class Rendering:
@@ -52,8 +52,8 @@ def held(engine: Engine) -> dict[str, int]:
 async def all_answered(engine: Engine, jobs: list[asyncio.Task[Any]]) -> list[str]:
     async with asyncio.timeout(30):
         while not all(job.done() for job in jobs):
-            for one in engine.held.values():
-                one.set()
+            for job in engine.held.values():
+                job.set()
             await settled()
     return [answer["text"] for job in jobs for answer in job.result()]
 
@@ -71,7 +71,7 @@ def asked(
 def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> None:
     """Else the engine runs empty at the end of tasks that end together."""
 
-    async def played() -> None:
+    async def run() -> None:
         engine = Engine()
         answerer = RequestScheduler(engine, Rendering(), sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
         jobs = asked(answerer, "abc", ROWS)
@@ -85,11 +85,11 @@ def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> 
         assert not any(job.done() for job in jobs)
         assert await all_answered(engine, jobs) == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
 
-    asyncio.run(played())
+    asyncio.run(run())
 
 
 def test_what_is_asked_before_the_weights_are_there_is_rendered_and_waits() -> None:
-    async def played() -> None:
+    async def run() -> None:
         engine, rendering, ready = Engine(), Rendering(), asyncio.Event()
         answerer = RequestScheduler(engine, rendering, sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
         jobs = asked(answerer, "abc", ROWS, ready)
@@ -98,11 +98,11 @@ def test_what_is_asked_before_the_weights_are_there_is_rendered_and_waits() -> N
         ready.set()
         assert await all_answered(engine, jobs) == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
 
-    asyncio.run(played())
+    asyncio.run(run())
 
 
 def test_small_tasks_do_not_wait_for_each_other() -> None:
-    async def played() -> None:
+    async def run() -> None:
         engine = Engine()
         answerer = RequestScheduler(engine, Rendering(), sequences=100, rendered_at_once=2)  # type: ignore[arg-type]
         jobs = asked(answerer, "abcdef", 3)
@@ -110,11 +110,11 @@ def test_small_tasks_do_not_wait_for_each_other() -> None:
         assert held(engine) == dict.fromkeys("abcdef", 3)
         await all_answered(engine, jobs)
 
-    asyncio.run(played())
+    asyncio.run(run())
 
 
 def test_a_task_that_is_dropped_gives_its_turn_back() -> None:
-    async def played() -> None:
+    async def run() -> None:
         engine = Engine()
         answerer = RequestScheduler(engine, Rendering(), sequences=4, rendered_at_once=1)  # type: ignore[arg-type]
         first, second = asked(answerer, "ab", ROWS)
@@ -123,4 +123,4 @@ def test_a_task_that_is_dropped_gives_its_turn_back() -> None:
         first.cancel()
         assert await all_answered(engine, [second]) == [f"b/{row}" for row in range(ROWS)]
 
-    asyncio.run(played())
+    asyncio.run(run())

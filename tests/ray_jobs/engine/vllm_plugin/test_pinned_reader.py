@@ -11,7 +11,7 @@ from ray_jobs.engine.vllm_plugin import pinned_reader
 @pytest.mark.parametrize("piece", [1 << 24, 1000, 8])
 def test_tensors_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    written = {
+    tensors = {
         "large": torch.randn(61, 37, generator=generator),
         "half": torch.randn(5, 9, generator=generator).to(torch.bfloat16),
         "eighth": torch.randn(16, generator=generator).to(torch.float8_e4m3fn),
@@ -20,14 +20,14 @@ def test_tensors_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pyte
         "none": torch.empty(0, 4),
     }
     other = {f"layer-{number}": torch.full((40,), number, dtype=torch.int16) for number in range(100)}
-    save_file(written, tmp_path / "a.safetensors")
+    save_file(tensors, tmp_path / "a.safetensors")
     save_file(other, tmp_path / "b.safetensors")
     monkeypatch.setattr(pinned_reader, "PIECE_BYTES", piece)
     files = [str(tmp_path / name) for name in ("a.safetensors", "b.safetensors")]
-    found = list(pinned_reader.iter_tensors(files, torch.device("cpu")))
-    assert sorted(name for name, _ in found) == sorted(written | other)
-    for name, tensor in found:
-        expected = (written | other)[name]
+    pairs = list(pinned_reader.iter_tensors(files, torch.device("cpu")))
+    assert sorted(name for name, _ in pairs) == sorted(tensors | other)
+    for name, tensor in pairs:
+        expected = (tensors | other)[name]
         assert (tensor.dtype, tensor.shape) == (expected.dtype, expected.shape)
         assert torch.equal(tensor.view(-1).view(torch.uint8), expected.view(-1).view(torch.uint8))
 

@@ -16,7 +16,7 @@ FOUR: list[dict[str, Any]] = [  # a number alone in each, one in two of four eac
 
 
 def changed(number: int, **new: Any) -> list[dict[str, Any]]:
-    return [rank | new if one == number else rank for one, rank in enumerate(FOUR)]
+    return [rank | new if index == number else rank for index, rank in enumerate(FOUR)]
 
 
 def test_what_several_hold_counts_once() -> None:
@@ -32,7 +32,7 @@ def test_sums_stay_signed_64_bit_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "told"),
+    ("ranks", "message"),
     [
         (changed(3, read=(1001, 9)), "rank 3 has read other values than rank 0"),
         (changed(2, held={1: (150, 1), 2: (150, 1)}), "rank 2 has read other values than rank 0, or holds others"),
@@ -41,11 +41,11 @@ def test_sums_stay_signed_64_bit_numbers() -> None:
         (changed(3, held=FOUR[3]["held"] | {2: (50, 1)}), "rank 3 does not hold what rank 2 holds"),
     ],
 )
-def test_ranks_that_do_not_agree(ranks: list[dict[str, Any]], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_ranks_that_do_not_agree(ranks: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         reconcile_ranks(ranks)
 
 
 def test_what_one_alone_holds_is_held_against_what_was_read() -> None:
-    found = reconcile_ranks(changed(3, held=FOUR[3]["held"] | {1: (60, 2)}))
-    assert found["held"] != found["read"]
+    sums = reconcile_ranks(changed(3, held=FOUR[3]["held"] | {1: (60, 2)}))
+    assert sums["held"] != sums["read"]

@@ -9,10 +9,10 @@ from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash, add_torch, choos
 
 
 def tally(*tensors: torch.Tensor) -> tuple[int, int]:
-    found = WeightHash()
+    weight_hash = WeightHash()
     for tensor in tensors:
-        found.add(tensor)
-    return found.sum, found.count
+        weight_hash.add(tensor)
+    return weight_hash.sum, weight_hash.count
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def test_one_value_that_is_stale_missing_or_doubled_matters(values: torch.Tensor
 
 
 def test_two_changes_do_not_cancel(values: torch.Tensor) -> None:
-    changed = values.float().clone()
-    changed[0, 0] += 1
-    changed[0, 1] -= 1
-    assert tally(changed)[0] != tally(values)[0]
+    copy = values.float().clone()
+    copy[0, 0] += 1
+    copy[0, 1] -= 1
+    assert tally(copy)[0] != tally(values)[0]
 
 
 def test_large_tensors_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch, values: torch.Tensor) -> None:
@@ -81,8 +81,8 @@ print("the same")
 def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
     """Triton's interpreter runs it here, on a CPU."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    ended = subprocess.run([sys.executable, "-c", FUSED], env=environment, capture_output=True, text=True)
-    assert ended.stdout == "the same\n", ended.stderr
+    process = subprocess.run([sys.executable, "-c", FUSED], env=environment, capture_output=True, text=True)
+    assert process.stdout == "the same\n", process.stderr
 
 
 def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFixture) -> None:
@@ -108,5 +108,5 @@ def test_the_kernel_compiles_for_a_gpu() -> None:
 
     By the Triton of the CPU's lock; by that of the GPU's (3.7.1) it was compiled by hand.
     """
-    ended = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
-    assert ended.stdout.splitlines() == ["i16 True", "fp16 True", "fp32 True"], ended.stderr
+    process = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert process.stdout.splitlines() == ["i16 True", "fp16 True", "fp32 True"], process.stderr

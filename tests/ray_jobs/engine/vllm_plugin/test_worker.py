@@ -8,9 +8,9 @@ def test_tied_parameters_are_one() -> None:
     embed = nn.Embedding(7, 4)
     model = nn.ModuleDict({"embed": embed, "head": nn.Linear(4, 7, bias=False)})
     model["head"].weight = embed.weight
-    held, once = HashesByReplication(WeightHash), WeightHash()
+    hashes, once = HashesByReplication(WeightHash), WeightHash()
     once.add(embed.weight)
-    with hashing_loads(model, held):
+    with hashing_loads(model, hashes):
         pass
-    assert list(held) == [1]
-    assert (held[1].sum, held[1].count) == (once.sum, once.count)
+    assert list(hashes) == [1]
+    assert (hashes[1].sum, hashes[1].count) == (once.sum, once.count)
