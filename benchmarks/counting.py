@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ray_jobs.metrics.text import frequencies
-from ray_jobs.metrics.text.ngrams import ORDERS, mix_bits, ngrams
+from ray_jobs.metrics.text.ngrams import ORDERS, mix_bits, number_ngrams
 
 GROUP, REFERENCES, WORDS, VOCABULARY = 8192, 5, 11, 30_000
 RANGE_ENTRIES, BUCKETS = 12_000_000, 256  # as in metrics.counting
@@ -33,7 +33,7 @@ def draw(folder: Path, images: int) -> None:
         texts = min(GROUP, images - first) * REFERENCES
         terms = names[random.choice(VOCABULARY, texts * WORDS, p=weights / weights.sum())]
         lengths = np.full(texts, WORDS)
-        grams = [ngrams(terms, lengths, order)[0] for order in range(1, ORDERS + 1)]
+        grams = [number_ngrams(terms, lengths, order)[0] for order in range(1, ORDERS + 1)]
         np.concatenate(grams).tofile(folder / f"{number:03}.grams")
 
 

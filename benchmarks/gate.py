@@ -24,7 +24,7 @@ from ray_jobs.contract.suite import Suite
 from ray_jobs.gate import run
 from ray_jobs.gate.non_inferiority import compare_metric
 from ray_jobs.gate.paired_differences import PairedDifferences
-from ray_jobs.metrics.registry import BUILT_IN, declared
+from ray_jobs.metrics.registry import BUILT_IN, build_metrics
 from ray_jobs.storage import manifests, objects, parts
 
 PART_ROWS = 512
@@ -74,7 +74,7 @@ def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
     for caption_id, worse in ((other.caption_id, 0.0), (planned.caption_id, 0.02)):
         columns = {"image_id": [f"folder/{at:08d}.jpeg" for at in range(PART_ROWS)]}
         table = pa.table(columns | {"label": [f"label-{at % 1000}" for at in range(PART_ROWS)]})
-        for name, metric in declared(planned).items():
+        for name, metric in build_metrics(planned).items():
             top = min(metric.range[1], 100.0)
             values = np.clip(random.random(PART_ROWS) * top - worse * top * metric.direction, 0, top)
             table = table.append_column(name, pa.array(values.round() if metric.kind == "share" else values))
@@ -86,7 +86,7 @@ def _kept(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
         manifests.commit(uri, made)
     summary = Summary(n=rows, expected=rows, mean=0, standard_error=0, low=0, high=0)
     scores = Scores(run_id=planned.run_id, scale_id=planned.scale_id, images=rows, scored=rows, failed={},
-                    metrics=dict.fromkeys(declared(planned), summary), manifest=made)  # fmt: skip
+                    metrics=dict.fromkeys(build_metrics(planned), summary), manifest=made)  # fmt: skip
     return planned, scores
 
 

@@ -61,7 +61,7 @@ def page() -> str:
     lines += table(build_field_metrics(schema, EXAMPLE_FIELDS).values())
     lines += ["", "## With a judge", "", OF_JUDGE, ""]
     judge = Judge(kind="vllm", model="judge", criteria=("colours",), pairwise=True)
-    lines += table(registry.of_judge(judge).values())
+    lines += table(registry.build_judge_metrics(judge).values())
     return "\n".join(lines) + "\n"
 
 

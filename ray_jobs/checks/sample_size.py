@@ -20,7 +20,7 @@ from ray_jobs.gate.zero_variance import ZeroVarianceTest
 from ray_jobs.metrics import Metric
 from ray_jobs.metrics.clip import similarity
 from ray_jobs.metrics.field_metrics import build_field_metrics
-from ray_jobs.metrics.registry import BUILT_IN, of_judge
+from ray_jobs.metrics.registry import BUILT_IN, build_judge_metrics
 
 SUPPOSED_IMAGES = 10_000  # the number of images in both cases
 DIFFER, STEP = 0.1, 0.25  # the share of images that differ, and the difference as a share of a score's range
@@ -40,7 +40,7 @@ def compute_images_needed(suite: Suite) -> list[ImagesNeeded]:
     """The images needed per gating metric that Assay declares. A suite's own metrics are left out."""
     schema = suite.caption.schema_of_fields
     metrics: Mapping[str, Metric] = {
-        **BUILT_IN, **{metric.name: metric for metric in similarity.METRICS}, **of_judge(suite.judge),
+        **BUILT_IN, **{metric.name: metric for metric in similarity.METRICS}, **build_judge_metrics(suite.judge),
         **(build_field_metrics(schema, suite.dataset.truth) if schema else {}),
     }  # fmt: skip
     return [

@@ -5,7 +5,7 @@ from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import Metric
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.planning.suite_files import is_code_of_the_deployment
 
 
@@ -44,7 +44,7 @@ def load_known_metrics(spec: Spec) -> dict[str, Metric]:
     """The run's metrics by name. Leaves out a metric whose code is not among this deployment's suites, because code
     from a stored spec must not run."""
     trusted = {name: code for name, code in spec.own_metrics.items() if is_code_of_the_deployment(spec, name)}
-    return declared(spec.model_copy(update={"own_metrics": trusted}))
+    return build_metrics(spec.model_copy(update={"own_metrics": trusted}))
 
 
 def _find_difference(metric: str, baseline: PublishedRun, candidate: PublishedRun) -> str | None:

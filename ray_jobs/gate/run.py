@@ -18,7 +18,7 @@ from ray_jobs.gate.paired_differences import GateMetric, PairedDifferences
 from ray_jobs.gate.verdict import ComparisonSide, decide_verdict
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.preference import read_preferences
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
@@ -38,7 +38,7 @@ class PartValues(NamedTuple):
 def run_gate(spec: Spec, scores: Scores) -> Verdict:
     """The verdict on the run that has these scores."""
     names = [part.name for part in scores.manifest.parts]
-    metrics: Mapping[str, GateMetric] = declared(spec)
+    metrics: Mapping[str, GateMetric] = build_metrics(spec)
     rules = spec.suite.gate
     if not spec.baseline:  # then there are no preferences
         metrics = {name: metric for name, metric in metrics.items() if name != PREFERENCE}

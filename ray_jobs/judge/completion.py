@@ -37,11 +37,11 @@ class NoCompletion(Exception):
 
 @dataclass(frozen=True)
 class Completion:
-    """`text` is None if the message has none; `instead` then describes the message. `refusal` is the model's text."""
+    """`text` is None if the message has none; `description` then says what it has. `refusal` is the model's text."""
 
     body: dict[str, Any]
     text: str | None
-    instead: str
+    description: str
     refusal: str | None
     is_cut_off: bool
 

@@ -35,17 +35,17 @@ def check_destination(judge: Judge) -> None:
             f"judge {printable(judge.model or '', 60)}: key_variable {printable(judge.key_variable, 60)!r} may be "
             "another secret; name it ASSAY_JUDGE_KEY, or ASSAY_JUDGE_ and more that ends with KEY"
         )
-    wanted = parse_destination(judge.base_url or "")
-    listed = os.environ.get(HOSTS_VARIABLE, "").strip()
-    if wanted in parse_hosts(listed, judge.key_variable) if listed else _is_this_machine(wanted[1]):
+    destination = parse_destination(judge.base_url or "")
+    hosts_text = os.environ.get(HOSTS_VARIABLE, "").strip()
+    if destination in parse_hosts(hosts_text, judge.key_variable) if hosts_text else _is_this_machine(destination[1]):
         return
-    scheme, host, port = wanted
-    named = f"[{host}]" if ":" in host else host
-    entry = f"{'http://' if scheme == 'http' else ''}{named}{'' if port == PORTS[scheme] else f':{port}'}"
+    scheme, host, port = destination
+    host_text = f"[{host}]" if ":" in host else host
+    entry = f"{'http://' if scheme == 'http' else ''}{host_text}{'' if port == PORTS[scheme] else f':{port}'}"
     plain = " (http:// sends the key unencrypted)" if scheme == "http" else ""
     raise InputError(
-        f"judge {printable(judge.model or '', 60)}: {judge.key_variable} is not for {scheme}://{named}:{port}; if it "
-        f"is, add {judge.key_variable}={entry} to {HOSTS_VARIABLE} on the Ray cluster{plain}"
+        f"judge {printable(judge.model or '', 60)}: {judge.key_variable} is not for {scheme}://{host_text}:{port}; if "
+        f"it is, add {judge.key_variable}={entry} to {HOSTS_VARIABLE} on the Ray cluster{plain}"
     )
 
 
@@ -55,12 +55,12 @@ def parse_destination(url: str) -> Destination:
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
 
 
-def parse_hosts(listed: str, variable: str) -> set[Destination]:
+def parse_hosts(hosts_text: str, variable: str) -> set[Destination]:
     """The destinations to which the key in `variable` may be sent. Raises InputError if an entry is no host."""
     destinations = set()
-    for group in listed.split(";"):
-        named = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=(.*)", group, re.DOTALL)
-        name, hosts = named.groups() if named else (variable, group)
+    for group in hosts_text.split(";"):
+        match = re.fullmatch(r"\s*([A-Za-z0-9_]+)\s*=(.*)", group, re.DOTALL)
+        name, hosts = match.groups() if match else (variable, group)
         for entry in re.split(r"[,\s]+", hosts.strip()):
             if not entry:
                 continue

@@ -75,28 +75,28 @@ class Reply:
 class Dialect:
     """The parameters that the endpoint takes: structured output, the name of the length limit, a temperature."""
 
-    structured: bool = True
-    length: str = "max_tokens"
-    temperature: bool = True
+    takes_schema: bool = True
+    length_key: str = "max_tokens"
+    takes_temperature: bool = True
 
-    def without(self, complaint: str) -> "Dialect | None":
+    def drop_rejected(self, complaint: str) -> "Dialect | None":
         """The dialect to try after the endpoint rejected a request; None if no parameter is left to drop."""
-        if self.length == "max_tokens" and "max_completion_tokens" in complaint:
-            return replace(self, length="max_completion_tokens")
-        if self.temperature and "temperature" in complaint:
-            return replace(self, temperature=False)
-        return replace(self, structured=False) if self.structured else None
+        if self.length_key == "max_tokens" and "max_completion_tokens" in complaint:
+            return replace(self, length_key="max_completion_tokens")
+        if self.takes_temperature and "temperature" in complaint:
+            return replace(self, takes_temperature=False)
+        return replace(self, takes_schema=False) if self.takes_schema else None
 
 
 @dataclass
 class Endpoint:
-    """The endpoint and its dialect. `proven`: a request in this dialect was answered, so the dialect stays."""
+    """The endpoint and its dialect. `is_proven`: a request in this dialect was answered, so the dialect stays."""
 
     judge: Judge
     client: openai.AsyncOpenAI
     secret: Secret
     dialect: Dialect = field(default_factory=Dialect)
-    proven: bool = False
+    is_proven: bool = False
 
     async def ask(self, text: str, image: bytes, pair: bool) -> Reply:
         """The reply to one question about an image. A failure of the endpoint is a reply too, and is never raised."""
@@ -104,14 +104,14 @@ class Endpoint:
         for number in range(TRIES):
             if number:
                 await asyncio.sleep(PAUSE * 2 ** (number - 1))
-            reply = await self._reply(text, image, pair, self.judge.tries - tries)
+            reply = await self._request_reply(text, image, pair, self.judge.tries - tries)
             tries, tokens = tries + reply.tries, tokens + reply.tokens
             prompt_tokens += reply.prompt_tokens
             if reply.failure not in MODEL_FAILURES or tries >= self.judge.tries:
                 break
         return replace(reply, prompt_tokens=prompt_tokens, tokens=tokens, tries=tries)
 
-    async def _reply(self, text: str, image: bytes, pair: bool, tries: int) -> Reply:
+    async def _request_reply(self, text: str, image: bytes, pair: bool, tries: int) -> Reply:
         dialect = self.dialect
         client = self.client.with_options(max_retries=tries - 1)
         while True:
@@ -121,21 +121,21 @@ class Endpoint:
                 )
             except openai.APIStatusError as error:
                 failure = _classify_status_error(error)
-                next_dialect = None if self.proven or failure != REJECTED else dialect.without(str(error))
+                next_dialect = None if self.is_proven or failure != REJECTED else dialect.drop_rejected(str(error))
                 if next_dialect is None:
-                    return self._failed(failure, error, tries if failure in RETRIED_FAILURES else 1)
+                    return self._build_failure(failure, error, tries if failure in RETRIED_FAILURES else 1)
                 dialect = next_dialect
                 continue
             except openai.APITimeoutError as error:
-                return self._failed("timeout", error, tries)
+                return self._build_failure("timeout", error, tries)
             except openai.APIConnectionError as error:
-                return self._failed("connection-error", error, tries)
+                return self._build_failure("connection-error", error, tries)
             except openai.APIError as error:
-                return self._failed(NO_COMPLETION, error)
-            self.dialect, self.proven = dialect, True
-            return replace(self._read(raw.text, pair), tries=raw.retries_taken + 1)
+                return self._build_failure(NO_COMPLETION, error)
+            self.dialect, self.is_proven = dialect, True
+            return replace(self._read_reply(raw.text, pair), tries=raw.retries_taken + 1)
 
-    def _failed(self, failure: str, error: openai.APIError, tries: int = 1) -> Reply:
+    def _build_failure(self, failure: str, error: openai.APIError, tries: int = 1) -> Reply:
         status = getattr(error, "status_code", None)
         detail = self.secret.mask(self._describe(error))[:DETAIL_CHARACTERS]
         return Reply(failure=failure, detail=detail, status=status, tries=tries)
@@ -145,24 +145,26 @@ class Endpoint:
         if not isinstance(error, openai.APIStatusError):
             return f"{error}: {error.__cause__}" if error.__cause__ else str(error)
         if NO_COMPLETION_KEY in error.response.extensions:
-            return self._why_none(error.response.text)
+            return self._explain_no_text(error.response.text)
         if where := error.response.extensions.get(LOCATION_KEY):
             return f"status {error.status_code}, a redirect to {where.partition('?')[0]}"
         return f"status {error.status_code}: {error_text(error.response.text)}"
 
-    def _why_none(self, body: str) -> str:
+    def _explain_no_text(self, body: str) -> str:
         """The reason why a body has no text. Masks the key first, because an excerpt may cut the key."""
         try:
-            return parse_completion(self.secret.mask(body, one_line=False)).instead
+            return parse_completion(self.secret.mask(body, one_line=False)).description
         except NoCompletion as nothing:
             return str(nothing)
 
-    def _read(self, body: str, pair: bool) -> Reply:
+    def _read_reply(self, body: str, pair: bool) -> Reply:
         """The reply in the body of a status of success. The body may be anything."""
         try:
             completion = parse_completion(body)
         except NoCompletion:
-            return Reply(failure=NO_COMPLETION, detail=self.secret.mask(self._why_none(body))[:DETAIL_CHARACTERS])
+            return Reply(
+                failure=NO_COMPLETION, detail=self.secret.mask(self._explain_no_text(body))[:DETAIL_CHARACTERS]
+            )
         fields = completion.body
         models = [
             self.secret.mask(name)[:SERVED_CHARACTERS]
@@ -179,19 +181,19 @@ class Endpoint:
         cut = describe_cut(self.judge, completion.is_cut_off)
         content = completion.text
         if content is None:
-            remedy = RAISE_MAX_TOKENS if cut else NO_REASONING if "reasoning" in completion.instead else None
-            detail = self.secret.mask(f"no text{cut}{self._why_none(body).removeprefix('no text')}")
+            remedy = RAISE_MAX_TOKENS if cut else NO_REASONING if "reasoning" in completion.description else None
+            detail = self.secret.mask(f"no text{cut}{self._explain_no_text(body).removeprefix('no text')}")
             return replace(usage, failure="invalid-answer", detail=detail[:DETAIL_CHARACTERS], remedy=remedy)
-        harmless = partial(self.secret.mask, one_line=False)
+        mask = partial(self.secret.mask, one_line=False)
         result = rubric.parse_pair_answer(content, None) if pair else rubric.parse_answer(self.judge, content, None)
         if result.failure:
-            text = harmless(content)[: rubric.RATIONALE_CHARACTERS]
-            detail = describe_fault(self.judge, str(result.fault), harmless(content), completion.is_cut_off)
+            text = mask(content)[: rubric.RATIONALE_CHARACTERS]
+            detail = describe_fault(self.judge, str(result.fault), mask(content), completion.is_cut_off)
             return replace(
                 usage, text=text, failure="invalid-answer", detail=self.secret.mask(detail)[:DETAIL_CHARACTERS],
                 remedy=RAISE_MAX_TOKENS if cut else None,
             )  # fmt: skip
-        return replace(usage, text=rubric.redact_rationale(self.judge, content, pair, harmless))
+        return replace(usage, text=rubric.redact_rationale(self.judge, content, pair, mask))
 
 
 def connect(judge: Judge) -> Endpoint:
@@ -252,11 +254,11 @@ def _build_request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair
             {"role": "system", "content": rubric.build_system_message(schema)},
             {"role": "user", "content": content},
         ],
-        dialect.length: judge.max_tokens,
+        dialect.length_key: judge.max_tokens,
     }
-    if dialect.temperature:
+    if dialect.takes_temperature:
         request["temperature"] = 0.0
-    if dialect.structured:
+    if dialect.takes_schema:
         named = {"name": "judgement", "strict": True, "schema": json.loads(schema)}
         request["response_format"] = {"type": "json_schema", "json_schema": named}
     return request

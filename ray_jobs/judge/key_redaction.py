@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ray_jobs.inputs.names import printable
 
 MASK = "***"
-LEAST = 8  # characters: shorter keys are not masked, because many texts contain them by chance
+MIN_CHARACTERS = 8  # characters: shorter keys are not masked, because many texts contain them by chance
 WITHHELD = "(not kept: it holds the judge's key)"
 LINE_CHARACTERS = 2**20
 
@@ -39,26 +39,26 @@ class Secret:
                     tail if (len(data) + before) % 3 == 0 else tail[:-1]
                 )  # the last character may have bits of the next byte
         forms |= {form[::-1] for form in forms}
-        return tuple(sorted((form for form in forms if len(form) >= LEAST), key=len, reverse=True))
+        return tuple(sorted((form for form in forms if len(form) >= MIN_CHARACTERS), key=len, reverse=True))
 
     @cached_property
-    def squeezed_forms(self) -> tuple[str, ...]:
-        return tuple(form for form in map(_squeeze, self.forms) if len(form) >= LEAST)
+    def compact_forms(self) -> tuple[str, ...]:
+        return tuple(form for form in map(_compact, self.forms) if len(form) >= MIN_CHARACTERS)
 
     def mask(self, text: str, one_line: bool = True) -> str:
         """The text with the key masked. With `one_line`, all characters that are not plainly visible are escaped.
 
         The whole text is withheld if it has the key in another case, or with other characters in between.
         """
-        if len(self.value) >= LEAST:
+        if len(self.value) >= MIN_CHARACTERS:
             for form in self.forms:
                 text = text.replace(form, MASK)
-            plain = _squeeze(text)
-            if any(form in plain for form in self.squeezed_forms):
+            plain = _compact(text)
+            if any(form in plain for form in self.compact_forms):
                 text = WITHHELD
         text = text.encode("utf-8", "replace").decode()
         return printable(" ".join(text.split()), LINE_CHARACTERS) if one_line else text
 
 
-def _squeeze(text: str) -> str:
+def _compact(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.casefold())

@@ -32,7 +32,7 @@ def explain_account(judge: Judge, reply: Reply) -> InputError | None:
 
 def is_denied(reply: Reply) -> bool:
     """Whether the endpoint would refuse any other question too."""
-    return _is_status_for_good(reply) and reply.status not in OF_ONE_QUESTION
+    return _is_permanent_status(reply) and reply.status not in OF_ONE_QUESTION
 
 
 def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -> Exception:
@@ -42,20 +42,20 @@ def explain_outage(judge: Judge, replies: Sequence[Reply], was_answered: bool) -
     last = denied[-1] if is_early else replies[-1]
     line = f"judge {describe_judge(judge)}: {len(replies)} answers in a row failed, the last: {last.failure}"
     line += f" ({last.detail})" if last.detail else ""
-    if is_early or all(_is_for_good(reply, was_answered) for reply in replies):
+    if is_early or all(_is_permanent(reply, was_answered) for reply in replies):
         return InputError(f"{line}; {_choose_remedy(judge, last, replies)}")
     where = "; check base_url" if last.failure == NO_COMPLETION and not was_answered else ""
     return RetryableError(f"{line}{where}; what is answered is kept, run again when it is up")
 
 
-def _is_for_good(reply: Reply, was_answered: bool) -> bool:
+def _is_permanent(reply: Reply, was_answered: bool) -> bool:
     """Whether no retry can change the failure. A page instead of an answer may pass if the endpoint answered before."""
     if reply.failure == NO_COMPLETION:
         return not was_answered
-    return reply.failure in MODEL_FAILURES or _is_status_for_good(reply)
+    return reply.failure in MODEL_FAILURES or _is_permanent_status(reply)
 
 
-def _is_status_for_good(reply: Reply) -> bool:
+def _is_permanent_status(reply: Reply) -> bool:
     return reply.status is not None and 300 <= reply.status < 500 and reply.status not in TRANSIENT
 
 

@@ -54,7 +54,7 @@ def commit_preferences(spec: Spec, captions: Manifest, written: list[Part]) -> M
     """Write the manifest of the parts, with the counts from their footers."""
     counts = Counter[str]()
     for part in written:
-        counts.update(parts.decode_footer(objects.read(_uri_of(spec, part.name)))["pairs"])
+        counts.update(parts.decode_footer(objects.read(_part_uri(spec, part.name)))["pairs"])
     details: dict[str, Any] = {name: counts[name] for name in ("equal", "asked", "inconsistent", "first")}
     details["position_bias"] = counts["inconsistent"] / counts["asked"] if counts["asked"] else None
     manifest = manifests.build_manifest("preference", spec.run_id, written, captions.rows_in, {}, {}, details)
@@ -70,8 +70,8 @@ def read_preferences(spec: Spec, part: str) -> list[dict[str, Any]]:
 def compare_part(row: dict[str, Any], spec: Spec) -> dict[str, str]:
     """Compare the captions of one part, unless its file exists; return its entry in the manifest."""
     name = row["part"]
-    if objects.exists(_uri_of(spec, name)):
-        return {"part": parts.describe(name, objects.read(_uri_of(spec, name))).model_dump_json()}
+    if objects.exists(_part_uri(spec, name)):
+        return {"part": parts.describe(name, objects.read(_part_uri(spec, name))).model_dump_json()}
     pairs = {pair.image_id: pair.questions for pair in build_pair_questions(spec, name)}
     answers = answer_store.load_answers(
         spec.judge_uri, name, {question.key for questions in pairs.values() for question in questions}
@@ -118,5 +118,5 @@ def _combine_choices(choices: list[Choice] | None, counts: Counter[str]) -> dict
     return {"preference": 0.0, "consistent": False, "failure": None, "rationale": both}
 
 
-def _uri_of(spec: Spec, name: str) -> str:
+def _part_uri(spec: Spec, name: str) -> str:
     return manifests.uri_of_part(spec.results_uri, name, FOLDER)

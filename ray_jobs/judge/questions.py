@@ -21,7 +21,7 @@ class Question:
     key: str
     row: int
     text: str
-    pair: bool = False
+    is_pair: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,17 @@ def build_pair_questions(
     if not (judge.pairwise and spec.baseline):
         return []
     golden = _read_golden(spec, part) if golden is None else golden
-    theirs = read_captions(spec, spec.baseline.caption_id, part)
-    for image_id, ours in read_captions(spec, spec.caption_id, part).items():
-        if image_id not in theirs:
+    baseline_captions = read_captions(spec, spec.baseline.caption_id, part)
+    for image_id, caption in read_captions(spec, spec.caption_id, part).items():
+        if image_id not in baseline_captions:
             continue
-        image, orders = golden[image_id], ((theirs[image_id], ours), (ours, theirs[image_id]))
+        baseline_caption = baseline_captions[image_id]
+        image, orders = golden[image_id], ((baseline_caption, caption), (caption, baseline_caption))
         texts = [rubric.build_pair_question(judge, *order, image["references"]) for order in orders]
         pair_questions = tuple(
-            Question(_hash_question(image, "pair", text), image["row"], text, pair=True) for text in texts
+            Question(_hash_question(image, "pair", text), image["row"], text, is_pair=True) for text in texts
         )
-        image_questions.append(ImageQuestions(image_id, pair_questions if ours != theirs[image_id] else ()))
+        image_questions.append(ImageQuestions(image_id, pair_questions if caption != baseline_caption else ()))
     return image_questions
 
 

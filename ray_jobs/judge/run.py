@@ -46,15 +46,15 @@ READERS = 16  # threads that read stored answers; they wait for storage most of 
 class PartSurvey:
     """The state of a part: the numbers of its pending questions, and the totals of all its questions.
 
-    `proven`: this run has a valid answer. `known`: the number of a question with a valid answer of any run. `texts`: at
-    most two different valid answers. `fault`: the reason for one of the failures.
+    `has_answer_of_run`: this run has a valid answer. `answered_number`: the number of a question with a valid answer of
+    any run. `texts`: at most two different valid answers. `fault`: the reason for one of the failures.
     """
 
     part: str
     pending: tuple[int, ...]
     totals: JudgeTotals
-    proven: bool
-    known: int | None
+    has_answer_of_run: bool
+    answered_number: int | None
     texts: frozenset[str]
     fault: str | None
 
@@ -150,8 +150,8 @@ def _survey_part(spec: Spec, caption_ids: list[str], run: str, part: str) -> Par
         part=part,
         pending=pending,
         totals=compute_totals(by_number, run, spec.suite.judge),
-        proven=any(answer.run == run for answer in valid.values()),
-        known=next(iter(valid), None),
+        has_answer_of_run=any(answer.run == run for answer in valid.values()),
+        answered_number=next(iter(valid), None),
         texts=frozenset(islice(dict.fromkeys(answer.text for answer in valid.values() if answer.text), 2)),
         fault=next((f"{answer.failure} ({answer.detail})" for answer in failed if answer.detail), None),
     )
@@ -175,8 +175,10 @@ def _ask_pending(spec: Spec, caption_ids: list[str], surveys: list[PartSurvey], 
         finish_part=partial(answer_store.merge_small_files, spec.judge_uri),
         progress=progress,
         run=run,
-        proven=any(survey.proven for survey in surveys),
-        known=next(((survey.part, survey.known) for survey in surveys if survey.known is not None), None),
+        is_proven=any(survey.has_answer_of_run for survey in surveys),
+        answered_question=next(
+            ((survey.part, survey.answered_number) for survey in surveys if survey.answered_number is not None), None
+        ),
     )
 
 
@@ -192,7 +194,7 @@ def _ask_engine(
     assert spec.judge
     probe(spec.judge, texts=texts_for_judge(spec.suite))
     engine, judge = spec.suite.judge.engine, spec.suite.judge
-    left = Counter({part: len(numbers) for part, numbers in pending.items()})
+    questions_left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
     for part, table in stream_parts(
         spec.judge, engine, pending, _request_builder(spec, caption_ids), began, whole=False
@@ -203,7 +205,7 @@ def _ask_engine(
         for row in table.to_pylist():
             question, failure, detail = open_parts[part][row["row"]], row["failure"], row["detail"]
             if not failure:
-                parse = rubric.parse_pair_answer if question.pair else partial(rubric.parse_answer, judge)
+                parse = rubric.parse_pair_answer if question.is_pair else partial(rubric.parse_answer, judge)
                 result: Any = parse(row["text"], None)
                 failure = result.failure and result.failure.removeprefix("judge-")
                 detail = result.fault and describe_fault(
@@ -214,8 +216,8 @@ def _ask_engine(
                 Answer(question.key, row["text"], failure, detail, *usage, run, row["finished"] or time.time())
             )
         answer_store.save_answers(spec.judge_uri, part, answers)
-        left[part] -= len(answers)
-        if not left[part]:
+        questions_left[part] -= len(answers)
+        if not questions_left[part]:
             answer_store.merge_small_files(spec.judge_uri, part)
             del open_parts[part]
         progress.add(len(answers))
@@ -231,7 +233,7 @@ def _request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
 
     def requests(part: str, rows: Sequence[int], maker: PromptBuilder) -> Any:
         for number, (question, image) in zip(rows, _load_questions(spec, caption_ids, part, rows), strict=True):
-            yield build_request(part, number, image, question.text, maker, sampling[question.pair])
+            yield build_request(part, number, image, question.text, maker, sampling[question.is_pair])
 
     return requests
 

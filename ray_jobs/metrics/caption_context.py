@@ -32,8 +32,13 @@ class CaptionContext:
         return self.text.split()
 
     @cached_property
-    def spoken(self) -> str | None:
+    def detected_language(self) -> str | None:
         """The ISO 639-1 code of the caption's language; None when py3langid cannot tell."""
-        from ray_jobs.metrics.text.language_detection import spoken
+        from ray_jobs.metrics.text.language_detection import detect_language
 
-        return spoken(self.text)
+        return detect_language(self.text)
+
+    @property
+    def spoken(self) -> str | None:
+        """`detected_language`, by its name in the metric files of earlier suites."""
+        return self.detected_language

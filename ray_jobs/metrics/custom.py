@@ -14,12 +14,12 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext, Metric
 
 
-def load_metrics(sources: Mapping[str, str], taken: tuple[str, ...] = ()) -> dict[str, Metric]:
-    """The metrics by name, from their source code. `taken` has the names that a suite's metric may not have.
+def load_metrics(sources: Mapping[str, str], reserved_names: tuple[str, ...] = ()) -> dict[str, Metric]:
+    """The metrics by name, from their source code. `reserved_names` are the names that a suite's metric may not have.
 
     Raises InputError with the metric's name and its fault.
     """
-    return {name: _compile_metric(name, source, taken) for name, source in sorted(sources.items())}
+    return {name: _compile_metric(name, source, reserved_names) for name, source in sorted(sources.items())}
 
 
 def measure_image(metric: Metric, caption: CaptionContext, image_id: str) -> float | None:
@@ -58,8 +58,8 @@ def measure_image(metric: Metric, caption: CaptionContext, image_id: str) -> flo
 
 
 @lru_cache(64)
-def _compile_metric(name: str, source: str, taken: tuple[str, ...]) -> Metric:
-    if name in taken:
+def _compile_metric(name: str, source: str, reserved_names: tuple[str, ...]) -> Metric:
+    if name in reserved_names:
         raise InputError(f"metric {name}: Assay has a metric of this name; rename the file and its METRIC")
     file = f"{name}.py"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # lines for tracebacks

@@ -25,10 +25,12 @@ def build_field_metrics(schema: dict[str, Any], truth: Iterable[str]) -> dict[st
 
 def _build_metrics_of(name: str, schema: dict[str, Any]) -> list[Metric]:
     if schema["type"] != "array":
-        return field_match.metrics_of(name)
+        return field_match.build_metrics(name)
     items = schema["items"]
     if is_box(schema) or is_box(items):
-        return box_iou.metrics_of(name)
+        return box_iou.build_metrics(name)
     if is_located(items):
-        return [*object_lists.metrics_of(name), *box_iou.metrics_of(name)]
-    return object_lists.metrics_of(name) if items["type"] in ("string", "integer") else field_match.metrics_of(name)
+        return [*object_lists.build_metrics(name), *box_iou.build_metrics(name)]
+    return (
+        object_lists.build_metrics(name) if items["type"] in ("string", "integer") else field_match.build_metrics(name)
+    )

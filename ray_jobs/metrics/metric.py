@@ -61,14 +61,14 @@ class Metric:
         if self.needs not in NEEDS:
             raise ValueError(f"needs must be one of {', '.join(NEEDS)}, not {self.needs!r}")
 
-    def holds(self, has: "CaptionContext") -> bool:
+    def has_inputs(self, caption: "CaptionContext") -> bool:
         """True if the caption has everything that the metric needs."""
         present = {
-            "references": bool(has.references),
-            "label": has.label is not None,
-            "name": bool(has.names),
-            "fields": has.fields is not None,
-            "truth": self.has_truth(has.truth),
+            "references": bool(caption.references),
+            "label": caption.label is not None,
+            "name": bool(caption.names),
+            "fields": caption.fields is not None,
+            "truth": self.has_truth(caption.truth),
         }
         return present.get(self.needs, True)
 

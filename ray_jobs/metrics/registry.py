@@ -51,7 +51,7 @@ BUILT_IN: dict[str, Metric] = {
 }
 
 
-def declared(spec: Spec) -> dict[str, Metric]:
+def build_metrics(spec: Spec) -> dict[str, Metric]:
     """Every metric of the run by name, in the order of the columns.
 
     The order is: built-in metrics, metrics of fields, the suite's own metrics, CLIP's metrics, the judge's metrics.
@@ -59,31 +59,31 @@ def declared(spec: Spec) -> dict[str, Metric]:
     """
     from ray_jobs.metrics import custom
 
-    of_clip = {metric.name: metric for metric in similarity.METRICS if spec.clip}
+    clip_metrics = {metric.name: metric for metric in similarity.METRICS if spec.clip}
     schema = spec.suite.caption.schema_of_fields
-    of_fields = build_field_metrics(schema, spec.suite.dataset.truth) if schema else {}
-    taken = (
+    field_metrics = build_field_metrics(schema, spec.suite.dataset.truth) if schema else {}
+    reserved_names = (
         *RESERVED,
         *BUILT_IN,
         *(metric.name for metric in similarity.METRICS),
-        *of_judge(spec.suite.judge),
-        *of_fields,
+        *build_judge_metrics(spec.suite.judge),
+        *field_metrics,
     )
-    declarations = {
+    metrics = {
         **BUILT_IN,
-        **of_fields,
-        **custom.load_metrics(spec.own_metrics, taken),
-        **of_clip,
-        **of_judge(spec.suite.judge),
+        **field_metrics,
+        **custom.load_metrics(spec.own_metrics, reserved_names),
+        **clip_metrics,
+        **build_judge_metrics(spec.suite.judge),
     }
     for name in spec.suite.gate.metrics:
-        if name in declarations and not declarations[name].direction:
+        if name in metrics and not metrics[name].direction:
             raise InputError(f"gate.metrics: {name} has no direction, so nothing is worse; give its METRIC +1 or -1, "
                            "or set a limit")  # fmt: skip
-    return declarations
+    return metrics
 
 
-def of_judge(judge: Judge) -> dict[str, Metric]:
+def build_judge_metrics(judge: Judge) -> dict[str, Metric]:
     """The judge's metrics by name: `judge`, each criterion, and `preference`.
 
     `judge` is the share of criteria that hold, or a score from 1 to 5 when the judge has no criteria. `preference`
@@ -94,8 +94,8 @@ def of_judge(judge: Judge) -> dict[str, Metric]:
         if name == "preference":
             metric = Metric(name, "preference", +1, (-1, 1))
         elif name == "judge":
-            unit, span = ("share of criteria", (0, 1)) if judge.criteria else ("score, 1 to 5", (1, 5))
-            metric = Metric(name, unit, +1, span)
+            unit, value_range = ("share of criteria", (0, 1)) if judge.criteria else ("score, 1 to 5", (1, 5))
+            metric = Metric(name, unit, +1, value_range)
         else:
             metric = Metric(name, "share of captions", +1, (0, 1), "share")
         metrics[name] = metric

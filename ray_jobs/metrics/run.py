@@ -18,7 +18,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics.builtin import label_hit
 from ray_jobs.metrics.clip import stage as clip_stage
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.metrics.score_folders import ScoreFolder, copy_scores, find_score_folder
 from ray_jobs.metrics.score_part import WITH_TRUTH, list_score_metrics, score_part
 from ray_jobs.metrics.summary import summarise_metric
@@ -29,7 +29,10 @@ from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import read_floats
 
-BLOCK_PARTS, BLOCKS_A_CPU = 16, 8  # few tasks, because a task's start takes longer than a part; enough to end together
+BLOCK_PARTS, BLOCKS_PER_CPU = (
+    16,
+    8,
+)  # few tasks, because a task's start takes longer than a part; enough to end together
 READERS = 8
 WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the fewest words of each bin of label hits by length
 LANGUAGES = 5
@@ -37,8 +40,8 @@ LANGUAGES = 5
 
 def check_settings(spec: Spec) -> None:
     """Raise InputError for a fault in the metrics' settings. Runs before the judge costs money and counting starts."""
-    declared(spec)
-    language_detection.check(spec.suite.metrics.language)
+    build_metrics(spec)
+    language_detection.check_language(spec.suite.metrics.language)
 
 
 def score_captions(spec: Spec, caption_id: str) -> Manifest:
@@ -50,12 +53,12 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
     captions = manifests.require_manifest(spec.captions_uri_of(caption_id), "caption")
     captions_digest = manifests.digest_parts(captions)
     place = find_score_folder(spec, caption_id, captions_digest)
-    if place.made:
+    if place.manifest:
         return _make_current(spec, caption_id, place, captions_digest)
     stage, spec = spec.scores_stage_of(caption_id), spec.with_folders({caption_id: place.folder})
     uri = spec.scores_uri_of(caption_id)
-    if place.earlier is not None:
-        copy_scores(f"{stage}/{place.earlier}".rstrip("/"), uri)
+    if place.earlier_folder is not None:
+        copy_scores(f"{stage}/{place.earlier_folder}".rstrip("/"), uri)
     if spec.clip:
         clip_stage.measure_parts(spec, caption_id)
     corpus_counts.complete_tables(spec, caption_id)
@@ -77,7 +80,7 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
     manifest = manifests.build_manifest(
         "scores", scores_id, scored_parts, captions.rows_in, {}, captions.versions, details
     )
-    return _make_current(spec, caption_id, replace(place, made=manifests.commit(uri, manifest)), captions_digest)
+    return _make_current(spec, caption_id, replace(place, manifest=manifests.commit(uri, manifest)), captions_digest)
 
 
 def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_digest: str) -> Manifest:
@@ -85,10 +88,10 @@ def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_dige
 
     Raises RetryableError when the captions were replaced meanwhile.
     """
-    assert place.made
+    assert place.manifest
     if not place.folder:
-        return place.made
-    manifest = manifests.with_parts_folder(place.made, place.folder)
+        return place.manifest
+    manifest = manifests.with_parts_folder(place.manifest, place.folder)
     uri = spec.captions_uri_of(caption_id)
     if manifests.digest_parts(manifests.require_manifest(uri, "caption")) != captions_digest:
         raise RetryableError(f"captions {uri}: made anew while they were scored; score them again")
@@ -115,10 +118,10 @@ def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
     expected: Counter[str] = Counter()
     filled = 0
     truths: Counter[str] = Counter()
-    about_truth = {name: metric for name, metric in metrics.items() if metric.needs == "truth"}
-    with_truth = [WITH_TRUTH] if spec.suite.dataset.truth else []
+    truth_metrics = {name: metric for name, metric in metrics.items() if metric.needs == "truth"}
+    truth_columns = [WITH_TRUTH] if spec.suite.dataset.truth else []
     for table in _read_tables(
-        uri, [part.name for part in manifest.parts], ["references", "label", *with_truth, *metrics]
+        uri, [part.name for part in manifest.parts], ["references", "label", *truth_columns, *metrics]
     ):
         for name, array in values.items():
             array[filled : filled + table.num_rows] = read_floats(table, name)
@@ -128,13 +131,13 @@ def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
         expected["label"] += table.num_rows - table["label"].null_count
         expected["name"] += sum(_has_name(spec, label) for label in table["label"].to_pylist())
         expected["fields"] += table.num_rows
-        for fields in table[WITH_TRUTH].to_pylist() if with_truth else ():
-            truths.update(name for name, metric in about_truth.items() if metric.has_truth(fields))
+        for fields in table[WITH_TRUTH].to_pylist() if truth_columns else ():
+            truths.update(name for name, metric in truth_metrics.items() if metric.has_truth(fields))
     present = {name: int(np.isfinite(array).sum()) for name, array in values.items()}
     expected_images = {
         name: present[name] + manifest.lost.get("no-caption", 0) if metric.needs == "text" else expected[metric.needs]
         for name, metric in metrics.items()
-    } | {name: truths[name] for name in about_truth}
+    } | {name: truths[name] for name in truth_metrics}
     by_words = _group_label_hits(values["words"], values["label_hit"])
     return Scores(
         run_id=spec.run_id,
@@ -152,7 +155,7 @@ def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
 
 def _count_blocks(count: int) -> int:
     cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, -(-count // BLOCK_PARTS), min(count, BLOCKS_A_CPU * cpus))
+    return max(1, -(-count // BLOCK_PARTS), min(count, BLOCKS_PER_CPU * cpus))
 
 
 def _read_tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.Table]:
@@ -161,7 +164,7 @@ def _read_tables(uri: str, names: list[str], wanted: list[str]) -> Iterator[pa.T
 
 
 def _has_name(spec: Spec, label: str | None) -> bool:
-    return label is not None and bool(label_hit.names_of(label, spec.synonyms.get(label, ())))
+    return label is not None and bool(label_hit.list_names(label, spec.synonyms.get(label, ())))
 
 
 def _group_label_hits(words: np.ndarray, hits: np.ndarray) -> list[dict[str, float | int | None]]:

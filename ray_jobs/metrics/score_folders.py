@@ -24,13 +24,13 @@ COPIED_FOLDERS = ("clip/", "frequencies/", "parts/")
 class ScoreFolder:
     """A folder below the stage; "" for the stage itself.
 
-    `made` is the manifest of the folder when it is complete. `earlier` is the folder with older scores of the same
-    captions when the judge has new answers about these captions.
+    `manifest` is the folder's manifest when its scores are complete. `earlier_folder` is the folder with older scores
+    of the same captions when the judge has new answers about these captions.
     """
 
     folder: str
-    made: Manifest | None = None
-    earlier: str | None = None
+    manifest: Manifest | None = None
+    earlier_folder: str | None = None
 
 
 def find_score_folder(spec: Spec, caption_id: str, captions_digest: str) -> ScoreFolder:
@@ -86,7 +86,7 @@ def _claim_stage(stage: str, captions_digest: str) -> bool:
 
 def _has_new_judgements(spec: Spec, caption_id: str, folder: str, scores: Manifest) -> bool:
     """True if the judge has new answers about images at which it had failed in these scores."""
-    placed = spec.with_folders({caption_id: folder})
+    folder_spec = spec.with_folders({caption_id: folder})
     failing = [part.name for part in scores.parts if has_judge_failure(part.lost)]
     with ThreadPoolExecutor(THREADS) as pool:
-        return any(pool.map(lambda name: has_new_judgements(placed, caption_id, name), failing))
+        return any(pool.map(lambda name: has_new_judgements(folder_spec, caption_id, name), failing))

@@ -19,11 +19,11 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import NO_ANSWER, Judgement
 from ray_jobs.metrics import CaptionContext, Metric, custom
-from ray_jobs.metrics.builtin.label_hit import names_of
+from ray_jobs.metrics.builtin.label_hit import list_names
 from ray_jobs.metrics.clip.stored_scores import load_clip_scores
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.metrics.text.batch import Batch, Corpus
+from ray_jobs.metrics.text.batch import Batch, CorpusStats
 from ray_jobs.storage import manifests, objects, parts
 
 NO_JUDGE = Judgement()
@@ -32,7 +32,7 @@ WITH_TRUTH = "fields_with_truth"  # the name of a column
 
 def list_score_metrics(spec: Spec) -> dict[str, Metric]:
     """The metrics that a row of scores has: all except the preference, which compares two captions."""
-    return {name: metric for name, metric in declared(spec).items() if name != "preference"}
+    return {name: metric for name, metric in build_metrics(spec).items() if name != "preference"}
 
 
 def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, str]:
@@ -67,7 +67,12 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
 
 
 def build_scores(
-    spec: Spec, caption_id: str, name: str, captions: list[dict[str, Any]], images: list[dict[str, Any]], corpus: Corpus
+    spec: Spec,
+    caption_id: str,
+    name: str,
+    captions: list[dict[str, Any]],
+    images: list[dict[str, Any]],
+    corpus: CorpusStats,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """(the rows of a part, one per caption; the facts for its footer: failures by reason, and languages)."""
     metrics = list_score_metrics(spec)
@@ -101,7 +106,7 @@ def build_scores(
         }  # NaN becomes null
     )
     lost = Counter(failure for failure in failures if failure)
-    languages = Counter(row.spoken or "unknown" for row in contexts)
+    languages = Counter(row.detected_language or "unknown" for row in contexts)
     return table, {"lost": dict(sorted(lost.items())), "languages": dict(sorted(languages.items()))}
 
 
@@ -121,7 +126,7 @@ def _measure_captions(
     metrics: dict[str, Metric],
     captions: list[CaptionContext],
     ids: list[str],
-    corpus: Corpus,
+    corpus: CorpusStats,
     own_names: Collection[str],
 ) -> dict[str, list[float | None]]:
     batch = Batch(captions, corpus)
@@ -133,7 +138,7 @@ def _measure_captions(
             values[name] = [metric.measure(caption) for caption in captions]
         elif metric.measure:
             values[name] = [
-                custom.measure_image(metric, caption, image_id) if metric.holds(caption) else None
+                custom.measure_image(metric, caption, image_id) if metric.has_inputs(caption) else None
                 for caption, image_id in zip(captions, ids, strict=True)
             ]
     return values
@@ -147,7 +152,7 @@ def _build_context(spec: Spec, caption: dict[str, Any], image: dict[str, Any]) -
         finish_reason=caption["finish_reason"],
         references=tuple(image["references"] or ()),
         label=label,
-        names=names_of(label, spec.synonyms.get(label, ())) if label is not None else (),
+        names=list_names(label, spec.synonyms.get(label, ())) if label is not None else (),
         language=spec.suite.metrics.language,
         fields=values_of(caption, spec.suite.caption),
         truth=truth_of(spec, image),

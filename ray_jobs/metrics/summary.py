@@ -26,8 +26,8 @@ def summarise_metric(metric: Metric, values: np.ndarray, expected: int) -> Summa
         return Summary(**facts, mean=None, standard_error=None, low=None, high=None)
     mean = float(present.mean())
     error = float(metric.order * present.std(ddof=1) / np.sqrt(n)) if n > 1 else None
-    low, high = _wilson(mean, n) if metric.kind == "share" else _student(mean, error, n)
-    counts, edges = _histogram(present)
+    low, high = _wilson_interval(mean, n) if metric.kind == "share" else _student_interval(mean, error, n)
+    counts, edges = _compute_histogram(present)
     return Summary(
         **facts,
         mean=mean,
@@ -40,7 +40,7 @@ def summarise_metric(metric: Metric, values: np.ndarray, expected: int) -> Summa
     )
 
 
-def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _compute_histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(counts, edges) of 40 bins over the range of the values; one bin when the values are too close for 40."""
     low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high, BINS + 1) if low < high else np.linspace(low - 0.5, high + 0.5, BINS + 1)
@@ -50,14 +50,14 @@ def _histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([len(values)]), np.array([low - room, high + room])
 
 
-def _student(mean: float, error: float | None, n: int) -> tuple[float | None, float | None]:
+def _student_interval(mean: float, error: float | None, n: int) -> tuple[float | None, float | None]:
     if error is None:
         return None, None
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
     return mean - half, mean + half
 
 
-def _wilson(share: float, n: int) -> tuple[float, float]:
+def _wilson_interval(share: float, n: int) -> tuple[float, float]:
     z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -12,7 +12,7 @@ from ray_jobs.caption import SCHEMA as CAPTIONS
 from ray_jobs.contract.artifacts import Manifest, Scores, Summary
 from ray_jobs.contract.spec import Spec
 from ray_jobs.golden.build_part import SCHEMA as GOLDEN
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.metrics.summary import summarise_metric
 from ray_jobs.storage import manifests, objects, parts
 
@@ -101,7 +101,7 @@ def write_scores(spec: Spec, manifest: Manifest, written: Sequence[CaptionResult
     """`scores.json` over what was written, kept beside the spec."""
     names = list(dict.fromkeys(metric for one in written for metric in one.values))
     metrics: dict[str, Summary] = {}
-    known = declared(spec)
+    known = build_metrics(spec)
     for name in names:
         values = np.array([one.values.get(name) for one in written], dtype=float)
         metrics[name] = summarise_metric(known[name], values, len(values))

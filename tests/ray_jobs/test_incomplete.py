@@ -11,7 +11,7 @@ from ray_jobs import evaluate, publish
 from ray_jobs.contract.artifacts import Outcome, Record, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics import run
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import objects, records
 
@@ -26,7 +26,7 @@ def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(run, "ray_dataset", LocalDataset)
     made = make_spec(root=str(tmp_path))
     write_golden(made, IMAGES)
-    values = dict.fromkeys(declared(made), 1.0)
+    values = dict.fromkeys(build_metrics(made), 1.0)
     written = [CaptionResult(f"a red square {number}", values) for number in range(len(IMAGES))]
     write_scores(made, write_run(made, made.caption_id, IMAGES, written), written)
     return made

@@ -35,7 +35,7 @@ from ray_jobs.judge import answer_store, questions
 from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.preference import read_preferences
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.storage import manifests, objects, parts, records
 
 pytestmark = pytest.mark.integration
@@ -157,7 +157,7 @@ def test_the_scores_are_those_computed_by_hand(validated: Spec) -> None:
             assert summary.mean is None
             continue
         assert summary.mean == pytest.approx(statistics.fmean(values))
-        error = declared(validated)[name].order * statistics.stdev(values) / math.sqrt(len(values))
+        error = build_metrics(validated)[name].order * statistics.stdev(values) / math.sqrt(len(values))
         assert summary.standard_error == pytest.approx(error)
     assert summed.metrics["chrf"].expected == summed.metrics["chrf"].n == 24
     assert summed.metrics["words"].n == 30

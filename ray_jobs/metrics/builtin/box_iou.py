@@ -28,7 +28,7 @@ def measure(name: str, caption: CaptionContext) -> float | None:
         return None
     if caption.fields is None:
         return 0.0
-    answered, true = (_by_label(values[name]) for values in (caption.fields, caption.truth))
+    answered, true = (_group_by_label(values[name]) for values in (caption.fields, caption.truth))
     total, places = 0.0, 0
     for label in answered.keys() | true.keys():
         pairs = _match(answered[label], true[label])
@@ -61,7 +61,7 @@ def _match(answered: list[Box], true: list[Box]) -> list[float]:
     return [overlap for overlap in overlaps_of_pairs if overlap > 0]
 
 
-def _by_label(value: Any) -> dict[Any, list[Box]]:
+def _group_by_label(value: Any) -> dict[Any, list[Box]]:
     """The boxes of a field by label. The label is None when the field is a box or a list of boxes."""
     boxes: dict[Any, list[Box]] = defaultdict(list)
     alone = bool(value) and not isinstance(value[0], dict | list | tuple)
@@ -77,7 +77,7 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def metrics_of(name: str) -> list[Metric]:
+def build_metrics(name: str) -> list[Metric]:
     """`field_{name}_iou`."""
     unit = "mean intersection over union"
     mean = partial(measure, name)

@@ -26,7 +26,7 @@ def measure_all(batch: "Batch") -> list[float | None]:
     weight = grams.times * rarity[grams.gram]
     cell, cells = grams.text * 4 + grams.order[grams.gram], len(batch.texts) * 4
     norm = np.sqrt(np.bincount(cell, weight**2, cells)).reshape(-1, 4)
-    shared = np.where(grams.is_caption, 0.0, np.minimum(grams.held * rarity[grams.gram], weight) * weight)
+    shared = np.where(grams.is_caption, 0.0, np.minimum(grams.caption_times * rarity[grams.gram], weight) * weight)
     product = np.bincount(cell, shared, cells).reshape(-1, 4)
     caption = batch.first[batch.image]
     scale = norm * norm[caption]

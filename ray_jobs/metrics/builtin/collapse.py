@@ -18,9 +18,9 @@ def measure_all(batch: "Batch") -> list[float | None]:
     texts = batch.corpus.texts
     if texts.total < 2:
         return [None] * len(batch.captions)
-    order = np.argsort(batch.whole)
+    order = np.argsort(batch.text_numbers)
     same = np.empty(len(order))
-    same[order] = texts.of(batch.whole[order])
+    same[order] = texts.of(batch.text_numbers[order])
     shares: list[float | None] = ((same - 1) / (texts.total - 1)).tolist()
     return shares
 

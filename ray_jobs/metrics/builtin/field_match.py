@@ -25,7 +25,7 @@ def fold(value: Any) -> Any:
     return [fold(item) for item in value] if isinstance(value, list) else value
 
 
-def metrics_of(name: str) -> list[Metric]:
+def build_metrics(name: str) -> list[Metric]:
     """`field_{name}`."""
     share = partial(measure, name)
     return [Metric(f"field_{name}", "share of images", +1, (0, 1), "share", "truth", measure=share, of=name)]

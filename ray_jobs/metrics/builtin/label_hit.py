@@ -12,11 +12,11 @@ def measure(caption: CaptionContext) -> float | None:
 
     None without a label, or for a label that contains no word.
     """
-    pattern = _pattern(caption.names) if caption.label is not None else None
+    pattern = _compile_pattern(caption.names) if caption.label is not None else None
     return None if pattern is None else float(pattern.search(caption.text.casefold()) is not None)
 
 
-def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
+def list_names(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
     """The names in a label like ImageNet's `tench, Tinca tinca` or a folder's `fire_engine`, then the synonyms."""
     split = [name for text in (label, *synonyms) for name in text.split(",")]
     names = (" ".join(text_of_name.replace("_", " ").split()) for text_of_name in split)
@@ -25,18 +25,18 @@ def names_of(label: str, synonyms: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 @lru_cache(2**14)
-def _pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
-    patterns = [_name_pattern(name.casefold()) for name in names]
+def _compile_pattern(names: tuple[str, ...]) -> re.Pattern[str] | None:
+    patterns = [_build_name_pattern(name.casefold()) for name in names]
     return re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)") if patterns else None
 
 
-def _name_pattern(name: str) -> str:
+def _build_name_pattern(name: str) -> str:
     """A pattern for the name. Spaces and hyphens are equal. The last word may be in the singular or the plural."""
     *first, last = re.split(r"[\s-]+", name.strip("- ")) or [name]
-    return r"[\s_-]+".join([*map(re.escape, first), _last_word_pattern(last)])
+    return r"[\s_-]+".join([*map(re.escape, first), _build_last_word_pattern(last)])
 
 
-def _last_word_pattern(word: str) -> str:
+def _build_last_word_pattern(word: str) -> str:
     forms = {word, f"{word}s", f"{word}es"}
     if word.endswith("y"):
         forms.add(f"{word[:-1]}ies")

@@ -5,7 +5,7 @@ from ray_jobs.metrics import CaptionContext, Metric
 
 def measure(caption: CaptionContext) -> float | None:
     """1 when the caption is in `caption.language`, 0 for another language; None when py3langid cannot tell."""
-    return None if caption.spoken is None else float(caption.spoken == caption.language)
+    return None if caption.detected_language is None else float(caption.detected_language == caption.language)
 
 
 METRIC = Metric("language", "share of captions", +1, (0, 1), "share", "text", measure=measure)

@@ -49,7 +49,7 @@ def _label(item: Any) -> Any:
     return fold(item["label"] if isinstance(item, dict) else item)
 
 
-def metrics_of(name: str) -> list[Metric]:
+def build_metrics(name: str) -> list[Metric]:
     """`field_{name}_recall` and `field_{name}_precision`."""
     shares = {"recall": ("share of true objects", recall), "precision": ("share of named objects", precision)}
     return [

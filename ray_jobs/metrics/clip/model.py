@@ -39,15 +39,15 @@ class ClipModel:
         self.model = self.model.eval().to(self.device)
         self.window = self.model.config.text_config.max_position_embeddings - 2  # without the tokens at the two ends
 
-    def images(self, files: Sequence[bytes]) -> np.ndarray:
+    def embed_images(self, files: Sequence[bytes]) -> np.ndarray:
         """A unit vector for each encoded image, shape (images, dimensions)."""
         vectors = []
         for batch in _batches(files, IMAGES):
             pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in batch]
-            vectors.append(self._embedded(self.model.get_image_features, self.processor(pictures, return_tensors="pt")))
+            vectors.append(self._embed(self.model.get_image_features, self.processor(pictures, return_tensors="pt")))
         return np.concatenate(vectors) if vectors else np.zeros((0, self.model.config.projection_dim))
 
-    def texts(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """A unit vector for each text, shape (texts, dimensions).
 
         The model reads a limited number of tokens (77 for CLIP's own models). A longer text is split into windows, and
@@ -61,7 +61,7 @@ class ClipModel:
             for start in range(0, max(len(tokens), 1), self.window):
                 windows.append(tokens[start : start + self.window])
                 owner.append(number)
-        vectors = [self._windows(batch) for batch in _batches(windows, TEXTS)]
+        vectors = [self._embed_windows(batch) for batch in _batches(windows, TEXTS)]
         if not vectors:
             return np.zeros((0, self.model.config.projection_dim))
         weighted = np.concatenate(vectors) * np.array([max(len(window), 1) for window in windows])[:, None]
@@ -69,16 +69,16 @@ class ClipModel:
         np.add.at(sums, owner, weighted)
         return _unit(sums)
 
-    def _windows(self, windows: Sequence[Sequence[int]]) -> np.ndarray:
+    def _embed_windows(self, windows: Sequence[Sequence[int]]) -> np.ndarray:
         first, last = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
         rows = [[first, *window, last] for window in windows]
         longest = max(map(len, rows))
         padded = [row + [last] * (longest - len(row)) for row in rows]  # the mask hides the padding
         mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
         inputs = {"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)}
-        return self._embedded(self.model.get_text_features, inputs)
+        return self._embed(self.model.get_text_features, inputs)
 
-    def _embedded(self, features: Any, inputs: Any) -> np.ndarray:
+    def _embed(self, features: Any, inputs: Any) -> np.ndarray:
         with torch.inference_mode():
             output = features(**{name: value.to(self.device) for name, value in inputs.items()})
         return _unit(getattr(output, "pooler_output", output).float().cpu().numpy().astype(float))

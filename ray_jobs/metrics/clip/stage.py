@@ -77,19 +77,19 @@ class ClipActor:
             )
         scored = [
             {"image_id": image_id} | values
-            for (image_id, _), values in zip(captions, self._scores(captions, golden), strict=True)
+            for (image_id, _), values in zip(captions, self._score_captions(captions, golden), strict=True)
         ]
         schema = pa.schema({"image_id": pa.string()} | {metric.name: pa.float64() for metric in similarity.METRICS})
         parts.write(scores_uri, row["part"], pa.Table.from_pylist(scored, schema=schema), {}, FOLDER)
         return {"rows": row["rows"]}
 
-    def _scores(
+    def _score_captions(
         self, captions: list[tuple[str, str]], golden: dict[str, dict[str, Any]]
     ) -> list[dict[str, float | None]]:
-        images = self.model.images([golden[image_id]["image"] for image_id, _ in captions])
-        texts = self.model.texts([text for _, text in captions])
+        images = self.model.embed_images([golden[image_id]["image"] for image_id, _ in captions])
+        texts = self.model.embed_texts([text for _, text in captions])
         references = [golden[image_id]["references"] or [] for image_id, _ in captions]
-        others = self.model.texts([text for texts_of in references for text in texts_of])
+        others = self.model.embed_texts([text for texts_of in references for text in texts_of])
         ends = np.cumsum([0, *map(len, references)])
         return [
             similarity.compute_scores(float(texts[n] @ images[n]), (others[ends[n] : ends[n + 1]] @ texts[n]).tolist())

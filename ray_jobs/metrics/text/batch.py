@@ -10,22 +10,22 @@ from functools import cached_property
 import numpy as np
 
 from ray_jobs.metrics.caption_context import CaptionContext
-from ray_jobs.metrics.text.frequencies import NOTHING, Frequencies
-from ray_jobs.metrics.text.ngrams import ORDERS, ngrams, of_texts
-from ray_jobs.metrics.text.tokenise import numbers
+from ray_jobs.metrics.text.frequencies import EMPTY, Frequencies
+from ray_jobs.metrics.text.ngrams import ORDERS, number_ngrams, number_texts
+from ray_jobs.metrics.text.tokenise import number_terms
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CorpusStats:
     """Counts over whole sets.
 
     `documents` counts the images whose references contain each n-gram. Its `total` is the number of images with
     references. `bigrams` and `texts` count how often each bigram and each whole text occurs in the captions.
     """
 
-    documents: Frequencies = NOTHING
-    bigrams: Frequencies = NOTHING
-    texts: Frequencies = NOTHING
+    documents: Frequencies = EMPTY
+    bigrams: Frequencies = EMPTY
+    texts: Frequencies = EMPTY
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Grams:
     """The `distinct` n-grams with their `order` (0 for one word), and one entry per n-gram and text that contains it.
 
     Entries are sorted by image, then n-gram, then text. Texts are numbered image by image, the caption before the
-    references. `starts` are the entries at which an image's next n-gram begins. `held` is how often the caption of the
-    entry's image contains the entry's n-gram.
+    references. `starts` are the entries at which an image's next n-gram begins. `caption_times` is how often the
+    caption of the entry's image contains the entry's n-gram.
     """
 
     distinct: np.ndarray
@@ -45,13 +45,15 @@ class Grams:
     times: np.ndarray
     is_caption: np.ndarray
     starts: np.ndarray
-    held: np.ndarray
+    caption_times: np.ndarray
 
 
 @dataclass(frozen=True)
 class Batch:
+    """The captions of a part, and the counts over the whole set that they belong to."""
+
     captions: Sequence[CaptionContext]
-    corpus: Corpus = Corpus()
+    corpus: CorpusStats = CorpusStats()
 
     @cached_property
     def texts(self) -> list[str]:
@@ -75,19 +77,19 @@ class Batch:
     @cached_property
     def terms(self) -> tuple[np.ndarray, np.ndarray]:
         """(the terms of all texts, the number of terms of each text)."""
-        return numbers(self.texts)
+        return number_terms(self.texts)
 
     @cached_property
-    def whole(self) -> np.ndarray:
+    def text_numbers(self) -> np.ndarray:
         """One number per caption, which is equal for captions with the same terms in the same order."""
-        caption_numbers: np.ndarray = of_texts(*self.terms)[self.first]
+        caption_numbers: np.ndarray = number_texts(*self.terms)[self.first]
         return caption_numbers
 
     @cached_property
     def grams(self) -> Grams:
-        by_order = [ngrams(*self.terms, order) for order in range(1, ORDERS + 1)]
-        numbers_of, text = (np.concatenate([entry[which] for entry in by_order]) for which in (0, 1))
-        distinct, gram = np.unique(numbers_of, return_inverse=True)
+        by_order = [number_ngrams(*self.terms, order) for order in range(1, ORDERS + 1)]
+        numbers, text = (np.concatenate([entry[which] for entry in by_order]) for which in (0, 1))
+        distinct, gram = np.unique(numbers, return_inverse=True)
         order = np.empty(len(distinct), np.int64)
         order[gram] = np.repeat(np.arange(ORDERS), [len(entry[0]) for entry in by_order])
         key, times = np.unique(
@@ -97,10 +99,12 @@ class Batch:
         image, gram = np.divmod(rest, max(len(distinct), 1))
         is_caption = text == self.first[image] if len(key) else np.zeros(0, bool)
         starts = np.flatnonzero(np.diff(rest, prepend=-1))
-        caption_times = np.where(is_caption[starts], times[starts], 0)
-        held_times = np.repeat(caption_times, np.diff(starts, append=len(key)))
-        return Grams(distinct, order, image, gram, text, times, is_caption, starts, held_times)
+        times_at_starts = np.where(is_caption[starts], times[starts], 0)
+        caption_times = np.repeat(times_at_starts, np.diff(starts, append=len(key)))
+        return Grams(distinct, order, image, gram, text, times, is_caption, starts, caption_times)
 
-    def by_image(self, values: np.ndarray, has: np.ndarray) -> list[float | None]:
+    def by_image(self, values: np.ndarray, has_values: np.ndarray) -> list[float | None]:
         """The values of the images that have one, and None for the other images."""
-        return [value if has_value else None for value, has_value in zip(values.tolist(), has.tolist(), strict=True)]
+        return [
+            value if has_value else None for value, has_value in zip(values.tolist(), has_values.tolist(), strict=True)
+        ]

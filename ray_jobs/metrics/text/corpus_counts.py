@@ -24,10 +24,10 @@ from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.metrics.text import frequencies
-from ray_jobs.metrics.text.batch import Corpus
+from ray_jobs.metrics.text.batch import CorpusStats
 from ray_jobs.metrics.text.frequencies import ENTRY_BYTES, Frequencies
-from ray_jobs.metrics.text.ngrams import ORDERS, ngrams, of_texts
-from ray_jobs.metrics.text.tokenise import numbers
+from ray_jobs.metrics.text.ngrams import ORDERS, number_ngrams, number_texts
+from ray_jobs.metrics.text.tokenise import number_terms
 from ray_jobs.runtime import private_cache
 from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
 from ray_jobs.storage import json_files, manifests, objects, parts
@@ -47,10 +47,10 @@ def complete_tables(spec: Spec, caption_id: str) -> None:
     count_captions(spec, caption_id)
 
 
-def open_tables(spec: Spec, caption_id: str) -> Corpus:
+def open_tables(spec: Spec, caption_id: str) -> CorpusStats:
     """The tables that `complete_tables` has written, mapped into memory. Raises what `open_table` raises."""
     of_captions = captions_uri(spec, caption_id)
-    return Corpus(
+    return CorpusStats(
         documents=open_table(references_uri(spec), "ngrams"),
         bigrams=open_table(of_captions, "bigrams"),
         texts=open_table(of_captions, "texts"),
@@ -89,9 +89,9 @@ def count_captions(spec: Spec, caption_id: str) -> None:
 def _list_reference_ngrams(name: str, golden_uri: str) -> dict[str, tuple[int, np.ndarray]]:
     references = parts.read_columns(golden_uri, name, ["references"])["references"].to_pylist()
     with_references = [texts for texts in references if texts]
-    terms, lengths = numbers([text for texts in with_references for text in texts])
+    terms, lengths = number_terms([text for texts in with_references for text in texts])
     image_of = np.repeat(np.arange(len(with_references)), [len(texts) for texts in with_references])
-    by_order = [ngrams(terms, lengths, order) for order in range(1, ORDERS + 1)]
+    by_order = [number_ngrams(terms, lengths, order) for order in range(1, ORDERS + 1)]
     gram, image = (np.concatenate([entry[which] for entry in by_order]) for which in (0, 1))
     distinct, gram = np.unique(gram, return_inverse=True)
     once = np.unique(image_of[image] * len(distinct) + gram) if len(gram) else gram  # each image counts once per n-gram
@@ -100,9 +100,9 @@ def _list_reference_ngrams(name: str, golden_uri: str) -> dict[str, tuple[int, n
 
 def _list_caption_numbers(name: str, uri: str) -> dict[str, tuple[int, np.ndarray]]:
     captions = parts.read_columns(uri, name, ["caption"])["caption"].drop_null().to_pylist()
-    terms, lengths = numbers(captions)
-    bigrams, _ = ngrams(terms, lengths, 2)
-    return {"bigrams": (len(bigrams), bigrams), "texts": (len(captions), of_texts(terms, lengths))}
+    terms, lengths = number_terms(captions)
+    bigrams, _ = number_ngrams(terms, lengths, 2)
+    return {"bigrams": (len(bigrams), bigrams), "texts": (len(captions), number_texts(terms, lengths))}
 
 
 def _group_parts(manifest: Manifest) -> list[list[str]]:
@@ -210,7 +210,7 @@ def _sum_range(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: S
     return {"range": number, "sha256": hashlib.sha256(data).hexdigest()}
 
 
-# --- looking into what was counted ----------------------------------------------------------------------------------
+# --- reading the counts ---------------------------------------------------------------------------------------------
 
 
 @cache

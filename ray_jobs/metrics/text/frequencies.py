@@ -29,7 +29,7 @@ class Frequencies:
         return occurrences
 
 
-NOTHING = Frequencies(0, ((np.empty(0, np.uint64), np.empty(0, np.uint32)),))
+EMPTY = Frequencies(0, ((np.empty(0, np.uint64), np.empty(0, np.uint32)),))
 
 
 def compute_range_starts(ranges: int) -> np.ndarray:

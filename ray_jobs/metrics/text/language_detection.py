@@ -6,26 +6,26 @@ from typing import Any
 
 from ray_jobs.inputs.errors import InputError, nearest
 
-LEAST_BYTES, LEAST_SURE = 16, 0.5
+MIN_BYTES, MIN_PROBABILITY = 16, 0.5
 LETTERS = re.compile(r"[^\W\d_]+")
-LONGEST = 2000  # only so many characters of a text are read
+MAX_CHARACTERS = 2000  # only so many characters of a text are read
 
 
-def spoken(text: str) -> str | None:
+def detect_language(text: str) -> str | None:
     """The ISO 639-1 code of the text's language by py3langid; None when py3langid cannot tell.
 
     py3langid compares n-grams of bytes, and takes "two dogs" for Polish. So a text with fewer than 16 bytes of letters
     (16 Latin letters, six Chinese characters) has no language. A language must also be at least as likely as all other
     languages together.
     """
-    text = text[:LONGEST]
-    if len("".join(LETTERS.findall(text)).encode("utf-8", "surrogatepass")) < LEAST_BYTES:
+    text = text[:MAX_CHARACTERS]
+    if len("".join(LETTERS.findall(text)).encode("utf-8", "surrogatepass")) < MIN_BYTES:
         return None
-    language, sure = _identifier().classify(text)
-    return language if sure >= LEAST_SURE else None
+    language, probability = _identifier().classify(text)
+    return language if probability >= MIN_PROBABILITY else None
 
 
-def check(language: str) -> None:
+def check_language(language: str) -> None:
     """Raise InputError for a language that py3langid does not know. Every caption would be in another language."""
     known = _identifier().labels
     if language not in known:

@@ -10,7 +10,7 @@ ORDERS = 4
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-def ngrams(terms: np.ndarray, lengths: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
+def number_ngrams(terms: np.ndarray, lengths: np.ndarray, order: int) -> tuple[np.ndarray, np.ndarray]:
     """(the n-grams of one order, the index of the text of each). `terms` has the terms of all texts, text by text."""
     text = np.repeat(np.arange(len(lengths)), lengths)
     if order == 1:
@@ -33,7 +33,7 @@ def mix_bits(numbers: np.ndarray) -> np.ndarray:
     return mixed
 
 
-def of_texts(terms: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def number_texts(terms: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """One number per text, which is the same for texts with the same terms in the same order."""
     place = np.arange(len(terms)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     placed = mix_bits(terms + mix_bits((place + 1).astype(np.uint64) * MULTIPLIER))

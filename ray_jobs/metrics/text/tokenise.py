@@ -32,7 +32,7 @@ TERM = re.compile(
     | \S""",
     re.VERBOSE,
 )
-KEPT_PUNCTUATION = "%&#@*/"
+TERM_PUNCTUATION = "%&#@*/"
 LONGEST = 64  # longer chunks, in characters, are not cached
 
 
@@ -41,7 +41,7 @@ def split_terms(text: str) -> list[str]:
     return list(chain.from_iterable(_split_chunk(chunk) for chunk in text.lower().split()))
 
 
-def numbers(texts: Sequence[str]) -> "tuple[np.ndarray, np.ndarray]":
+def number_terms(texts: Sequence[str]) -> "tuple[np.ndarray, np.ndarray]":
     """(the numbers of all terms as uint64, text after text; the number of terms of each text)."""
     import numpy as np
 
@@ -67,9 +67,9 @@ def _hash_term(term: str) -> int:
 def _split_chunk(chunk: str) -> list[str]:
     if chunk.isascii() and chunk.isalpha():
         return [chunk]
-    return [term for term in TERM.findall(chunk) if len(term) > 1 or _is_kept(term)]
+    return [term for term in TERM.findall(chunk) if len(term) > 1 or _is_term(term)]
 
 
-def _is_kept(character: str) -> bool:
+def _is_term(character: str) -> bool:
     """True for a letter, digit or symbol. False for punctuation, a control character or a single accent."""
-    return (unicodedata.category(character)[0] in "LNS" and character != "`") or character in KEPT_PUNCTUATION
+    return (unicodedata.category(character)[0] in "LNS" and character != "`") or character in TERM_PUNCTUATION

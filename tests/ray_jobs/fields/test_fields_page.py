@@ -36,7 +36,7 @@ def test_its_own_metric() -> None:
     answer = CaptionContext("a", 1, "stop", fields={"count": 2}, truth={"count": 5})
     assert custom.measure_image(metric, answer, "a.png") == 3
     assert custom.measure_image(metric, CaptionContext("a", 1, "stop", truth={"count": 5}), "a.png") == 20
-    assert not metric.holds(CaptionContext("a", 1, "stop", fields={"count": 2}))
+    assert not metric.has_inputs(CaptionContext("a", 1, "stop", fields={"count": 2}))
 
 
 @pytest.mark.parametrize(("most", "warned"), [(15, True), (16, False)])

@@ -15,7 +15,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.gate import run
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge.preference import FOLDER
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.storage import manifests, parts
 
 GATE: dict[str, Any] = {
@@ -42,7 +42,7 @@ def rows(**columns: Any) -> Rows:
 def kept(planned: Spec, caption_id: str, found: Rows, part_rows: int = 64, commit: bool = True) -> Manifest:
     """Parts of scores with these rows; what a row does not say is null. The rows go to parts by their name."""
     uri, listed = planned.scores_uri_of(caption_id), []
-    names = [name for name in declared(planned) if name != "preference"]
+    names = [name for name in build_metrics(planned) if name != "preference"]
     fixed = {"image_id": pa.string(), "label": pa.string()}
     schema = pa.schema(fixed | dict.fromkeys(names, pa.float64()))
     for number in range(0, len(IDS), part_rows):
@@ -61,7 +61,7 @@ def scores(planned: Spec, manifest: Manifest, missing: int = 0) -> Scores:
     summary = Summary(n=n - missing, expected=n, mean=0, standard_error=0, low=0, high=0)
     return Scores(
         run_id=planned.run_id, scale_id=planned.scale_id, images=n, scored=n, failed={},
-        metrics={name: summary for name in declared(planned) if name != "preference"}, manifest=manifest,
+        metrics={name: summary for name in build_metrics(planned) if name != "preference"}, manifest=manifest,
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def test_pairs_are_asked_in_both_orders_about_images_that_both_captioned(tmp_pat
     first, second = pairs["image-2"]
     assert first.text.index("caption 2") < first.text.index("other")
     assert second.text.index("caption 2") > second.text.index("other")
-    assert first.pair
+    assert first.is_pair
     assert first.key != second.key
     assert build_pair_questions(one, "part-00000") == []  # no baseline
 

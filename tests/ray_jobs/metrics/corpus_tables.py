@@ -3,16 +3,16 @@
 import numpy as np
 
 from ray_jobs.metrics.text import frequencies
-from ray_jobs.metrics.text.batch import Corpus
+from ray_jobs.metrics.text.batch import CorpusStats
 from ray_jobs.metrics.text.frequencies import Frequencies
-from ray_jobs.metrics.text.ngrams import ngrams, of_texts
-from ray_jobs.metrics.text.tokenise import numbers
+from ray_jobs.metrics.text.ngrams import number_ngrams, number_texts
+from ray_jobs.metrics.text.tokenise import number_terms
 
 
-def corpus_of_captions(texts: list[str]) -> Corpus:
-    terms = numbers(texts)
-    bigrams, whole = ngrams(*terms, 2)[0], of_texts(*terms)
-    return Corpus(bigrams=_table(bigrams), texts=_table(whole))
+def corpus_of_captions(texts: list[str]) -> CorpusStats:
+    terms = number_terms(texts)
+    bigrams, whole = number_ngrams(*terms, 2)[0], number_texts(*terms)
+    return CorpusStats(bigrams=_table(bigrams), texts=_table(whole))
 
 
 def _table(found: np.ndarray) -> Frequencies:

@@ -77,7 +77,7 @@ def test_a_file_that_is_no_metric_is_one_clear_line(source: str, told: str) -> N
 
 def test_a_name_that_is_taken_is_refused() -> None:
     with pytest.raises(InputError, match="metric polite: Assay has a metric of this name"):
-        load_metrics({"polite": POLITE}, taken=("polite",))
+        load_metrics({"polite": POLITE}, reserved_names=("polite",))
 
 
 @pytest.mark.parametrize(

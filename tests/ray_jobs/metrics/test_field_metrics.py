@@ -14,7 +14,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext, Metric
 from ray_jobs.metrics.builtin import box_iou, field_match, object_lists
 from ray_jobs.metrics.field_metrics import build_field_metrics
-from ray_jobs.metrics.registry import declared
+from ray_jobs.metrics.registry import build_metrics
 
 BOX = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
 FOUND = {"type": "object", "properties": {"label": {"type": "string"}, "box": BOX}}
@@ -39,18 +39,18 @@ def said(fields: dict[str, Any] | None, **truth: Any) -> CaptionContext:
 
 def test_each_field_with_a_truth_has_the_metrics_of_its_type() -> None:
     made = make_spec(caption__fields=FIELDS, dataset__truth=TRUTH)
-    new = {name: one for name, one in declared(made).items() if name not in declared(make_spec())}
+    new = {name: one for name, one in build_metrics(made).items() if name not in build_metrics(make_spec())}
     assert list(new) == [
         "fields_valid", "field_count", "field_colour", "field_objects_recall", "field_objects_precision", "field_flags",
         "field_box_iou", "field_boxes_iou", "field_found_recall", "field_found_precision", "field_found_iou",
     ]  # fmt: skip
     assert {one.direction for one in new.values()} == {1}
     assert {one.range for one in new.values()} == {(0, 1)}
-    assert [one.of for one in new.values()][:3] == ["", "count", "colour"]
+    assert [metric.of for metric in new.values()][:3] == ["", "count", "colour"]
 
 
 def test_a_suite_without_truth_has_the_form_of_its_answers_measured() -> None:
-    new = [name for name in declared(make_spec(caption__fields=FIELDS)) if name not in declared(make_spec())]
+    new = [name for name in build_metrics(make_spec(caption__fields=FIELDS)) if name not in build_metrics(make_spec())]
     assert new == ["fields_valid"]
 
 
@@ -212,11 +212,11 @@ def test_a_matching_is_of_the_largest_sum_not_of_the_first_come() -> None:
 
 def test_what_a_metric_of_fields_needs() -> None:
     of_count = Metric("x", "u", 1, (0, 1), needs="truth", of="count")
-    assert (of_count.holds(said({}, count=1)), of_count.holds(said({}, colour=1))) == (True, False)
+    assert (of_count.has_inputs(said({}, count=1)), of_count.has_inputs(said({}, colour=1))) == (True, False)
     of_any = Metric("x", "u", 1, (0, 1), needs="truth")
-    assert (of_any.holds(said(None, count=1)), of_any.holds(said({}))) == (True, False)
+    assert (of_any.has_inputs(said(None, count=1)), of_any.has_inputs(said({}))) == (True, False)
     of_answer = Metric("x", "u", 1, (0, 1), needs="fields")
-    assert (of_answer.holds(said({})), of_answer.holds(said(None))) == (True, False)
+    assert (of_answer.has_inputs(said({})), of_answer.has_inputs(said(None))) == (True, False)
 
 
 def test_declared_names_are_those_of_the_schema() -> None:

@@ -15,8 +15,8 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext, Metric, score_part
 from ray_jobs.metrics.clip import similarity
 from ray_jobs.metrics.metric import NEEDS
-from ray_jobs.metrics.registry import BUILT_IN, declared, of_judge
-from ray_jobs.metrics.text.batch import Corpus
+from ray_jobs.metrics.registry import BUILT_IN, build_judge_metrics, build_metrics
+from ray_jobs.metrics.text.batch import CorpusStats
 
 FILES = [
     file for file in Path(ray_jobs.metrics.builtin.__file__).parent.glob("*.py") if "\nMETRIC = " in file.read_text()
@@ -50,7 +50,7 @@ def test_the_judges_metrics_in_that_table(criteria: list[str]) -> None:
     judge = make_spec(
         judge__kind="vllm", judge__model="/m", judge__criteria=criteria, judge__pairwise=True
     ).suite.judge  # fmt: skip
-    assert metric_names.judge_metrics(judge.metrics(), bool(criteria)) == facts_of(of_judge(judge).values())
+    assert metric_names.judge_metrics(judge.metrics(), bool(criteria)) == facts_of(build_judge_metrics(judge).values())
 
 
 def test_names_and_directions_are_had_without_the_libraries_that_measure() -> None:
@@ -71,15 +71,15 @@ def test_a_run_declares_its_own_the_models_and_the_judges_metrics_too() -> None:
     )  # fmt: skip
     clip = Checkpoint(uri="/models/clip", name="clip", fingerprint="c" * 16)
     planned = planned.model_copy(update={"own_metrics": {"shout": source}, "clip": clip})
-    found = declared(planned)
+    found = build_metrics(planned)
     assert list(found) == [
         *BUILT_IN, "shout", "clipscore", "refclipscore", "judge", "judge_colour", "preference"
     ]  # fmt: skip
     assert all(name == metric.name for name, metric in found.items())
     assert (found["judge"].range, found["judge"].kind) == ((0, 1), "mean")
     assert (found["judge_colour"].range, found["judge_colour"].kind) == ((0, 1), "share")
-    assert list(declared(make_spec())) == list(BUILT_IN)
-    assert declared(make_spec(judge__kind="vllm", judge__model="/m"))["judge"].range == (1, 5)
+    assert list(build_metrics(make_spec())) == list(BUILT_IN)
+    assert build_metrics(make_spec(judge__kind="vllm", judge__model="/m"))["judge"].range == (1, 5)
 
 
 SHOUT = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', 0, (0, 1), measure=lambda c: 0.5)"
@@ -91,16 +91,16 @@ def test_a_metric_without_a_direction_does_not_gate_and_that_is_told() -> None:
     with pytest.raises(
         InputError, match=r"gate\.metrics: shout has no direction, so nothing is worse; give its METRIC"
     ):
-        declared(gating)
+        build_metrics(gating)
     limited = make_spec(metrics__own=["shout.py"], gate__limits={"shout": {"max": 0.1}}).model_copy(update=own)
-    assert declared(limited)["shout"].direction == 0
+    assert build_metrics(limited)["shout"].direction == 0
 
 
 def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
     planned = make_spec(root=str(tmp_path))
     captions = [{"image_id": "a", "failure": "engine-error"}]
     table, _ = score_part.build_scores(
-        planned, "x", "part-00000", captions, [{"label": "l", "references": []}], Corpus()
+        planned, "x", "part-00000", captions, [{"label": "l", "references": []}], CorpusStats()
     )
     assert set(table.column_names) == {*RESERVED, *BUILT_IN} - {"preference"}
 
@@ -109,7 +109,7 @@ def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
 def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
     planned = make_spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
     with pytest.raises(InputError, match=f"metric {name}: Assay has a metric of this name"):
-        declared(planned)
+        build_metrics(planned)
 
 
 @pytest.mark.parametrize(
@@ -141,5 +141,5 @@ def test_what_a_metric_needs() -> None:
     full = CaptionContext("a", 1, "stop", ("b",), "c", ("c",), fields={"count": 1}, truth={"count": 2})
     for needs in NEEDS:
         metric = Metric("x", "u", 1, (0, 1), needs=needs)  # type: ignore[arg-type]
-        assert (metric.holds(bare), metric.holds(full)) == (needs in ("nothing", "text"), True)
-    assert not Metric("x", "u", 1, (0, 1), needs="name").holds(CaptionContext("a", 1, "stop", label="-"))
+        assert (metric.has_inputs(bare), metric.has_inputs(full)) == (needs in ("nothing", "text"), True)
+    assert not Metric("x", "u", 1, (0, 1), needs="name").has_inputs(CaptionContext("a", 1, "stop", label="-"))

@@ -466,8 +466,8 @@ def test_clips_scores_are_merged_into_the_rows(tmp_path: Path, on_cluster: objec
     stage_jobs.run_stage("evaluate", planned)
     rows = stage_jobs.read_rows(planned.scores_uri)
     model = ClipModel(tmp_path / "clip", clip.uri)
-    images = model.images([one["image"] for one in golden])
-    texts, references = model.texts(["A dot.", "a box", ""]), model.texts(["a dot", "a line"])
+    images = model.embed_images([one["image"] for one in golden])
+    texts, references = model.embed_texts(["A dot.", "a box", ""]), model.embed_texts(["a dot", "a line"])
     expected: list[dict[str, Any]] = [
         clip_scores(texts[0] @ images[0], [texts[0] @ references[0]]),
         clip_scores(texts[1] @ images[1], [texts[1] @ references[1]]),

@@ -1,11 +1,11 @@
 import pytest
 
 from ray_jobs.metrics import CaptionContext
-from ray_jobs.metrics.builtin.label_hit import measure, names_of
+from ray_jobs.metrics.builtin.label_hit import list_names, measure
 
 
 def hit(text: str, label: str | None, *synonyms: str) -> float | None:
-    names = names_of(label, synonyms) if label is not None else ()
+    names = list_names(label, synonyms) if label is not None else ()
     return measure(CaptionContext(text, 5, "stop", label=label, names=names))
 
 
@@ -76,5 +76,5 @@ def test_without_a_label_that_holds_a_word_there_is_no_value() -> None:
 
 
 def test_names_of_a_label() -> None:
-    assert names_of("tench, Tinca tinca") == ("tench", "Tinca tinca")
-    assert names_of("fire_engine", ("fire truck", "fire_engine")) == ("fire engine", "fire truck")
+    assert list_names("tench, Tinca tinca") == ("tench", "Tinca tinca")
+    assert list_names("fire_engine", ("fire truck", "fire_engine")) == ("fire engine", "fire truck")

@@ -18,7 +18,7 @@ from ray_jobs.metrics.text import language_detection
     ],
 )
 def test_what_a_caption_is_written_in(text: str, expected: str) -> None:
-    assert language_detection.spoken(text) == expected
+    assert language_detection.detect_language(text) == expected
     assert language.measure(CaptionContext(text, 9, "stop", language=expected)) == 1
     assert language.measure(CaptionContext(text, 9, "stop", language="it")) == 0
 
@@ -40,16 +40,16 @@ def test_what_a_caption_is_written_in(text: str, expected: str) -> None:
     ],
 )
 def test_too_little_to_tell_by_is_no_value(text: str) -> None:
-    assert language_detection.spoken(text) is None
+    assert language_detection.detect_language(text) is None
     assert language.measure(CaptionContext(text, 9, "stop")) is None
 
 
 def test_a_lone_surrogate_and_a_very_long_text_are_looked_at() -> None:
-    assert language_detection.spoken("the dog runs over the green meadow with its ball \ud800") == "en"
-    assert language_detection.spoken("the dog runs over the green meadow " * 10_000) == "en"
+    assert language_detection.detect_language("the dog runs over the green meadow with its ball \ud800") == "en"
+    assert language_detection.detect_language("the dog runs over the green meadow " * 10_000) == "en"
 
 
 def test_a_language_that_is_never_found_is_refused() -> None:
-    language_detection.check("en")
+    language_detection.check_language("en")
     with pytest.raises(InputError, match=r"metrics\.language 'xx': not told from others"):
-        language_detection.check("xx")
+        language_detection.check_language("xx")

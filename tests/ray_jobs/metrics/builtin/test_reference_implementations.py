@@ -16,14 +16,14 @@ from sacrebleu.metrics import CHRF
 from ray_jobs.metrics import CaptionContext
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import frequencies
-from ray_jobs.metrics.text.batch import Batch, Corpus
+from ray_jobs.metrics.text.batch import Batch, CorpusStats
 from ray_jobs.metrics.text.corpus_counts import _list_reference_ngrams
 from ray_jobs.metrics.text.frequencies import Frequencies
 from ray_jobs.metrics.text.tokenise import split_terms
 from ray_jobs.storage import parts
 
 CLOSE = 1e-6
-NO_CORPUS = Corpus()
+NO_CORPUS = CorpusStats()
 Case = tuple[str, list[str]]
 
 SHARED: list[Case] = [
@@ -63,15 +63,17 @@ ADVERSARIAL: list[Case] = [
 ]
 
 
-def corpus_of(cases: list[Case], folder: Path) -> Corpus:
+def corpus_of(cases: list[Case], folder: Path) -> CorpusStats:
     """Document frequencies by the code that makes a golden set's."""
     texts = [[text.encode("utf-8", "replace").decode() for text in references] for _, references in cases]
     parts.write(str(folder), "part-00000", pa.table({"references": texts}), {})
     total, grams = _list_reference_ngrams("part-00000", str(folder))["ngrams"]
-    return Corpus(documents=Frequencies(total, (frequencies.sum_counts([frequencies.count_numbers(grams)], least=2),)))
+    return CorpusStats(
+        documents=Frequencies(total, (frequencies.sum_counts([frequencies.count_numbers(grams)], least=2),))
+    )
 
 
-def ours(metric: str, cases: list[Case], corpus: Corpus = NO_CORPUS) -> list[float]:
+def ours(metric: str, cases: list[Case], corpus: CorpusStats = NO_CORPUS) -> list[float]:
     measure = BUILT_IN[metric].measure_all
     assert measure
     found = measure(Batch([CaptionContext(text, 5, "stop", tuple(references)) for text, references in cases], corpus))

@@ -44,7 +44,7 @@ def cosines(theirs: CLIPModel, folder: Path, text: str, image: bytes) -> float:
 def test_short_texts_are_what_transformers_says(ours: ClipModel, theirs: CLIPModel, folder: Path) -> None:
     texts = ["w1 w2 w3", "", "w4", "w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15", "unknown 狗 🙂"]
     images = [encode_image(draw_picture(seed)) for seed in range(len(texts))]
-    found = (ours.texts(texts) * ours.images(images)).sum(axis=1)
+    found = (ours.embed_texts(texts) * ours.embed_images(images)).sum(axis=1)
     assert found == pytest.approx(
         [cosines(theirs, folder, text, image) for text, image in zip(texts, images, strict=True)], abs=1e-5
     )
@@ -61,25 +61,25 @@ def test_a_long_text_is_the_mean_of_its_windows_weighted_by_tokens(ours: ClipMod
         for one in features
     ]
     mean = 14 * units[0] + 9 * units[1]
-    (found,) = ours.texts([" ".join(f"w{number}" for number in range(20))])
+    (found,) = ours.embed_texts([" ".join(f"w{number}" for number in range(20))])
     assert found == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
 
 
 def test_the_end_of_a_long_text_counts(ours: ClipModel) -> None:
     start = " ".join(["w1"] * 40)
-    one, other = ours.texts([f"{start} w2", f"{start} w3"])
+    one, other = ours.embed_texts([f"{start} w2", f"{start} w3"])
     assert not np.allclose(one, other, atol=1e-4)
 
 
 def test_a_text_does_not_depend_on_what_it_is_batched_with(ours: ClipModel) -> None:
     texts = [" ".join(f"w{(number * step) % 90}" for step in range(number)) for number in range(40)] * 5
-    alone = np.concatenate([ours.texts([text]) for text in texts[:40]])
-    assert ours.texts(texts)[:40] == pytest.approx(alone, abs=1e-5)
+    alone = np.concatenate([ours.embed_texts([text]) for text in texts[:40]])
+    assert ours.embed_texts(texts)[:40] == pytest.approx(alone, abs=1e-5)
 
 
 def test_vectors_have_length_1_and_none_is_none(ours: ClipModel) -> None:
-    assert np.linalg.norm(ours.texts(["w1 " * 4000, ""]), axis=1) == pytest.approx([1, 1])
-    assert ours.texts([]).shape == ours.images([]).shape == (0, 12)
+    assert np.linalg.norm(ours.embed_texts(["w1 " * 4000, ""]), axis=1) == pytest.approx([1, 1])
+    assert ours.embed_texts([]).shape == ours.embed_images([]).shape == (0, 12)
 
 
 def test_what_is_no_clip_model_is_one_clear_line(tmp_path: Path, folder: Path) -> None:

@@ -15,8 +15,8 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.metrics.text.frequencies import Frequencies
-from ray_jobs.metrics.text.ngrams import ngrams, of_texts
-from ray_jobs.metrics.text.tokenise import numbers
+from ray_jobs.metrics.text.ngrams import number_ngrams, number_texts
+from ray_jobs.metrics.text.tokenise import number_terms
 from ray_jobs.storage import objects
 
 WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
@@ -58,14 +58,14 @@ def test_counts_are_those_by_hand(store: str) -> None:
     corpus = corpus_counts.open_tables(planned, planned.caption_id)
     per_image = []
     for n in range(22):
-        terms = numbers(texts(n, n % 3))
-        per_image.append({int(gram) for order in range(1, 5) for gram in ngrams(*terms, order)[0]})
+        terms = number_terms(texts(n, n % 3))
+        per_image.append({int(gram) for order in range(1, 5) for gram in number_ngrams(*terms, order)[0]})
     documents = Counter(gram for grams in per_image for gram in grams)
     assert corpus.documents.total == sum(1 for n in range(22) if n % 3)
     assert of(corpus.documents, np.array(list(documents), np.uint64)) == documents
     kept = [text for n, text in enumerate(texts(99, 22)) if n != 7]
-    terms = numbers(kept)
-    bigrams, whole = ngrams(*terms, 2)[0], of_texts(*terms)
+    terms = number_terms(kept)
+    bigrams, whole = number_ngrams(*terms, 2)[0], number_texts(*terms)
     assert (corpus.bigrams.total, corpus.texts.total) == (len(bigrams), 21)
     assert of(corpus.bigrams, bigrams) == Counter(bigrams.tolist())
     assert of(corpus.texts, whole) == Counter(whole.tolist())

@@ -41,7 +41,7 @@ def test_a_count_that_no_longer_fits_stays_the_largest() -> None:
 
 
 def test_what_is_in_no_table_occurs_once() -> None:
-    assert frequencies.NOTHING.of(np.array([3, 4], np.uint64)).tolist() == [1, 1]
+    assert frequencies.EMPTY.of(np.array([3, 4], np.uint64)).tolist() == [1, 1]
 
 
 def test_bytes_are_the_numbers_then_their_counts() -> None:

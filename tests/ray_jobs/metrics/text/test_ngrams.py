@@ -2,15 +2,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.metrics.text.ngrams import ngrams, of_texts
-from ray_jobs.metrics.text.tokenise import numbers
+from ray_jobs.metrics.text.ngrams import number_ngrams, number_texts
+from ray_jobs.metrics.text.tokenise import number_terms
 
 TEXTS = st.lists(st.lists(st.sampled_from(["a", "b", "c"]), max_size=7).map(" ".join), max_size=6)
 
 
 @given(TEXTS, st.integers(1, 4))
 def test_they_are_those_of_each_text_and_equal_where_the_words_are(texts: list[str], order: int) -> None:
-    found, text = ngrams(*numbers(texts), order)
+    found, text = number_ngrams(*number_terms(texts), order)
     expected = [
         (tuple(words[at : at + order]), number)
         for number, words in enumerate(one.split() for one in texts)
@@ -23,24 +23,24 @@ def test_they_are_those_of_each_text_and_equal_where_the_words_are(texts: list[s
 
 
 def test_orders_do_not_meet() -> None:
-    terms = numbers(["a a a a a a"])
-    found = [ngrams(*terms, order)[0].tolist() for order in range(1, 5)]
+    terms = number_terms(["a a a a a a"])
+    found = [number_ngrams(*terms, order)[0].tolist() for order in range(1, 5)]
     assert len({number for numbers_of in found for number in numbers_of}) == 4
 
 
 @given(TEXTS)
 def test_a_text_has_the_number_of_its_words_in_their_order(texts: list[str]) -> None:
-    found = of_texts(*numbers(texts)).tolist()
+    found = number_texts(*number_terms(texts)).tolist()
     assert len(set(found)) == len({tuple(text.split()) for text in texts})
-    assert [number for text in texts for number in of_texts(*numbers([text])).tolist()] == found
+    assert [number for text in texts for number in number_texts(*number_terms([text])).tolist()] == found
 
 
 def test_order_matters_to_a_whole_text() -> None:
-    assert len(set(of_texts(*numbers(["a b", "b a", "a a b", "a b b", "", "a"])).tolist())) == 6
+    assert len(set(number_texts(*number_terms(["a b", "b a", "a a b", "a b b", "", "a"])).tolist())) == 6
 
 
 def test_they_spread_over_the_ranges() -> None:
-    found, _ = ngrams(*numbers([" ".join(f"w{number}" for number in range(20_000))]), 2)
+    found, _ = number_ngrams(*number_terms([" ".join(f"w{number}" for number in range(20_000))]), 2)
     counts = np.bincount((found >> np.uint64(60)).astype(int), minlength=16)
     assert counts.min() > 20_000 / 16 * 0.85
     assert counts.max() < 20_000 / 16 * 1.15

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.metrics.text.tokenise import numbers, split_terms
+from ray_jobs.metrics.text.tokenise import number_terms, split_terms
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_terms_as_the_coco_tools_make_them(text: str, expected: str) -> None:
 
 @given(st.lists(st.text(), max_size=5))
 def test_numbers_and_terms_tell_the_same_apart(texts: list[str]) -> None:
-    flat, lengths = numbers(texts)
+    flat, lengths = number_terms(texts)
     words = [word for text in texts for word in split_terms(text)]
     assert lengths.tolist() == [len(split_terms(text)) for text in texts]
     assert len(flat) == len(words)
@@ -51,10 +51,10 @@ def test_numbers_are_the_same_in_every_process() -> None:
                        capture_output=True, text=True, check=True).stdout for seed in ("1", "2")
     }  # fmt: skip
     assert len(told) == 1
-    assert numbers(["A man 狗 🙂", "x" * 99])[0].tolist() == eval(told.pop())
+    assert number_terms(["A man 狗 🙂", "x" * 99])[0].tolist() == eval(told.pop())
 
 
 def test_no_text_and_no_word() -> None:
-    flat, lengths = numbers([])
+    flat, lengths = number_terms([])
     assert (len(flat), len(lengths), flat.dtype.name) == (0, 0, "uint64")
-    assert numbers(["", "."])[1].tolist() == [0, 0]
+    assert number_terms(["", "."])[1].tolist() == [0, 0]
