@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from demo import asking, scenes
+from demo import scenes, vllm_engine
 from demo.evaluate import DEMO
 from ray_jobs.gate.holm import adjust_p_values
 from ray_jobs.gate.non_inferiority import compare_metric
@@ -57,14 +57,14 @@ def outcome(old: Night, new: Night, alpha: float, gated: Mapping[str, float]) ->
 
 
 def main(nights: int) -> None:
-    held_out = scenes.held_out()
+    held_out = scenes.list_held_out()
     references = [scenes.caption(scene) for scene, _ in held_out]
     questions = [(image, scenes.CAPTION_PROMPT) for _, image in held_out]
-    llm = asking.start(DEMO / "checkpoints" / "step-0800")
+    llm = vllm_engine.start(DEMO / "checkpoints" / "step-0800")
     print("| temperature | exact match | margins | alpha | comparisons | PASS | INCONCLUSIVE | FAIL | FAIL, % |")
     print("| --- " * 9 + "|")
     for temperature in TEMPERATURES:
-        said = [asking.ask(llm, questions, temperature=temperature, seed=seed) for seed in range(nights)]
+        said = [vllm_engine.ask(llm, questions, temperature=temperature, seed=seed) for seed in range(nights)]
         seen = [night(captions, references) for captions in said]
         mean = float(np.mean([one["exact_match"] for one in seen]))
         for told, gated in (("0.05", GATED), ("0", dict.fromkeys(GATED, 0.0))):

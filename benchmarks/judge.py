@@ -18,13 +18,13 @@ import numpy as np
 from PIL import Image
 from scipy.stats import beta
 
-from demo import asking, judging, scenes
-from demo.evaluate import planted_captions
+from demo import judge_task, scenes, vllm_engine
+from demo.evaluate import plant_captions
 from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.judge.rubric import Judgement, build_question, build_schema, parse_answer
 
 CRITERIA = tuple(scenes.VALUES)
-JUDGE = Judge(kind="vllm", model="demo/judge", prompt=judging.PROMPT, criteria=CRITERIA)
+JUDGE = Judge(kind="vllm", model="demo/judge", prompt=judge_task.PROMPT, criteria=CRITERIA)
 RESAMPLES = 2000
 FEW = 7
 
@@ -34,7 +34,7 @@ def ask(llm: object, pairs: Sequence[tuple[Image.Image, str]], at_once: int) -> 
     asked = [(image, build_question(JUDGE, caption, [])) for image, caption in pairs]
     said: list[str] = []
     for first in range(0, len(asked), at_once):
-        said += asking.ask(llm, asked[first : first + at_once], build_schema(JUDGE))
+        said += vllm_engine.ask(llm, asked[first : first + at_once], build_schema(JUDGE))
     return [parse_answer(JUDGE, text, None) for text in said]
 
 
@@ -100,16 +100,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.judge", description=__doc__)
     parser.add_argument("--scenes", type=int, default=256, help="of the 256 held-out scenes")
     count = parser.parse_args().scenes
-    held_out = scenes.held_out()[:count]
+    held_out = scenes.list_held_out()[:count]
     truths = [scene for scene, _ in held_out]
-    planted = [pair for pairs in planted_captions(truths).values() for pair in pairs]
-    image = np.array([number for number, _ in planted])
-    asked = [(held_out[number][1], caption) for number, caption in planted]
+    planted_pairs = [pair for pairs in plant_captions(truths).values() for pair in pairs]
+    image = np.array([number for number, _ in planted_pairs])
+    asked = [(held_out[number][1], caption) for number, caption in planted_pairs]
     truth = np.array(
-        [[judging.truth(truths[number], caption)[name] for name in CRITERIA] for number, caption in planted]
+        [
+            [judge_task.judge_attributes(truths[number], caption)[name] for name in CRITERIA]
+            for number, caption in planted_pairs
+        ]
     )
 
-    llm = asking.start(Path(asking.__file__).parent / "judge")
+    llm = vllm_engine.start(Path(vllm_engine.__file__).parent / "judge")
     began = time.monotonic()
     first = verdicts(ask(llm, asked, 64))
     took = time.monotonic() - began

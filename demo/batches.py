@@ -7,14 +7,14 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from demo import fields, judging, scenes
+from demo import fields, judge_task, scenes
 from demo.model import IMAGE_TOKENS, patches
 from demo.scenes import VALUES
 
 IGNORED = -100  # cross_entropy's mark for "no loss here"
 
 
-NO_VALUE = 0  # what a caption outside the grammar says of every attribute
+NO_VALUE = 0  # the value of every attribute in a caption outside the grammar
 VALUE = {pair: i for i, pair in enumerate(((n, v) for n, values in VALUES.items() for v in values), start=1)}
 
 
@@ -25,8 +25,11 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Patches (images, 64, 588); token ids and labels (rows, tokens), labels IGNORED outside the answers; and for
-    every verdict, in order, the two values it compares (verdicts, 2): the caption's and the image's."""
+    """The tensors of a batch.
+
+    `pixels` are patches (images, 64, 588). `ids` and `labels` have the shape (rows, tokens); labels outside the answers
+    are IGNORED. `compared` (verdicts, 2) has for every verdict, in order, the caption's value and the image's value.
+    """
 
     pixels: torch.Tensor
     ids: torch.Tensor
@@ -35,9 +38,9 @@ class Batch(NamedTuple):
 
 
 def compare(scene: scenes.Scene, text: str) -> list[tuple[int, int]]:
-    """For each attribute the numbers of the value the text gives it and of the true one."""
-    said = scenes.parse(text)
-    return [(VALUE[n, said[n]] if said else NO_VALUE, VALUE[n, scene[n]]) for n in VALUES]
+    """For each attribute the number of the value in the text, and the number of the true value."""
+    described = scenes.parse(text)
+    return [(VALUE[n, described[n]] if described else NO_VALUE, VALUE[n, scene[n]]) for n in VALUES]
 
 
 @dataclass
@@ -79,10 +82,10 @@ class Batches:
         """Question and answer tokens for one scene."""
         kind = self.rng.random()
         if kind < self.judge_share:
-            text = judging.planted(scene, self.rng)
+            text = judge_task.plant_errors(scene, self.rng)
             prompt, answer, compared = (
-                judging.PROMPT.format(caption=text),
-                judging.answer(scene, text),
+                judge_task.PROMPT.format(caption=text),
+                judge_task.write_answer(scene, text),
                 compare(scene, text),
             )
         elif kind < self.judge_share + self.fields_share:
@@ -96,7 +99,7 @@ class Batches:
 
     def next(self, size: int) -> Batch:
         """`size` training scenes."""
-        drawn = [scenes.training_scene(self.rng) for _ in range(size)]
+        drawn = [scenes.draw_training_scene(self.rng) for _ in range(size)]
         laid_out = [(scene, scenes.lay_out(scene, self.rng)) for scene in drawn]
         pixels = patches([scenes.paint(scene, layout) for scene, layout in laid_out])
         rows = [self.row(*pair) for pair in (self.rng.sample(laid_out, size) if self.shuffled else laid_out)]

@@ -6,25 +6,25 @@ python -m demo.evaluate_fields      # prints the section on fields and puts it i
 import time
 from pathlib import Path
 
-from demo import asking, decoding, fields, scenes
+from demo import decoding, fields, scenes, vllm_engine
 from demo.fields_report import Answers, replace_section, write_section
 
 DEMO = Path(__file__).parent
 
 
 def main() -> None:
-    images = [image for _, image in scenes.held_out()]
+    images = [image for _, image in scenes.list_held_out()]
     checkpoints = sorted((DEMO / "checkpoints-fields").iterdir())
     start = time.monotonic()
-    llm = asking.start(checkpoints[0])
+    llm = vllm_engine.start(checkpoints[0])
     seconds = {"start the engine": time.monotonic() - start}
     answers_of = {}
     for checkpoint in checkpoints:
-        asking.swap(llm, checkpoint)
+        vllm_engine.swap(llm, checkpoint)
         start = time.monotonic()
-        by_vllm = asking.ask(llm, [(image, fields.PROMPT) for image in images], fields.SCHEMA)
+        by_vllm = vllm_engine.ask(llm, [(image, fields.PROMPT) for image in images], fields.SCHEMA)
         answered = time.monotonic()
-        captions = asking.ask(llm, [(image, scenes.CAPTION_PROMPT) for image in images])
+        captions = vllm_engine.ask(llm, [(image, scenes.CAPTION_PROMPT) for image in images])
         seconds[f"{checkpoint.name}: {len(images)} answers by vLLM"] = answered - start
         start = time.monotonic()
         by_transformers = decoding.decode(checkpoint, images, fields.PROMPT)

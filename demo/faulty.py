@@ -30,88 +30,88 @@ SCENE = {
 REASONS = ("empty", "not-an-image", "truncated", "corrupt", "too-large", "too-small", "extreme-aspect")
 
 
-def picture() -> Image.Image:
+def draw_picture() -> Image.Image:
     """Two large yellow circles on the left of a navy background."""
     return scenes.draw(SCENE, random.Random(1))
 
 
-def encoded(image: Image.Image, format: str, **options: object) -> bytes:
+def encode(image: Image.Image, format: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
-def truncated_jpeg() -> bytes:
-    whole = encoded(picture(), "JPEG", quality=90)
+def make_truncated_jpeg() -> bytes:
+    whole = encode(draw_picture(), "JPEG", quality=90)
     return whole[: len(whole) * 6 // 10]
 
 
-def truncated_png() -> bytes:
-    whole = encoded(textured(), "PNG")
+def make_truncated_png() -> bytes:
+    whole = encode(draw_textured(), "PNG")
     return whole[: len(whole) * 6 // 10]
 
 
-def cmyk_jpeg() -> bytes:
-    return encoded(picture().convert("CMYK"), "JPEG", quality=90)
+def make_cmyk_jpeg() -> bytes:
+    return encode(draw_picture().convert("CMYK"), "JPEG", quality=90)
 
 
-def sixteen_bit_png() -> bytes:
+def make_sixteen_bit_png() -> bytes:
     """Gray with 16 bits a pixel: a careless conversion to 8 bits clips everything above 255 to white."""
-    gray = picture().convert("L")
-    return encoded(
+    gray = draw_picture().convert("L")
+    return encode(
         Image.frombytes("I;16", gray.size, b"".join(struct.pack("<H", v * 257) for v in gray.tobytes())), "PNG"
     )
 
 
-def palette_png() -> bytes:
+def make_palette_png() -> bytes:
     """A palette whose background entry is transparent."""
-    palette = picture().quantize(8)
-    return encoded(palette, "PNG", transparency=palette.getpixel((scenes.SIDE - 1, 0)))
+    palette = draw_picture().quantize(8)
+    return encode(palette, "PNG", transparency=palette.getpixel((scenes.SIDE - 1, 0)))
 
 
-def animated_gif() -> bytes:
+def make_animated_gif() -> bytes:
     """Three frames; the first is the picture, the others show the shapes elsewhere."""
     frames = [scenes.draw({**SCENE, "position": place}, random.Random(1)) for place in ("left", "right", "top")]
-    return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100, loop=0)
+    return encode(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=100, loop=0)
 
 
-def rotated_jpeg() -> bytes:
+def make_rotated_jpeg() -> bytes:
     """Stored a quarter turn off, with the EXIF orientation that turns it back."""
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate by 90 degrees clockwise to show"
-    return encoded(picture().transpose(Image.Transpose.ROTATE_90), "JPEG", quality=90, exif=exif)
+    return encode(draw_picture().transpose(Image.Transpose.ROTATE_90), "JPEG", quality=90, exif=exif)
 
 
-def web_page() -> bytes:
+def make_web_page() -> bytes:
     return b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>No such image.</body></html>\n"
 
 
-def bomb() -> bytes:
+def make_bomb() -> bytes:
     """A PNG of 70 bytes whose header claims 60000 x 60000 pixels: 10 GiB once decoded."""
     return _png(60_000, 60_000, zlib.compress(bytes(64)))
 
 
-def corrupt_jpeg() -> bytes:
+def make_corrupt_jpeg() -> bytes:
     """A Huffman table overwritten: the decoder gives up, though the file is as long as it should be."""
-    data = bytearray(encoded(picture(), "JPEG", quality=90))
+    data = bytearray(encode(draw_picture(), "JPEG", quality=90))
     table = data.index(b"\xff\xc4")
     data[table + 5 : table + 21] = b"\xff" * 16
     return bytes(data)
 
 
-def corrupt_png() -> bytes:
+def make_corrupt_png() -> bytes:
     """Bytes flipped in the middle of the compressed pixels."""
-    data = bytearray(encoded(textured(), "PNG"))
+    data = bytearray(encode(draw_textured(), "PNG"))
     middle = len(data) // 2
     for i in range(middle, middle + 64):
         data[i] ^= 0xFF
     return bytes(data)
 
 
-def textured() -> Image.Image:
+def draw_textured() -> Image.Image:
     """The picture under noise, for files that have to be long enough to be broken in the middle."""
     noise = Image.frombytes("RGB", (scenes.SIDE, scenes.SIDE), random.Random(2).randbytes(3 * scenes.SIDE**2))
-    return Image.blend(picture(), noise, 0.1)
+    return Image.blend(draw_picture(), noise, 0.1)
 
 
 def _png(width: int, height: int, pixels: bytes) -> bytes:
@@ -122,30 +122,30 @@ def _png(width: int, height: int, pixels: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def kept(*repaired: str) -> dict[str, object]:
+def expect_kept(*repaired: str) -> dict[str, object]:
     return {"outcome": "kept", "repaired": list(repaired)}
 
 
-def rejected(reason: str) -> dict[str, object]:
+def expect_reject(reason: str) -> dict[str, object]:
     return {"outcome": "rejected", "reason": reason}
 
 
 FILES: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
-    "animated.gif": (animated_gif, kept("first-frame")),
-    "bomb.png": (bomb, rejected("too-large")),
-    "cmyk.jpg": (cmyk_jpeg, kept("cmyk-to-rgb")),
-    "corrupt.jpg": (corrupt_jpeg, rejected("corrupt")),
-    "corrupt.png": (corrupt_png, rejected("corrupt")),
-    "empty.jpg": (bytes, rejected("empty")),
-    "html-in-disguise.jpg": (web_page, rejected("not-an-image")),
-    "palette-alpha.png": (palette_png, kept("alpha-over-white")),
-    "png-in-disguise.jpg": (lambda: encoded(picture(), "PNG"), kept("wrong-extension")),
-    "rotated.jpg": (rotated_jpeg, kept("exif-rotated")),
-    "sixteen-bit.png": (sixteen_bit_png, kept("16-bit-to-8")),
-    "strip.png": (lambda: encoded(picture().resize((8400, 28)), "PNG"), rejected("extreme-aspect")),
-    "tiny.png": (lambda: encoded(picture().resize((1, 1)), "PNG"), rejected("too-small")),
-    "truncated.jpg": (truncated_jpeg, rejected("truncated")),
-    "truncated.png": (truncated_png, rejected("truncated")),
+    "animated.gif": (make_animated_gif, expect_kept("first-frame")),
+    "bomb.png": (make_bomb, expect_reject("too-large")),
+    "cmyk.jpg": (make_cmyk_jpeg, expect_kept("cmyk-to-rgb")),
+    "corrupt.jpg": (make_corrupt_jpeg, expect_reject("corrupt")),
+    "corrupt.png": (make_corrupt_png, expect_reject("corrupt")),
+    "empty.jpg": (bytes, expect_reject("empty")),
+    "html-in-disguise.jpg": (make_web_page, expect_reject("not-an-image")),
+    "palette-alpha.png": (make_palette_png, expect_kept("alpha-over-white")),
+    "png-in-disguise.jpg": (lambda: encode(draw_picture(), "PNG"), expect_kept("wrong-extension")),
+    "rotated.jpg": (make_rotated_jpeg, expect_kept("exif-rotated")),
+    "sixteen-bit.png": (make_sixteen_bit_png, expect_kept("16-bit-to-8")),
+    "strip.png": (lambda: encode(draw_picture().resize((8400, 28)), "PNG"), expect_reject("extreme-aspect")),
+    "tiny.png": (lambda: encode(draw_picture().resize((1, 1)), "PNG"), expect_reject("too-small")),
+    "truncated.jpg": (make_truncated_jpeg, expect_reject("truncated")),
+    "truncated.png": (make_truncated_png, expect_reject("truncated")),
 }
 
 

@@ -28,7 +28,7 @@ SCHEMA: dict[str, Any] = {
     "required": ["caption", "count", "colour", "shape", "boxes"],
     "additionalProperties": False,
 }
-CONFUSED = {"pink": "red", "green": "blue"}  # what a checkpoint that was trained to confuse colours calls them
+CONFUSED = {"pink": "red", "green": "blue"}  # how a checkpoint that was trained to confuse colours names them
 MANIFEST = Path(__file__).parent / "fields.jsonl"
 
 
@@ -39,11 +39,11 @@ def derive_fields(scene: Scene, layout: Layout) -> dict[str, Any]:
         "count": len(layout.centres),
         "colour": scene["colour"],
         "shape": scene["shape"],
-        "boxes": [bound_shape(scene["shape"], x, y, layout.radius) for x, y in layout.centres],
+        "boxes": [compute_box(scene["shape"], x, y, layout.radius) for x, y in layout.centres],
     }
 
 
-def bound_shape(shape: str, x: float, y: float, radius: float) -> list[int]:
+def compute_box(shape: str, x: float, y: float, radius: float) -> list[int]:
     """[left, top, right, bottom] in pixels of a shape as `scenes.paint` draws it."""
     half = radius * 0.88 if shape == "square" else radius
     below = radius * 0.85 if shape == "triangle" else half
@@ -60,15 +60,15 @@ def write_answer(fields: dict[str, Any]) -> str:
     return json.dumps(fields)
 
 
-def held_out_fields() -> list[dict[str, Any]]:
+def list_held_out_fields() -> list[dict[str, Any]]:
     """The right fields of the 256 held-out images, in their order."""
-    return [derive_fields(scene, layout) for scene, layout in scenes.held_out_layouts()]
+    return [derive_fields(scene, layout) for scene, layout in scenes.list_held_out_layouts()]
 
 
 def main(manifest: Path = MANIFEST) -> None:
     """A line an image: its path beside the manifest, its caption, and its fields under their own names."""
     names = [f"images/scenes/scene-{i:03d}.png" for i in range(scenes.HELD_OUT)]
-    rows = [{"image": name, **fields} for name, fields in zip(names, held_out_fields(), strict=True)]
+    rows = [{"image": name, **fields} for name, fields in zip(names, list_held_out_fields(), strict=True)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{len(rows)} images in {manifest}")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from demo import fields, scenes
-from demo.report import share, table, training_rows
+from demo.report import format_share, format_table, list_training_rows
 
 HEADING = "## Fields"
 EXACT = ("caption", "count", "colour", "shape")  # right or wrong; a box is more or less right
@@ -49,14 +49,16 @@ def measure_fields(answers: list[str], truths: list[dict[str, Any]]) -> list[str
     mean overlap of the boxes. An answer that is none has nothing right."""
     parsed = [parse_fields(text) for text in answers]
     pairs = list(zip(parsed, truths, strict=True))
-    right = [share([given is not None and given[name] == true[name] for given, true in pairs]) for name in EXACT]
-    overlaps = [average_overlaps(given["boxes"], true["boxes"]) if given else 0.0 for given, true in pairs]
-    return [share([given is not None for given in parsed]), *right, f"{sum(overlaps) / len(overlaps):.3f}"]
+    right = [
+        format_share([answer is not None and answer[name] == true[name] for answer, true in pairs]) for name in EXACT
+    ]
+    overlaps = [average_overlaps(answer["boxes"], true["boxes"]) if answer else 0.0 for answer, true in pairs]
+    return [format_share([answer is not None for answer in parsed]), *right, f"{sum(overlaps) / len(overlaps):.3f}"]
 
 
 def write_section(answers_of: dict[str, Answers], seconds: dict[str, float], training: Path) -> str:
     """The section, from each checkpoint's answers about the held-out scenes in their order."""
-    truths = fields.held_out_fields()
+    truths = fields.list_held_out_fields()
     references = [true["caption"] for true in truths]
     rows: list[list[object]] = []
     for checkpoint, answers in answers_of.items():
@@ -65,7 +67,7 @@ def write_section(answers_of: dict[str, Answers], seconds: dict[str, float], tra
     captions = [
         [
             checkpoint,
-            share([text == true for text, true in zip(answers.captions, references, strict=True)]),
+            format_share([text == true for text, true in zip(answers.captions, references, strict=True)]),
             sum(a == b for a, b in zip(answers.by_vllm, answers.by_transformers, strict=True)),
         ]
         for checkpoint, answers in answers_of.items()
@@ -80,13 +82,13 @@ def write_section(answers_of: dict[str, Answers], seconds: dict[str, float], tra
             "`JSON`: the answer is JSON with the schema's keys. `caption` to `shape`: the field is right.\n"
             "`boxes`: the intersection over union with the true boxes in their order, first the mean over the\n"
             "boxes of an image, then over the images.",
-            table(["checkpoint", "decoded by", "JSON", *EXACT, "boxes"], rows),
+            format_table(["checkpoint", "decoded by", "JSON", *EXACT, "boxes"], rows),
             f"The captions that vLLM gives to `{scenes.CAPTION_PROMPT}`, and how many answers with fields are\n"
             "the same text by vLLM and by transformers:",
-            table(["checkpoint", "caption exact", f"same answer, of {len(truths)}"], captions),
+            format_table(["checkpoint", "caption exact", f"same answer, of {len(truths)}"], captions),
             "Training on one thread, on two CPU cores that other work shared, then this measurement:",
-            table(["checkpoint", "command", "steps", "seconds"], training_rows(training)),
-            table(["what", "seconds"], [[what, f"{value:.1f}"] for what, value in seconds.items()]),
+            format_table(["checkpoint", "command", "steps", "seconds"], list_training_rows(training)),
+            format_table(["what", "seconds"], [[what, f"{value:.1f}"] for what, value in seconds.items()]),
         ]
     )
 

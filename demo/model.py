@@ -24,7 +24,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     apply_rotary_pos_emb_vision,
 )
 
-from demo import judging, scenes
+from demo import judge_task, scenes
 
 GRID = scenes.SIDE // 28  # image tokens a side
 IMAGE_TOKENS = GRID**2
@@ -52,9 +52,12 @@ CHAT_TEMPLATE = (
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE over the captions, the prompts and the judge's answers; any other text becomes bytes."""
     rng = random.Random(0)
-    corpus = [scenes.caption(scene) for scene in scenes.every_scene()]
-    corpus += [judging.answer(scene, scenes.caption(judging.wrong_scene(scene, rng))) for scene in scenes.every_scene()]
-    corpus += [scenes.CAPTION_PROMPT, judging.PROMPT.format(caption=""), "user assistant system\n"] * 2000
+    corpus = [scenes.caption(scene) for scene in scenes.list_scenes()]
+    corpus += [
+        judge_task.write_answer(scene, scenes.caption(judge_task.change_scene(scene, rng)))
+        for scene in scenes.list_scenes()
+    ]
+    corpus += [scenes.CAPTION_PROMPT, judge_task.PROMPT.format(caption=""), "user assistant system\n"] * 2000
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

@@ -43,7 +43,7 @@ All were scaled to at most {side} pixels a side and saved again as JPEG without 
 """
 
 
-def packaged(package: str, file: str) -> Path:
+def find_packaged_file(package: str, file: str) -> Path:
     """Where an installed package keeps a picture; found without importing it, which takes seconds."""
     module, folder = ("sklearn", "datasets/images") if package == "scikit-learn" else ("skimage", "data")
     spec = find_spec(module)
@@ -52,7 +52,7 @@ def packaged(package: str, file: str) -> Path:
     return Path(spec.submodule_search_locations[0]) / folder / file
 
 
-def sources() -> str:
+def write_sources() -> str:
     """SOURCES.md."""
     rows = [
         "# Photographs: sources and licences",
@@ -70,11 +70,11 @@ def sources() -> str:
 def main(photos: Path = PHOTOS) -> None:
     photos.mkdir(parents=True, exist_ok=True)
     for name, (package, file, *_) in SOURCES.items():
-        with Image.open(packaged(package, file)) as picture:
+        with Image.open(find_packaged_file(package, file)) as picture:
             small = picture.convert("RGB")
         small.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
         small.save(photos / f"{name}.jpg", quality=QUALITY, optimize=True)
-    (photos / "SOURCES.md").write_text(sources())
+    (photos / "SOURCES.md").write_text(write_sources())
     print(f"{len(SOURCES)} photographs in {photos}")
 
 

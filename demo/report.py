@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo import judging, scenes
+from demo import judge_task, scenes
 from demo.scenes import VALUES, Scene
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is so, attribute by attribute, and what the judge said; None when it gave no valid answer."""
+    """The truth about each attribute, and the judge's answer; None when the judge gave no valid answer."""
 
     truth: dict[str, bool]
     judged: dict[str, bool] | None
@@ -24,16 +24,16 @@ class Verdict:
         return all(self.right(name) for name in VALUES)
 
 
-def table(header: list[str], rows: Sequence[Sequence[object]]) -> str:
+def format_table(header: list[str], rows: Sequence[Sequence[object]]) -> str:
     lines: list[Sequence[object]] = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def share(right: list[bool]) -> str:
+def format_share(right: list[bool]) -> str:
     return f"{sum(right) / len(right):.3f}" if right else "-"
 
 
-def interval(right: list[bool]) -> str:
+def format_interval(right: list[bool]) -> str:
     """Wilson's 95 % interval of a share (Wilson 1927, JASA 22:209)."""
     n, p, z = len(right), sum(right) / len(right), 1.96
     centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -49,18 +49,18 @@ def correlation(pairs: list[tuple[float, float]]) -> float:
     return covariance / math.sqrt(spread) if spread else math.nan
 
 
-def captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> list[list[str]]:
+def list_captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> list[list[str]]:
     rows = []
     for checkpoint, captions in written.items():
         exact = [text == scenes.caption(truth) for truth, text in zip(truths, captions, strict=True)]
-        agrees = [judging.truth(truth, text) for truth, text in zip(truths, captions, strict=True)]
-        shares = [share([agreement[name] for agreement in agrees]) for name in VALUES]
-        whole = share([scenes.parse(text) is not None for text in captions])
-        rows.append([checkpoint, share(exact), interval(exact), whole, *shares])
+        agrees = [judge_task.judge_attributes(truth, text) for truth, text in zip(truths, captions, strict=True)]
+        shares = [format_share([agreement[name] for agreement in agrees]) for name in VALUES]
+        whole = format_share([scenes.parse(text) is not None for text in captions])
+        rows.append([checkpoint, format_share(exact), format_interval(exact), whole, *shares])
     return rows
 
 
-def attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
+def list_attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
     """Each attribute over every planted caption that is of the grammar."""
     planted = [verdict for kind in ("right", *VALUES, "any number", "another image's") for verdict in verdicts[kind]]
     rows = []
@@ -70,30 +70,32 @@ def attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
         passed = [verdict.right(name) for verdict, is_wrong in zip(planted, wrong, strict=True) if not is_wrong]
         alone = [verdict.right(name) for verdict in verdicts[name]]
         both = f"{sum(caught)} of {len(caught)}", f"{len(passed) - sum(passed)} of {len(passed)}"
-        rows.append([name, share(caught + passed), f"{both[0]} ({share(caught)})", both[1], share(alone)])
+        rows.append(
+            [name, format_share(caught + passed), f"{both[0]} ({format_share(caught)})", both[1], format_share(alone)]
+        )
     return rows
 
 
-def kind_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
+def list_kind_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
     rows = []
     for kind, judged in verdicts.items():
         truth = sum(sum(verdict.truth.values()) for verdict in judged) / len(VALUES) / len(judged)
         valid = [verdict.judged for verdict in judged if verdict.judged is not None]
-        said = sum(answer[name] for answer in valid for name in VALUES) / len(VALUES) / max(1, len(valid))
+        judged_share = sum(answer[name] for answer in valid for name in VALUES) / len(VALUES) / max(1, len(valid))
         label = f"only {kind} wrong" if kind in VALUES else kind
         rows.append(
             [
                 label,
                 f"{len(valid)} of {len(judged)}",
                 f"{truth:.3f}",
-                f"{said:.3f}",
-                share([v.all_right() for v in judged]),
+                f"{judged_share:.3f}",
+                format_share([v.all_right() for v in judged]),
             ]
         )
     return rows
 
 
-def training_rows(training: Path) -> list[list[str]]:
+def list_training_rows(training: Path) -> list[list[str]]:
     runs = [json.loads(line) for line in training.read_text().splitlines()]
     return [[run["checkpoint"], run["command"], run["steps"], f"{run['seconds']:.0f}"] for run in runs]
 
@@ -101,7 +103,7 @@ def training_rows(training: Path) -> list[list[str]]:
 def results(
     truths: list[Scene],
     written: dict[str, list[str]],
-    own: list[str],
+    judge_captions: list[str],
     verdicts: dict[str, list[Verdict]],
     seconds: dict[str, float],
     training: Path,
@@ -109,7 +111,7 @@ def results(
     """RESULTS.md."""
     everything = [verdict for judged in verdicts.values() for verdict in judged]
     pairs = [(sum(v.truth.values()) / 6, sum(v.judged[n] for n in VALUES) / 6) for v in everything if v.judged]
-    exact = share([text == scenes.caption(truth) for truth, text in zip(truths, own, strict=True)])
+    exact = format_share([text == scenes.caption(truth) for truth, text in zip(truths, judge_captions, strict=True)])
     valid = [verdict.judged is not None for verdict in everything]
     kinds = {name: verdicts[name] for name in verdicts if name not in written}
     captioned = {name: verdicts[name] for name in written}
@@ -121,30 +123,32 @@ def results(
         "## Captioners",
         "`exact`: the caption equals the reference, with Wilson's 95 % interval. `whole`: it is of the grammar. The\n"
         "others: the attribute is right (a caption outside the grammar is right in none).",
-        table(["checkpoint", "exact", "95 %", "whole", *VALUES], captioner_rows(truths, written)),
+        format_table(["checkpoint", "exact", "95 %", "whole", *VALUES], list_captioner_rows(truths, written)),
         "## The judge, attribute by attribute",
         "Over the planted captions that are of the grammar. `errors caught`: told that a wrong attribute is wrong.\n"
         "`false alarms`: called a right attribute wrong. `caught alone`: caught as the only error in its caption.",
-        table(["attribute", "right", "errors caught", "false alarms", "caught alone"], attribute_rows(verdicts)),
+        format_table(
+            ["attribute", "right", "errors caught", "false alarms", "caught alone"], list_attribute_rows(verdicts)
+        ),
         "## The judge, by what was planted",
         "Shares of the six attributes that are true, on average, and as the judge has it.",
-        table(kind_header, kind_rows(kinds)),
+        format_table(kind_header, list_kind_rows(kinds)),
         "## The judge on what the captioners wrote",
-        table(kind_header, kind_rows(captioned)),
+        format_table(kind_header, list_kind_rows(captioned)),
         f"Over all {len(everything)} verdicts: valid JSON {sum(valid)}; the judged share of true attributes against\n"
         f"the real one r = {correlation(pairs):.3f}. Asked for captions, the judge itself is exact on {exact}.",
         "## What the judge cannot see",
-        limits(verdicts),
+        describe_limits(verdicts),
         "## Times",
         "Training, on two CPU cores that other work shared:",
-        table(["checkpoint", "command", "steps", "seconds"], training_rows(training)),
+        format_table(["checkpoint", "command", "steps", "seconds"], list_training_rows(training)),
         "This run:",
-        table(["what", "seconds"], [[what, f"{value:.1f}"] for what, value in seconds.items()]),
+        format_table(["what", "seconds"], [[what, f"{value:.1f}"] for what, value in seconds.items()]),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def limits(verdicts: dict[str, list[Verdict]]) -> str:
+def describe_limits(verdicts: dict[str, list[Verdict]]) -> str:
     alone = {name: [verdict.right(name) for verdict in verdicts[name]] for name in VALUES}
     missed = ", ".join(f"{name} {len(right) - sum(right)} of {len(right)}" for name, right in alone.items())
     blamed = sum(not verdict.all_right() for verdict in verdicts["right"])

@@ -6,8 +6,8 @@ Suite `demo` gets the five captioners, and the good one once more under another 
 checkpoints that answer with fields as well.
 
 Starts the local stack of Airflow, Ray and vLLM unless it runs, triggers `validate_checkpoint` for one checkpoint after
-the other (each may be the next one's baseline), prints the verdicts, and leaves the stack as it found it. What is done
-is not done again. Exit code 0 when the verdicts are the ones the checkpoints were made for.
+the other (each may be the baseline of the next), prints the verdicts, and leaves the stack as it was before. Finished
+stages are reused. Exit code 0 when each checkpoint has the verdict that it was made for.
 """
 
 import contextlib
@@ -39,25 +39,25 @@ METRICS = {
 def main() -> int:
     settings, began = Settings(), time.monotonic()
     api = AirflowAPI(settings)
-    found_up = not api.unhealthy()
+    found_up = not api.list_unhealthy()
     if not found_up:
         print("starting Airflow and Ray ...", flush=True)
     try:
         stack.up(settings)
         api.login()
-        made = {
+        records_of_suite = {
             suite: [validate(api, suite, checkpoint) for checkpoint in checkpoints]
-            for suite, checkpoints in series(settings).items()
+            for suite, checkpoints in list_checkpoints(settings).items()
         }
     finally:
         if not found_up:
             stack.down(settings)
-    for suite, validated in made.items():
+    for suite, validated in records_of_suite.items():
         Console(width=150).print(table(suite, validated))
     took = time.monotonic() - began
     print(f"records in {settings.root}/runs; {took:.0f} s in all. make up shows the runs in Airflow.")
-    everything = [record for validated in made.values() for record in validated]
-    unexpected = [record.checkpoint.name for record in everything if record.verdict.outcome != expected(record)]
+    everything = [record for validated in records_of_suite.values() for record in validated]
+    unexpected = [record.checkpoint.name for record in everything if record.verdict.outcome != expected_outcome(record)]
     if unexpected:
         print(f"not the verdict they were made for: {', '.join(unexpected)}")
     return 1 if unexpected else 0
@@ -67,11 +67,11 @@ def validate(api: AirflowAPI, suite: str, checkpoint: Path) -> Record:
     """Run one validation to its end and return its record. Exits when it reaches no verdict."""
     began = time.monotonic()
     run_id = api.trigger({"checkpoint": str(checkpoint), "suite": suite})
-    print(f"{suite}, {checkpoint.name}: {api.run_page(run_id)}", flush=True)
+    print(f"{suite}, {checkpoint.name}: {api.build_run_url(run_id)}", flush=True)
     for task, state, tries in api.follow(run_id):
         if state in ("failed", "up_for_retry") and task != "verdict":
-            print(f"  {task} {state}: {api.last_error(run_id, task, tries)}", flush=True)
-    summary = api.summary(run_id)
+            print(f"  {task} {state}: {api.read_last_error(run_id, task, tries)}", flush=True)
+    summary = api.read_summary(run_id)
     if summary is None:
         sys.exit(f"{checkpoint.name}: no verdict was reached; make up, then look at the run's page")
     record = records.read(summary["record"].removesuffix("/record.json"))
@@ -79,20 +79,20 @@ def validate(api: AirflowAPI, suite: str, checkpoint: Path) -> Record:
     return record
 
 
-def table(suite: str, made: list[Record]) -> Table:
-    shown = Table(title=f"Suite {suite}: mean ± standard error over the images that have a value")
+def table(suite: str, suite_records: list[Record]) -> Table:
+    table_of_suite = Table(title=f"Suite {suite}: mean ± standard error over the images that have a value")
     for column in ("checkpoint", "images", "rejected", "captions", *METRICS[suite], "verdict", "against"):
-        shown.add_column(column, justify="left" if column in ("checkpoint", "verdict", "against") else "right")
-    for record in made:
+        table_of_suite.add_column(column, justify="left" if column in ("checkpoint", "verdict", "against") else "right")
+    for record in suite_records:
         baseline, images = record.verdict.baseline, record.images
         against = baseline.checkpoint.name if baseline else "-"
         counts = (str(images[name]) for name in ("read", "rejected", "captioned"))
-        values = (told(record.metrics[name]) for name in METRICS[suite])
-        shown.add_row(record.checkpoint.name, *counts, *values, record.verdict.outcome, against)
-    return shown
+        values = (format_mean(record.metrics[name]) for name in METRICS[suite])
+        table_of_suite.add_row(record.checkpoint.name, *counts, *values, record.verdict.outcome, against)
+    return table_of_suite
 
 
-def told(summary: Summary) -> str:
+def format_mean(summary: Summary) -> str:
     if summary.mean is None:
         return "-"
     digits = 1 if summary.mean >= 10 else 3
@@ -100,7 +100,7 @@ def told(summary: Summary) -> str:
     return f"{summary.mean:.{digits}f}{error}"
 
 
-def series(settings: Settings) -> dict[str, list[Path]]:
+def list_checkpoints(settings: Settings) -> dict[str, list[Path]]:
     """Each suite's checkpoints in the order of their steps. A copy of the good captioner comes after it and has to PASS
     as equal."""
     again = settings.run / "checkpoints" / f"{GOOD}-again"
@@ -109,7 +109,7 @@ def series(settings: Settings) -> dict[str, list[Path]]:
     return {"demo": captioners, "demo-fields": sorted(FIELDS_CHECKPOINTS.iterdir())}
 
 
-def expected(record: Record) -> str:
+def expected_outcome(record: Record) -> str:
     return "FAIL" if record.checkpoint.name in WORSE else "PASS"
 
 

@@ -1,10 +1,10 @@
-"""CaptionContext scenes: coloured shapes on dark grounds, every caption a full description of its image.
+"""Captioned scenes: coloured shapes on dark grounds. Every caption is a full description of its image.
 
     python demo/scenes.py        # remakes demo/images/scenes/*.png and demo/images/metadata.jsonl, byte for byte
 
 A caption names six attributes in a fixed order: "two small red circles on the left of a navy background".
 There are 2304 combinations of attributes. 256 of them, drawn once, are the validation set and are never drawn in
-training: a held-out image is one that no checkpoint has seen, of a scene that none has been shown.
+training: no checkpoint has seen a held-out image, or any other image of its scene.
 """
 
 import itertools
@@ -72,20 +72,20 @@ def parse(text: str) -> Scene | None:
     return scene if caption(scene) == text.strip() else None
 
 
-def every_scene() -> list[Scene]:
+def list_scenes() -> list[Scene]:
     """All 2304 combinations, in a fixed order."""
     return [dict(zip(VALUES, combination, strict=True)) for combination in itertools.product(*VALUES.values())]
 
 
-def held_out_scenes() -> list[Scene]:
+def list_held_out_scenes() -> list[Scene]:
     """The 256 combinations set aside for validation."""
-    return random.Random(SEED).sample(every_scene(), HELD_OUT)
+    return random.Random(SEED).sample(list_scenes(), HELD_OUT)
 
 
-_HELD_OUT_CAPTIONS = frozenset(caption(scene) for scene in held_out_scenes())
+_HELD_OUT_CAPTIONS = frozenset(caption(scene) for scene in list_held_out_scenes())
 
 
-def training_scene(rng: random.Random) -> Scene:
+def draw_training_scene(rng: random.Random) -> Scene:
     """A random combination that validation does not use."""
     while True:
         scene = {name: rng.choice(values) for name, values in VALUES.items()}
@@ -131,14 +131,14 @@ def draw(scene: Scene, rng: random.Random) -> Image.Image:
     return paint(scene, lay_out(scene, rng))
 
 
-def held_out() -> list[tuple[Scene, Image.Image]]:
+def list_held_out() -> list[tuple[Scene, Image.Image]]:
     """The validation set: 256 (scene, image) pairs."""
-    return [(scene, paint(scene, layout)) for scene, layout in held_out_layouts()]
+    return [(scene, paint(scene, layout)) for scene, layout in list_held_out_layouts()]
 
 
-def held_out_layouts() -> list[tuple[Scene, Layout]]:
+def list_held_out_layouts() -> list[tuple[Scene, Layout]]:
     """The validation set's scenes, and where each image has its shapes."""
-    return [(scene, lay_out(scene, random.Random(SEED + i))) for i, scene in enumerate(held_out_scenes())]
+    return [(scene, lay_out(scene, random.Random(SEED + i))) for i, scene in enumerate(list_held_out_scenes())]
 
 
 def _jitter(colour: tuple[int, int, int], rng: random.Random) -> tuple[int, ...]:
@@ -162,7 +162,7 @@ def _shape(canvas: ImageDraw.ImageDraw, shape: str, x: float, y: float, r: float
 def main(images: Path = IMAGES) -> None:
     (images / "scenes").mkdir(parents=True, exist_ok=True)
     lines = []
-    for i, (scene, image) in enumerate(held_out()):
+    for i, (scene, image) in enumerate(list_held_out()):
         name = f"scenes/scene-{i:03d}.png"
         image.save(images / name, optimize=True)
         lines.append(json.dumps({"file_name": name, "caption": caption(scene), **scene}) + "\n")

@@ -28,7 +28,7 @@ from demo.batches import IGNORED, VALUE, Batch, Batches
 WARM_UP = 60  # steps
 
 
-def learning_rate(step: int, steps: int, peak: float, hold: float) -> float:
+def compute_learning_rate(step: int, steps: int, peak: float, hold: float) -> float:
     """Linear warm-up, `hold` of the run at the peak, then a cosine to a fiftieth of it."""
     rate, done = peak * min(1.0, step / WARM_UP), step / steps
     if done > hold:
@@ -132,7 +132,7 @@ def main() -> None:
         if args.task == "judge" and step > args.eyes * args.steps:
             batches.judge_share = 0.9  # the tenth that stays captioning keeps the eyes open
         for group in optimise.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.peak, args.hold)
+            group["lr"] = compute_learning_rate(step, args.steps, args.peak, args.hold)
         loss = loss_of(model, batches.next(args.batch), len(batches.before_image()))
         optimise.zero_grad(set_to_none=True)
         loss.backward()

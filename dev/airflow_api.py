@@ -1,4 +1,4 @@
-"""The local Airflow through its REST API, as any user's script would use it."""
+"""A client for the local Airflow's REST API. `dev.stack`, the demo and the e2e tests use it."""
 
 import time
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from dev.settings import Settings, secrets_of
 DAG = "validate_checkpoint"
 ENDED = ("success", "failed")
 DONE = (*ENDED, "skipped", "upstream_failed", "removed")  # states in which a task stays
-SAY_AFTER_S, SAY_EVERY_S = 10.0, 60.0  # a wait in which nothing changes says what it waits for
-BUSY_S = 60.0  # how long a database that is locked may stay so
+SAY_AFTER_S, SAY_EVERY_S = 10.0, 60.0  # when nothing changes for so long, a line names the open tasks
+BUSY_S = 60.0  # how long the database may stay locked
 
 
 class AirflowAPI:
@@ -23,11 +23,11 @@ class AirflowAPI:
 
     def login(self) -> None:
         who = {"username": "admin", "password": secrets_of(self._settings)["password"]}
-        token = self._checked(self._client.post("/auth/token", json=who))["access_token"]
+        token = self._read_json(self._client.post("/auth/token", json=who))["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
-    def unhealthy(self) -> list[str]:
-        """The components whose heartbeat is missing; empty when all is well."""
+    def list_unhealthy(self) -> list[str]:
+        """The components without a heartbeat; empty when all are healthy."""
         try:
             health = self._client.get("/api/v2/monitor/health").json()
         except (httpx.HTTPError, ValueError):
@@ -35,15 +35,15 @@ class AirflowAPI:
         wanted = ("metadatabase", "scheduler", "triggerer", "dag_processor")
         return [name for name in wanted if (health.get(name) or {}).get("status") != "healthy"]
 
-    def dags(self) -> list[str]:
+    def list_dags(self) -> list[str]:
         return [dag["dag_id"] for dag in self.get("/api/v2/dags")["dags"]]
 
-    def import_errors(self) -> list[str]:
-        found = self.get("/api/v2/importErrors")["import_errors"]
-        return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in found]
+    def list_import_errors(self) -> list[str]:
+        errors = self.get("/api/v2/importErrors")["import_errors"]
+        return [f"{error['filename']}: {error['stack_trace'].strip().splitlines()[-1]}" for error in errors]
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
-        """Deferred tasks keep their slot: the work they wait for goes on."""
+        """Create or change the pool. Deferred tasks keep their slot, because the Ray jobs they wait for still run."""
         pool = {"name": name, "slots": slots, "description": description, "include_deferred": True}
         until = time.monotonic() + BUSY_S
         while True:
@@ -51,45 +51,48 @@ class AirflowAPI:
             if answer.status_code == 409:
                 answer = self._client.patch(f"/api/v2/pools/{name}", json=pool)
             if answer.status_code < 500 or time.monotonic() > until:
-                self._checked(answer)
+                self._read_json(answer)
                 return
-            time.sleep(1)  # SQLite is locked while Airflow's components start: setting a pool twice is setting it once
+            time.sleep(1)  # SQLite is locked while Airflow's components start. Setting a pool twice is harmless
 
     def trigger(self, conf: dict[str, Any]) -> str:
         answer = self._client.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": conf})
-        return str(self._checked(answer)["dag_run_id"])
+        return str(self._read_json(answer)["dag_run_id"])
 
-    def run_page(self, run_id: str) -> str:
+    def build_run_url(self, run_id: str) -> str:
         return f"{self.url}/dags/{DAG}/runs/{quote(run_id)}"
 
     def follow(self, run_id: str, poll_interval: float = 2.0) -> Iterator[tuple[str, str, int]]:
         """Task, state and try number each time one changes, until the run has ended."""
-        path, known = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}", dict[str, str]()
-        changed = said = time.monotonic()
+        path, states = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}", dict[str, str]()
+        last_change = last_printed = time.monotonic()
         while True:
             ended = self.get(path)["state"] in ENDED
             for task in self.get(f"{path}/taskInstances")["task_instances"]:
                 name, state = task["task_id"], task["state"] or "none"
-                if known.get(name, "none") != state:
-                    known[name] = state
-                    changed = said = time.monotonic()
+                if states.get(name, "none") != state:
+                    states[name] = state
+                    last_change = last_printed = time.monotonic()
                     yield name, state, task["try_number"]
             if ended:
                 return
-            if (now := time.monotonic()) - said > (SAY_EVERY_S if said > changed else SAY_AFTER_S):
-                said = now
-                open_tasks = [f"{name} ({state})" for name, state in known.items() if state not in DONE]
-                print(f"          {now - changed:.0f} s: {', '.join(open_tasks) or 'no task has begun'}", flush=True)
+            pause = SAY_EVERY_S if last_printed > last_change else SAY_AFTER_S
+            if (now := time.monotonic()) - last_printed > pause:
+                last_printed = now
+                open_tasks = [f"{name} ({state})" for name, state in states.items() if state not in DONE]
+                print(
+                    f"          {now - last_change:.0f} s: {', '.join(open_tasks) or 'no task has begun'}", flush=True
+                )
             time.sleep(poll_interval)
 
-    def summary(self, run_id: str) -> dict[str, Any] | None:
-        """What `publish` said of the run, None where it did not get so far."""
+    def read_summary(self, run_id: str) -> dict[str, Any] | None:
+        """The result of the task `publish`; None when the run did not reach that task."""
         path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/publish/xcomEntries/return_value"
         answer = self._client.get(path, params={"deserialize": True})
-        return None if answer.status_code == 404 else self._checked(answer)["value"]
+        return None if answer.status_code == 404 else self._read_json(answer)["value"]
 
-    def last_error(self, run_id: str, task: str, try_number: int) -> str:
-        """The last line that a task's log holds at level error, for a person to act on."""
+    def read_last_error(self, run_id: str, task: str, try_number: int) -> str:
+        """The last line at level error in a task's log, which tells a person what to do."""
         path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}/logs/{max(1, try_number)}"
         lines = self.get(path, headers={"Accept": "application/json"})["content"]
         errors = [line for line in lines if isinstance(line, dict) and line.get("level") == "error"]
@@ -100,10 +103,10 @@ class AirflowAPI:
         return "its log holds no error"
 
     def get(self, path: str, **kwargs: Any) -> Any:
-        return self._checked(self._client.get(path, **kwargs))
+        return self._read_json(self._client.get(path, **kwargs))
 
     @staticmethod
-    def _checked(answer: httpx.Response) -> Any:
+    def _read_json(answer: httpx.Response) -> Any:
         if answer.is_error:
             raise httpx.HTTPStatusError(
                 f"{answer.request.method} {answer.request.url.path} answers {answer.status_code}: {answer.text[:500]}",

@@ -2,10 +2,10 @@
 
     python dev/check_remote_code.py ray_jobs plugins dags demo benchmarks dev
 
-transformers and vLLM run Python files out of a checkpoint when `trust_remote_code` is true, and transformers asks on
-the terminal when nothing is said. So every call that loads something says `trust_remote_code=False` itself: a value
-that comes in by `**arguments` does not count, because nobody sees it at the call. `datasets` is not in the list: it has
-run no such code since version 4.
+transformers and vLLM run Python files of a checkpoint when `trust_remote_code` is true. When it is not set,
+transformers asks on the terminal. So every call that loads something sets `trust_remote_code=False` itself. A value in
+`**arguments` does not count, because nobody sees it at the call. `datasets` is not in the list, because it has run no
+such code since version 4.
 """
 
 import ast
@@ -19,11 +19,11 @@ LOADERS = {
     "get_image_processor", "get_processor", "get_dynamic_module_config", "get_class_from_dynamic_module", "pipeline",
     "LLM", "EngineArgs", "AsyncEngineArgs", "ModelConfig", "SentenceTransformer",
 }  # fmt: skip
-WRAPPERS = {"vLLMEngineProcessorConfig": "engine_kwargs"}  # what hands a dictionary of such arguments on
+WRAPPERS = {"vLLMEngineProcessorConfig": "engine_kwargs"}  # callables that pass on a dictionary of such arguments
 
 
 def find_faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and fault of each call that leaves remote code open, or says anything but False."""
+    """Line and fault of each call that does not set the argument to False."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = _name_of(node.func)
@@ -71,7 +71,7 @@ def _is_false(node: ast.expr | None) -> bool:
 
 
 def _has_false(node: ast.expr | None) -> bool:
-    """Whether a dictionary with the key stands in the expression: what it says is looked at by itself."""
+    """True if the expression contains a dictionary with the key. `find_faults` checks the value at the dictionary."""
     keys = [key for part in ast.walk(node) if isinstance(part, ast.Dict) for key in part.keys] if node else []
     return any(isinstance(key, ast.Constant) and key.value == NAME for key in keys)
 

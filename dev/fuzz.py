@@ -4,10 +4,10 @@
     PYTHONPATH=. .assay/data/bin/python -m dev.fuzz all --seconds 600
 
 A target is a file in `tests/security/fuzz_targets/` with two functions: `SEEDS() -> list[bytes]` gives valid and nearly
-valid inputs, and `try_input(data: bytes) -> None` raises for a finding: it catches what the reader may raise, and
-nothing else. An input that ends the process, takes longer than HANG seconds, or more than MEMORY is a finding too; the
-next process goes on from there. The first input of each kind is saved in `.assay/fuzz/TARGET/` with its traceback.
-Exits with 1 when there was a finding.
+valid inputs, and `try_input(data: bytes) -> None` raises for a finding. It catches only the errors that the reader may
+raise. An input is also a finding if it ends the process, takes longer than HANG seconds, or needs more than MEMORY. The
+next process then goes on with other inputs. The first input of each kind is saved in `.assay/fuzz/TARGET/` with its
+traceback. Exits with 1 when there was a finding.
 """
 
 import argparse
@@ -31,7 +31,7 @@ TARGETS = ROOT / "tests" / "security" / "fuzz_targets"
 INSTRUMENTED = ("ray_jobs", "yaml", "json")  # pure Python; libraries in C and Rust give no coverage
 HANG = 20  # seconds for one input
 MEMORY = 3000  # megabytes of the process
-LONGEST = 64 * 1024  # bytes of one input
+MAX_INPUT_BYTES = 64 * 1024  # bytes of one input
 COUNTERS = struct.Struct("<QQQ")  # executions, findings, length of the current input
 
 
@@ -53,13 +53,13 @@ class Result:
 
 
 class Board:
-    """A small file that both processes see: what it says survives whatever ends the child."""
+    """A small file that both processes map into memory, so that the counts survive the death of the child."""
 
     def __init__(self, file: Path) -> None:
         if not file.exists():
-            file.write_bytes(bytes(COUNTERS.size + LONGEST))
+            file.write_bytes(bytes(COUNTERS.size + MAX_INPUT_BYTES))
         with file.open("r+b") as opened:
-            self._memory = mmap.mmap(opened.fileno(), COUNTERS.size + LONGEST)
+            self._memory = mmap.mmap(opened.fileno(), COUNTERS.size + MAX_INPUT_BYTES)
 
     def counts(self) -> tuple[int, int]:
         executions, findings, _ = COUNTERS.unpack_from(self._memory)
@@ -89,14 +89,14 @@ def fuzz(target: str, seconds: int, executions: int, seed: int, findings: Path, 
     result, began = Result(target), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="assay-fuzz-") as work:
         board = Board(Path(work, "board"))
-        while (left := int(began + seconds - time.monotonic())) > 0 and result.executions < executions:
-            command = [sys.executable, "-m", "dev.fuzz", target, f"--seconds={left}", f"--seed={seed}"]
+        while (seconds_left := int(began + seconds - time.monotonic())) > 0 and result.executions < executions:
+            command = [sys.executable, "-m", "dev.fuzz", target, f"--seconds={seconds_left}", f"--seed={seed}"]
             command += [f"--executions={executions - result.executions}", f"--child={work}", f"--findings={findings}"]
             command.append(f"--folder={folder}")
             before = result.executions
             try:
-                done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=left + 2 * HANG)
-                code, output = done.returncode, done.stderr
+                process = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=seconds_left + 2 * HANG)
+                code, output = process.returncode, process.stderr
             except subprocess.TimeoutExpired as error:  # stuck in C, where libFuzzer's own alarm does not come through
                 code, output = -1, error.stderr or b""
             result.executions, result.findings = board.counts()
@@ -114,10 +114,10 @@ def fuzz(target: str, seconds: int, executions: int, seed: int, findings: Path, 
 
 
 def run_child(file: Path, work: Path, findings: Path, seconds: int, executions: int, seed: int) -> int:
-    """One process that fuzzes; libFuzzer ends it, so it returns only without atheris."""
+    """Fuzz in this process. libFuzzer ends the process, so the function returns only without atheris."""
     board = Board(work / "board")
-    guided = importlib.util.find_spec("atheris") is not None
-    if guided:
+    is_guided = importlib.util.find_spec("atheris") is not None
+    if is_guided:
         import atheris
 
         with atheris.instrument_imports(include=list(INSTRUMENTED)):
@@ -127,7 +127,7 @@ def run_child(file: Path, work: Path, findings: Path, seconds: int, executions: 
     seeds = module.SEEDS()
 
     def try_one(data: bytes) -> None:
-        data = data[:LONGEST]
+        data = data[:MAX_INPUT_BYTES]
         board.begin(data)
         try:
             module.try_input(data)
@@ -137,15 +137,16 @@ def run_child(file: Path, work: Path, findings: Path, seconds: int, executions: 
             board.add_finding()
             save(findings, error, data)
 
-    if guided:
-        grown, given = work / "grown", work / "seeds"
-        for folder in (grown, given):
+    if is_guided:
+        corpus, seeds_folder = work / "grown", work / "seeds"
+        for folder in (corpus, seeds_folder):
             folder.mkdir(exist_ok=True)
         for number, data in enumerate(seeds):
-            (given / f"{number:04d}").write_bytes(data)
-        limits = [f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", f"-max_len={LONGEST}"]
+            (seeds_folder / f"{number:04d}").write_bytes(data)
+        limits = [f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}"]
+        limits.append(f"-max_len={MAX_INPUT_BYTES}")
         limits += [f"-runs={executions}", f"-seed={seed}", f"-artifact_prefix={work}/"]
-        atheris.Setup([sys.argv[0], *limits, str(grown), str(given)], try_one)
+        atheris.Setup([sys.argv[0], *limits, str(corpus), str(seeds_folder)], try_one)
         atheris.Fuzz()
     else:
         mutate(seeds, try_one, time.monotonic() + seconds, executions, random.Random(seed))
@@ -175,7 +176,7 @@ def mutate(
 
 
 def load(file: Path) -> ModuleType:
-    """The target's module, under a name of its own: one may be called like a module of ours."""
+    """The target's module, under a prefixed name, because a target may have the name of a module of ours."""
     spec = importlib.util.spec_from_file_location(f"fuzz_target_{file.stem}", file)
     assert spec
     assert spec.loader
@@ -203,16 +204,17 @@ def main() -> int:
     parser.add_argument("--findings", type=Path, help="default: .assay/fuzz/TARGET")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, default=TARGETS, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    file = given.folder / f"{given.target}.py"
-    if given.target != "all" and not file.exists():
-        parser.error(f"no target {given.target!r}; one of all, {', '.join(targets())}")
-    if given.child:
-        return run_child(file, given.child, given.findings, given.seconds, given.executions, given.seed)
+    arguments = parser.parse_args()
+    file = arguments.folder / f"{arguments.target}.py"
+    if arguments.target != "all" and not file.exists():
+        parser.error(f"no target {arguments.target!r}; one of all, {', '.join(targets())}")
+    if arguments.child:
+        limits = arguments.seconds, arguments.executions
+        return run_child(file, arguments.child, arguments.findings, *limits, arguments.seed)
     results = []
-    for target in targets() if given.target == "all" else [given.target]:
-        folder = (given.findings or ROOT / ".assay" / "fuzz") / target
-        result = fuzz(target, given.seconds, given.executions, given.seed, folder)
+    for target in targets() if arguments.target == "all" else [arguments.target]:
+        folder = (arguments.findings or ROOT / ".assay" / "fuzz") / target
+        result = fuzz(target, arguments.seconds, arguments.executions, arguments.seed, folder)
         print(result.line(), flush=True)
         for name in result.saved:
             print(f"  {folder / name}", flush=True)

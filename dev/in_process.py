@@ -1,8 +1,8 @@
-"""Run a DAG in this process, deferrable tasks and all, and exit with 0 when it reached a verdict.
+"""Run a DAG in this process, deferrable tasks too, and exit with 0 when it reached a verdict.
 
     python -m dev.in_process validate_checkpoint '{"checkpoint": ..., "suite": ...}'
 
-The loop for debugging: breakpoints work, no scheduler is needed. `dev.stack validate` sets the environment up for it.
+Use it to debug: breakpoints work, and no scheduler is needed. `dev.stack validate` sets the environment and runs it.
 """
 
 import json

@@ -19,16 +19,16 @@ LIBRARY = re.compile(r"^(lib.+?)(?:-[0-9a-f]{8})?(?:[-.]\d[\d.]*)?\.so")
 NAMED_BY_HAND = {"openai-harmony": "Apache-2.0", "protobuf": "BSD-3-Clause"}  # read in their LICENSE files
 
 
-def locked(lock: str) -> dict[str, str]:
+def read_lock(lock: str) -> dict[str, str]:
     """Versions by normalised name of the packages in `requirements/{lock}.txt`."""
     text = (REPO / "requirements" / f"{lock}.txt").read_text()
-    return {_normalised(name): version for name, version in PINNED.findall(text)}
+    return {_normalise(name): version for name, version in PINNED.findall(text)}
 
 
-def installed(environment: str) -> dict[str, Distribution]:
+def list_packages(environment: str) -> dict[str, Distribution]:
     """The packages of an environment by normalised name."""
     (site,) = (REPO / environment / "lib").glob("python3*/site-packages")
-    return {_normalised(package.name): package for package in distributions(path=[str(site)])}
+    return {_normalise(package.name): package for package in distributions(path=[str(site)])}
 
 
 def _first(metadata: PackageMetadata, key: str) -> str:
@@ -36,7 +36,7 @@ def _first(metadata: PackageMetadata, key: str) -> str:
     return str((metadata.get_all(key) or [""])[0])
 
 
-def licence_of(package: Distribution) -> str:
+def find_licence(package: Distribution) -> str:
     """The licence that a package's metadata names: the SPDX expression, else its classifiers, else a short free text.
 
     Empty where it names none.
@@ -51,23 +51,24 @@ def licence_of(package: Distribution) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def bundled_libraries(package: Distribution) -> list[str]:
+def list_bundled_libraries(package: Distribution) -> list[str]:
     """Names of the shared libraries that the wheel carries in a folder of their own (`*.libs`)."""
     files = [Path(str(file)) for file in package.files or ()]
     matches = [LIBRARY.match(file.name) for file in files if file.parent.name.endswith(".libs")]
     return sorted({match[1] for match in matches if match})
 
 
-def inventory(lock: str, environment: str) -> list[tuple[str, str, str, list[str]]]:
+def build_inventory(lock: str, environment: str) -> list[tuple[str, str, str, list[str]]]:
     """Name, version, licence and bundled libraries of each package of a lock. Raises KeyError for one not installed."""
-    packages = installed(environment)
+    packages = list_packages(environment)
     return [
-        (name, version, licence_of(packages[name]) or NAMED_BY_HAND.get(name, ""), bundled_libraries(packages[name]))
-        for name, version in sorted(locked(lock).items())
+        (name, version, find_licence(package) or NAMED_BY_HAND.get(name, ""), list_bundled_libraries(package))
+        for name, version in sorted(read_lock(lock).items())
+        for package in (packages[name],)
     ]
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/licences.md."""
     lines = [
         "# Licences of what the images ship",
@@ -88,17 +89,17 @@ def page() -> str:
             "| package | version | licence | bundled libraries |",
             "| --- | --- | --- | --- |",
         ]
-        for name, version, licence, libraries in inventory(lock, environment):
+        for name, version, licence, libraries in build_inventory(lock, environment):
             lines.append(f"| {name} | {version} | {licence.replace('|', '/')} | {', '.join(libraries)} |")
     return "\n".join(lines) + "\n"
 
 
-def _normalised(name: str) -> str:
+def _normalise(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> int:
-    (REPO / "docs" / "reference" / "licences.md").write_text(page())
+    (REPO / "docs" / "reference" / "licences.md").write_text(build_page())
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Who holds a port of this machine, for a line that a person can act on."""
+"""Finds the process that holds a port of this machine. `dev.processes` names it in its error lines."""
 
 import socket
 
@@ -10,7 +10,7 @@ COMMAND_CHARACTERS = 120
 
 
 def is_taken(port: int) -> bool:
-    """Whether no server of ours could listen on this port of 127.0.0.1."""
+    """True if no server of ours can listen on this port of 127.0.0.1."""
     with socket.socket() as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -21,7 +21,7 @@ def is_taken(port: int) -> bool:
 
 
 def describe_holder(port: int) -> str:
-    """`process 123 (python -m http.server)`, or that it is not this user's, which only root may see."""
+    """`process 123 (python -m http.server)`, or `a process of another user`, which only root can see."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except (psutil.Error, OSError):

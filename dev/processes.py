@@ -1,4 +1,4 @@
-"""The stack's processes, kept running by supervisord: started, asked for, and ended with all they started."""
+"""Starts and ends the processes of the local stack, which supervisord keeps running, and reads their states."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ OBJECT_STORE_BYTES = 1024**3
 
 
 class StackError(Exception):
-    """The stack cannot do what was asked; the message is the one line to print."""
+    """The stack cannot do what a command wants. `dev.stack` prints the message."""
 
 
 def supervisor(settings: Settings) -> Any:
-    """The running supervisord's interface, None when there is none."""
+    """The interface of the running supervisord; None when none runs."""
     proxy = ServerProxy("http://localhost", SupervisorTransport(None, None, f"unix://{settings.socket}"))
     try:
         proxy.supervisor.getState()
@@ -35,17 +35,17 @@ def supervisor(settings: Settings) -> Any:
 
 
 def ensure_supervisor(settings: Settings) -> Any:
-    """The running supervisord, started (with no program) when there is none."""
-    if found := supervisor(settings):
-        return found
+    """The interface of supervisord, which is started without programs when none runs."""
+    if interface := supervisor(settings):
+        return interface
     (settings.run / "logs").mkdir(parents=True, exist_ok=True)
     config = settings.run / "supervisor.conf"
-    config.write_text(_config(settings))
+    config.write_text(_build_config(settings))
     command = [str(settings.control / "bin" / "supervisord"), "-c", str(config)]
     subprocess.run(command, env=environment(settings), cwd=REPO, check=True, stdout=subprocess.DEVNULL)
     for _ in range(100):
-        if found := supervisor(settings):
-            return found
+        if interface := supervisor(settings):
+            return interface
         time.sleep(0.1)
     raise StackError(f"supervisord does not answer; see {settings.logs('supervisord')}")
 
@@ -85,30 +85,30 @@ def check_alive(settings: Settings, *programs: str) -> None:
 
 
 def down(settings: Settings) -> int:
-    """End everything the stack started, also what a killed parent left behind; the number of those left behind."""
-    known = session(settings)
+    """End every process of the stack. Returns the number of processes that had outlived their killed parent."""
+    pids_of_session = session(settings)
     if interface := supervisor(settings):
         pid = interface.getPID()
-        stop(settings, *PROGRAMS, wait=False)  # all at once; a shutdown by itself ends one after the other
+        stop(settings, *PROGRAMS, wait=False)  # all at once, because `shutdown` ends one after the other
         interface.shutdown()
         _await_end([pid], 60)
-    left = sorted({pid for pid in known if _exists(pid)} | set(_marked(settings)))
+    leftovers = sorted({pid for pid in pids_of_session if _exists(pid)} | set(_list_marked(settings)))
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        remaining = [pid for pid in left if _exists(pid)]
+        remaining = [pid for pid in leftovers if _exists(pid)]
         for pid in remaining:
             _signal(pid, sign)
         _await_end(remaining, 10)
-    return len(left)
+    return len(leftovers)
 
 
-def _config(settings: Settings) -> str:
+def _build_config(settings: Settings) -> str:
     lines = [
         f"[unix_http_server]\nfile={settings.socket}\nchmod=0700",
         f"[supervisord]\nlogfile={settings.logs('supervisord')}\npidfile={settings.run}/supervisord.pid\nminfds=1024",
         "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface",
     ]
     for program in PROGRAMS:
-        command, env = _command(settings, program)
+        command, env = _build_command(settings, program)
         lines.append(
             f"[program:{program}]\ncommand={' '.join(command)}\ndirectory={REPO}\n"
             f'environment=PATH="{env / "bin"}:{os.environ["PATH"]}"\n'
@@ -119,7 +119,7 @@ def _config(settings: Settings) -> str:
     return "\n\n".join(lines).replace("%", "%%") + "\n"
 
 
-def _command(settings: Settings, program: str) -> tuple[list[str], Path]:
+def _build_command(settings: Settings, program: str) -> tuple[list[str], Path]:
     airflow, port = str(settings.control / "bin" / "airflow"), settings.ray_port
     if program == "ray":
         ray = [
@@ -152,31 +152,35 @@ def _check_ports(settings: Settings, program: str) -> None:
             )
 
 
-def _marked(settings: Settings) -> list[int]:
+def _list_marked(settings: Settings) -> list[int]:
     """Processes with this stack's mark in their environment, by Linux's /proc; never this one."""
     mark = f"{MARK}={settings.run}".encode()
-    found = []
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
+                    pids.append(int(entry.name))
             except OSError:  # gone, or another user's
                 continue
-    return found
+    return pids
 
 
 def session(settings: Settings) -> list[int]:
-    """Processes in supervisord's session, which outlives it; Airflow's write their title over their environment."""
+    """Processes in supervisord's session, which outlives supervisord.
+
+    Airflow's processes write their title over their environment, so `_list_marked` does not see them.
+    """
     pidfile = settings.run / "supervisord.pid"
     leader = int(pidfile.read_text()) if pidfile.exists() else 0
     command = Path(f"/proc/{leader}/cmdline")
     if not leader or (command.exists() and str(settings.run).encode() not in command.read_bytes()):
-        return []  # the number was given to somebody else since
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _sid(entry) == leader]
+        return []  # another process has this pid now
+    pids = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [int(entry.name) for entry in pids if _read_session_id(entry) == leader]
 
 
-def _sid(entry: Path) -> int:
+def _read_session_id(entry: Path) -> int:
     try:
         return int((entry / "stat").read_text().rsplit(")", 1)[1].split()[3])
     except OSError:

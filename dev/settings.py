@@ -1,4 +1,4 @@
-"""Where the local stack keeps things and how its processes are told: folders, ports, secrets, environment.
+"""The settings of the local stack: its folders, ports, secrets, and the environment of its processes.
 
 `Settings` names the variables that change them; the defaults keep everything below `.assay`.
 """
@@ -19,13 +19,13 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 
 REPO = Path(__file__).resolve().parent.parent
-MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` can tell its own
+MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` recognises its own
 SOCKET_PATH_LIMIT = 100  # the kernel allows 107 bytes
 RAY_TEMP_LIMIT = 40  # Ray appends a session name and a socket name
 
 
-def _setting(name: str, default: Any, read: Callable[[str], Any]) -> Any:
-    """A field whose value is the environment's when the settings are made."""
+def _read_setting(name: str, default: Any, read: Callable[[str], Any]) -> Any:
+    """A field whose default is read from an environment variable when `Settings` is built."""
     return field(default_factory=lambda: read(os.environ.get(name, str(default))))
 
 
@@ -35,15 +35,15 @@ def _path(text: str) -> Path:
 
 @dataclass(frozen=True)
 class Settings:
-    run: Path = _setting("ASSAY_RUN_DIR", REPO / ".assay" / "run", _path)  # noqa: RUF009
-    control: Path = _setting("ASSAY_CONTROL_ENV", REPO / ".assay" / "control", _path)  # noqa: RUF009
-    data: Path = _setting("ASSAY_DATA_ENV", REPO / ".assay" / "data", _path)  # noqa: RUF009
-    root: str = _setting("ASSAY_ROOT", REPO / ".assay" / "root", objects.absolute)
-    airflow_port: int = _setting("ASSAY_AIRFLOW_PORT", 8080, int)
-    ray_port: int = _setting("ASSAY_RAY_PORT", 8265, int)  # and the three after it
-    ray_cpus: int = _setting("ASSAY_RAY_CPUS", max(2, os.cpu_count() or 2), int)
-    gpu_slots: int = _setting("ASSAY_GPU_SLOTS", 1, int)
-    router_slots: int = _setting("ASSAY_ROUTER_SLOTS", 1, int)
+    run: Path = _read_setting("ASSAY_RUN_DIR", REPO / ".assay" / "run", _path)  # noqa: RUF009
+    control: Path = _read_setting("ASSAY_CONTROL_ENV", REPO / ".assay" / "control", _path)  # noqa: RUF009
+    data: Path = _read_setting("ASSAY_DATA_ENV", REPO / ".assay" / "data", _path)  # noqa: RUF009
+    root: str = _read_setting("ASSAY_ROOT", REPO / ".assay" / "root", objects.absolute)
+    airflow_port: int = _read_setting("ASSAY_AIRFLOW_PORT", 8080, int)
+    ray_port: int = _read_setting("ASSAY_RAY_PORT", 8265, int)  # and the three after it
+    ray_cpus: int = _read_setting("ASSAY_RAY_CPUS", max(2, os.cpu_count() or 2), int)
+    gpu_slots: int = _read_setting("ASSAY_GPU_SLOTS", 1, int)
+    router_slots: int = _read_setting("ASSAY_ROUTER_SLOTS", 1, int)
 
     @property
     def airflow_url(self) -> str:
@@ -65,9 +65,9 @@ class Settings:
         return self.run / "logs" / f"{program}.log"
 
     def _short(self, path: Path, limit: int) -> Path:
-        """The path, or one in a private folder of few letters where it is too long for a socket's address.
+        """The path; or a short one in a private folder when the path is too long for a socket's address.
 
-        Raises InputError where that folder is not this user's alone.
+        Raises InputError when other users may use that folder.
         """
         if len(str(path)) <= limit:
             return path
@@ -76,7 +76,7 @@ class Settings:
 
 
 def make_private(folder: Path) -> Path:
-    """The folder, which this user alone can enter. Raises InputError where another made it, or where it is a link."""
+    """The folder, which only this user can enter. Raises InputError for a link or for another user's folder."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = os.lstat(folder)
@@ -91,19 +91,19 @@ def make_private(folder: Path) -> Path:
 
 
 def secrets_of(settings: Settings) -> dict[str, str]:
-    """The stack's keys and passwords: made once, readable by their owner alone."""
+    """The stack's keys and passwords. They are made once, in a file that only its owner can read."""
     file = settings.run / "secrets.json"
     if not file.exists():
-        made = {
+        keys = {
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "jwt_secret": secrets.token_hex(32),
             "api_secret": secrets.token_hex(32),
             "password": secrets.token_urlsafe(12),
             "ray_token": secrets.token_hex(32),
         }
-        write_private(file, json.dumps(made))
-    found: dict[str, str] = json.loads(file.read_text())
-    return found
+        write_private(file, json.dumps(keys))
+    keys: dict[str, str] = json.loads(file.read_text())
+    return keys
 
 
 def write_private(file: Path, text: str) -> None:
@@ -114,7 +114,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def environment(settings: Settings, airflow_home: Path | None = None) -> dict[str, str]:
-    """What every process of the stack is started with: the caller's environment and what follows from the settings."""
+    """The environment of every process of the stack: the caller's, and the variables that follow from the settings."""
     keys = secrets_of(settings)
     home = airflow_home or settings.run / "airflow"
     passwords = settings.run / "passwords.json"

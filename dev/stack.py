@@ -1,4 +1,4 @@
-"""Airflow and Ray on this machine, as they would be deployed but smaller: every process listens on 127.0.0.1 only.
+"""Runs Airflow and Ray on this machine, like a small deployment. Every process listens on 127.0.0.1 only.
 
     python -m dev.stack up | down | status
     python -m dev.stack trigger  CHECKPOINT SUITE [--wait] [--force] [--baseline B]    on the running stack
@@ -29,68 +29,68 @@ from ray_jobs.job import submission_probe
 from ray_jobs.storage import objects
 
 HEALTHY_WITHIN_S = 300
-SAY_AFTER_S, SAY_EVERY_S = 10, 60  # a wait says what it waits for
-RAY_ANSWERS_WITHIN_S = 20  # it looks for its agent for ten
-QUIET = {  # of a run in this process, hear what the tasks say and not what Airflow says about them
+SAY_AFTER_S, SAY_EVERY_S = 10, 60  # when a line names what is still missing
+RAY_ANSWERS_WITHIN_S = 20  # because Ray looks for its agent for ten
+QUIET = {  # a run in this process prints the tasks' log lines, and only warnings of Airflow
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
     "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "assay_airflow=INFO airflow.task.operators.assay_airflow=INFO",
 }
 
 
 def up(settings: Settings) -> None:
-    """Start what does not run, and return when all of it is healthy."""
+    """Start the processes that do not run, and return when all are healthy."""
     processes.start(settings, "ray")
     if not processes.states(settings)["api-server"].startswith("RUNNING"):
         _migrate(environment(settings))
     processes.start(settings, *AIRFLOW)
     api = AirflowAPI(settings)
-    _await("Airflow", lambda: ", ".join(api.unhealthy()), settings, PROGRAMS)
-    _await("Ray", lambda: _ray_silent(settings), settings, PROGRAMS)
+    _await("Airflow", lambda: ", ".join(api.list_unhealthy()), settings, PROGRAMS)
+    _await("Ray", lambda: _find_ray_fault(settings), settings, PROGRAMS)
     api.login()
     api.set_pool("gpu", settings.gpu_slots, "Ray jobs that need the GPU, one a slot")
     api.set_pool("router", settings.router_slots, "Validations the router keeps under way; 1 keeps their order")
-    _await("the DAGs", lambda: _dags_missing(api), settings, PROGRAMS)
+    _await("the DAGs", lambda: _list_missing_dags(api), settings, PROGRAMS)
     print(f"Airflow        {settings.airflow_url}   user admin, password {secrets_of(settings)['password']}")
     print(f"Ray dashboard  {settings.ray_url}   token in {settings.run / 'ray-token'}")
     print(f"storage root   {settings.root}")
 
 
 def down(settings: Settings) -> None:
-    left = processes.down(settings)
-    print("stopped" + (f", and ended {left} processes left behind" if left else ""))
+    leftovers = processes.down(settings)
+    print("stopped" + (f", and ended {leftovers} processes left behind" if leftovers else ""))
 
 
 def status(settings: Settings) -> int:
-    """Print every process and its health; 1 when anything is not as it should be."""
+    """Print every process and its health. Returns 1 when something is not healthy."""
     states = processes.states(settings)
     for program, state in states.items():
         print(f"{program:15}{state}")
     for port, program in ((settings.ray_port, "ray"), (settings.airflow_port, "api-server")):
         if not states[program].startswith("RUNNING") and ports.is_taken(port):
             print(f"port {port} of {program} is taken by {ports.describe_holder(port)}")
-    sick = [*AirflowAPI(settings).unhealthy(), *([silent] if (silent := _ray_silent(settings)) else [])]
-    print("healthy" if not sick else f"not healthy: {', '.join(sick)}")
-    return 1 if sick else 0
+    faults = [*AirflowAPI(settings).list_unhealthy(), *filter(None, [_find_ray_fault(settings)])]
+    print("healthy" if not faults else f"not healthy: {', '.join(faults)}")
+    return 1 if faults else 0
 
 
 def trigger(settings: Settings, conf: dict[str, Any], wait: bool) -> int:
-    """Trigger a run and print its page. With `wait`, 0 when it reached a verdict, whichever that is."""
+    """Trigger a run and print the address of its page. With `wait`, returns 0 when the run reaches any verdict."""
     api = AirflowAPI(settings)
     try:
         api.login()
     except httpx.TransportError:
         raise StackError(f"Airflow at {settings.airflow_url} does not answer; start it with make up") from None
     run_id = api.trigger(conf)
-    print(api.run_page(run_id), flush=True)
+    print(api.build_run_url(run_id), flush=True)
     if not wait:
         return 0
     failed: dict[str, int] = {}
     for task, state, tries in api.follow(run_id):
         print(f"{time.strftime('%H:%M:%S')}  {task:20} {state}", flush=True)
         if state in ("failed", "up_for_retry"):
-            print(f"          {api.last_error(run_id, task, tries)}", flush=True)
+            print(f"          {api.read_last_error(run_id, task, tries)}", flush=True)
             failed[task] = tries
-    if summary := api.summary(run_id):
+    if summary := api.read_summary(run_id):
         print(f"{summary['outcome']}: {summary['reason']}\n{summary['record']}")
         return 0
     print("no verdict was reached")
@@ -98,14 +98,14 @@ def trigger(settings: Settings, conf: dict[str, Any], wait: bool) -> int:
 
 
 def validate(settings: Settings, conf: dict[str, Any]) -> int:
-    """Run the DAG in this process; Ray is started for it when it does not run, and then stopped again."""
+    """Run the DAG in this process. If Ray does not run, it is started and stopped again at the end."""
     had_supervisor = processes.supervisor(settings) is not None
-    had_ray = not _ray_silent(settings)
+    had_ray = not _find_ray_fault(settings)
     home = settings.run / "in-process"
     try:
         if not had_ray:
             processes.start(settings, "ray")
-            _await("Ray", lambda: _ray_silent(settings), settings, ("ray",))
+            _await("Ray", lambda: _find_ray_fault(settings), settings, ("ray",))
         env = environment(settings, home) | QUIET
         _migrate(env)
         command = [str(settings.control / "bin" / "python"), "-m", "dev.in_process", DAG]
@@ -119,31 +119,32 @@ def validate(settings: Settings, conf: dict[str, Any]) -> int:
 
 def _migrate(env: dict[str, str]) -> None:
     """Bring the database to this Airflow's schema, unless this Airflow has done so before."""
-    done_by, version = Path(env["AIRFLOW_HOME"], "migrated"), metadata.version("apache-airflow")
-    if done_by.exists() and done_by.read_text() == version:
+    marker, version = Path(env["AIRFLOW_HOME"], "migrated"), metadata.version("apache-airflow")
+    if marker.exists() and marker.read_text() == version:
         return
     command = [sys.executable, "-m", "airflow", "db", "migrate"]
-    done = subprocess.run(command, env=env, cwd=REPO, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise StackError(f"airflow db migrate failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    done_by.write_text(version)
+    process = subprocess.run(command, env=env, cwd=REPO, check=False, capture_output=True, text=True)
+    if process.returncode:
+        raise StackError(f"airflow db migrate failed:\n{process.stdout[-2000:]}{process.stderr[-2000:]}")
+    marker.write_text(version)
 
 
-def _await(what: str, missing: Callable[[], str], settings: Settings, programs: tuple[str, ...]) -> None:
-    limit, say = time.monotonic() + HEALTHY_WITHIN_S, time.monotonic() + SAY_AFTER_S
-    while lacking := missing():
+def _await(component: str, find_missing: Callable[[], str], settings: Settings, programs: tuple[str, ...]) -> None:
+    limit, next_print = time.monotonic() + HEALTHY_WITHIN_S, time.monotonic() + SAY_AFTER_S
+    while missing := find_missing():
         processes.check_alive(settings, *programs)
         now = time.monotonic()
         if now > limit:
-            raise StackError(f"{what} not healthy within {HEALTHY_WITHIN_S} s: {lacking}; see {settings.run / 'logs'}")
-        if now > say:
-            print(f"waiting for {what}: {lacking}", flush=True)
-            say = now + SAY_EVERY_S
+            logs = settings.run / "logs"
+            raise StackError(f"{component} not healthy within {HEALTHY_WITHIN_S} s: {missing}; see {logs}")
+        if now > next_print:
+            print(f"waiting for {component}: {missing}", flush=True)
+            next_print = now + SAY_EVERY_S
         time.sleep(1)
 
 
-def _ray_silent(settings: Settings) -> str:
-    """Why Ray could not start a job now, empty when it could."""
+def _find_ray_fault(settings: Settings) -> str:
+    """The reason why Ray could not start a job now; empty when it could."""
     headers = {"Authorization": f"Bearer {secrets_of(settings)['ray_token']}"}
     url = f"{settings.ray_url}{submission_probe.PATH}"
     try:
@@ -157,16 +158,16 @@ def _ray_silent(settings: Settings) -> str:
     return f"ray ({fault})" if fault else ""
 
 
-def _dags_missing(api: AirflowAPI) -> str:
-    if errors := api.import_errors():
+def _list_missing_dags(api: AirflowAPI) -> str:
+    if errors := api.list_import_errors():
         raise StackError("\n".join(["DAGs do not import:", *errors]))
-    return ", ".join({DAG, "checkpoint_router", "audit_engine"} - set(api.dags()))
+    return ", ".join({DAG, "checkpoint_router", "audit_engine"} - set(api.list_dags()))
 
 
-def _conf(asked: argparse.Namespace) -> dict[str, Any]:
-    suite = objects.absolute(asked.suite) if asked.suite.endswith((".yaml", ".yml")) else asked.suite
-    conf = {"checkpoint": objects.absolute(asked.checkpoint), "suite": suite, "force": asked.force}
-    return conf | ({"baseline": asked.baseline} if asked.baseline else {})
+def _build_conf(arguments: argparse.Namespace) -> dict[str, Any]:
+    suite = objects.absolute(arguments.suite) if arguments.suite.endswith((".yaml", ".yml")) else arguments.suite
+    conf = {"checkpoint": objects.absolute(arguments.checkpoint), "suite": suite, "force": arguments.force}
+    return conf | ({"baseline": arguments.baseline} if arguments.baseline else {})
 
 
 def main() -> int:
@@ -184,15 +185,15 @@ def main() -> int:
         command.add_argument("--force", action="store_true", help="caption and score again")
         if name == "trigger":
             command.add_argument("--wait", action="store_true", help="follow the run to its verdict")
-    asked, settings = parser.parse_args(), Settings()
+    arguments, settings = parser.parse_args(), Settings()
     try:
-        if asked.command == "trigger":
-            return trigger(settings, _conf(asked), asked.wait)
-        if asked.command == "validate":
-            if asked.suite.endswith((".yaml", ".yml")):  # of the person at this shell, in this process
+        if arguments.command == "trigger":
+            return trigger(settings, _build_conf(arguments), arguments.wait)
+        if arguments.command == "validate":
+            if arguments.suite.endswith((".yaml", ".yml")):  # the person at this shell may name any file
                 os.environ["ASSAY_SUITE_FILES"] = "1"
-            return validate(settings, _conf(asked))
-        return {"up": up, "down": down, "status": status}[asked.command](settings) or 0
+            return validate(settings, _build_conf(arguments))
+        return {"up": up, "down": down, "status": status}[arguments.command](settings) or 0
     except (StackError, InputError, httpx.HTTPStatusError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,9 +1,9 @@
-"""The folders that trainers leave, made from a demo checkpoint: its weights, and states of the right names only.
+"""Writes folders as trainers leave them, from a demo checkpoint. Other files have the right names and dummy content.
 
     python -m dev.trainer_folders OUT
 
-writes each folder below OUT and prints what a plan would say of it. The layouts are those of the tools' own code in
-2026; `FOLDERS` has what is expected of each: a checkpoint (None), or words of the one line that refuses it.
+writes each folder below OUT and prints how a plan would read it. The layouts are those of the tools' own code in 2026.
+`FOLDERS` has the expected result of each: a checkpoint (None), or words of the error line that refuses the folder.
 """
 
 import json
@@ -20,19 +20,19 @@ from ray_jobs.inputs.errors import InputError
 DEMO = Path(__file__).parents[1] / "demo" / "checkpoints" / "step-0800"
 INDEX = "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-BESIDE = tuple(
+SIDECARS = tuple(
     path.name for path in sorted(DEMO.glob("*")) if path.suffix in (".json", ".jinja") and path.name != INDEX
 )
 
 
 class Folder(NamedTuple):
-    """`names` are files of the folder, those of the demo checkpoint with its content; a slash at the end: a folder."""
+    """`names` are the files of the folder. A file of the demo checkpoint has the content that it has there."""
 
     names: tuple[str, ...]
-    refused: str | None = None
+    refusal: str | None = None
 
 
-HF = (*BESIDE, *SHARDS, INDEX)
+HF = (*SIDECARS, *SHARDS, INDEX)
 STATES = ("optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json", "training_args.bin")
 ZERO = (
     "global_step500/bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt", "global_step500/mp_rank_00_model_states.pt",
@@ -49,9 +49,11 @@ FOLDERS = {
         ("config.json", "generation_config.json", *SHARDS, INDEX, *STATES),
         "the tokenizer is missing, and the trainer's",
     ),
-    "hf-trainer-pickles": Folder((*BESIDE, "pytorch_model.bin", *STATES), r"M\.from_pretrained\(.*\)\.save_pretrained"),
+    "hf-trainer-pickles": Folder(
+        (*SIDECARS, "pytorch_model.bin", *STATES), r"M\.from_pretrained\(.*\)\.save_pretrained",
+    ),
     "hf-trainer-pickles-in-shards": Folder(
-        (*BESIDE, *(f"pytorch_model-{n:05}-of-00002.bin" for n in (1, 2)), "pytorch_model.bin.index.json"),
+        (*SIDECARS, *(f"pytorch_model-{n:05}-of-00002.bin" for n in (1, 2)), "pytorch_model.bin.index.json"),
         "of weights as pickles, which are not read; run python -c",
     ),
     "hf-trainer-output-dir": Folder(
@@ -61,14 +63,16 @@ FOLDERS = {
     "deepspeed-zero-2": Folder((*HF, *STATES, *ZERO)),
     "deepspeed-zero-3-gathered": Folder((*HF, *ZERO, "trainer_state.json")),
     "deepspeed-zero-3": Folder(
-        (*BESIDE, *ZERO, "trainer_state.json"), r"zero_to_fp32\.py \S+ \S+ --safe_serialization",
+        (*SIDECARS, *ZERO, "trainer_state.json"), r"zero_to_fp32\.py \S+ \S+ --safe_serialization",
     ),
     "deepspeed-inside": Folder(
         ("zero_pp_rank_0_mp_rank_00_model_states.pt", "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"),
         r"zero_to_fp32\.py \. \. --safe_serialization in the folder above it",
     ),
     "fsdp-full": Folder((*HF, "optimizer.bin", *STATES[1:])),
-    "fsdp-sharded": Folder((*BESIDE, *FSDP, "optimizer_0/__0_0.distcp", *STATES[1:]), "run accelerate merge-weights "),
+    "fsdp-sharded": Folder(
+        (*SIDECARS, *FSDP, "optimizer_0/__0_0.distcp", *STATES[1:]), "run accelerate merge-weights ",
+    ),
     "fsdp-inside": Folder((".metadata", "__0_0.distcp", "__1_0.distcp"), "run accelerate merge-weights "),
     "accelerate-state": Folder(
         ("model.safetensors", "optimizer.bin", "scheduler.bin", "random_states_0.pkl"),
@@ -94,7 +98,7 @@ FOLDERS = {
     "axolotl": Folder((*HF, *STATES, "debug.log", "tokens_state.pth")),
     "axolotl-adapter": Folder(("config.json", "tokenizer.json", *ADAPTER, "README.md", "debug.log"), "its base model"),
     "unsloth-merged": Folder((*HF, "README.md", ".gitattributes")),
-    "unsloth-merged-over-an-older-save": Folder((*BESIDE, "model.safetensors", INDEX)),
+    "unsloth-merged-over-an-older-save": Folder((*SIDECARS, "model.safetensors", INDEX)),
     "unsloth-gguf": Folder(
         ("config.json", "unsloth.Q4_K_M.gguf", "Modelfile"), "the checkpoint that convert_hf_to_gguf",
     ),
@@ -114,7 +118,7 @@ FOLDERS = {
     ),
     "nemo": Folder(("model.nemo",), "run nemo llm export path="),
     "torchtune": Folder(
-        (*BESIDE, "hf_model_0001_0.pt", "hf_model_0002_0.pt", "recipe_state/recipe_state.pt"),
+        (*SIDECARS, "hf_model_0001_0.pt", "hf_model_0002_0.pt", "recipe_state/recipe_state.pt"),
         "safe_serialization: True",
     ),
     "torchtune-safetensors": Folder((*HF, "recipe_state/recipe_state.pt", "original_repo_id.json")),
@@ -129,14 +133,14 @@ FOLDERS = {
     "llama-original": Folder(
         ("consolidated.00.pth", "params.json", "tokenizer.model"), r"convert_\*_weights_to_hf\.py",
     ),
-    "tensorflow": Folder((*BESIDE, "tf_model.h5"), r"from_pretrained\(.*, from_tf=True\)"),
-    "flax": Folder((*BESIDE, "flax_model.msgpack"), r"from_pretrained\(.*, from_flax=True\)"),
+    "tensorflow": Folder((*SIDECARS, "tf_model.h5"), r"from_pretrained\(.*, from_tf=True\)"),
+    "flax": Folder((*SIDECARS, "flax_model.msgpack"), r"from_pretrained\(.*, from_flax=True\)"),
     "orbax": Folder(
         ("_CHECKPOINT_METADATA", "ocdbt.process_0/d/0", "manifest.ocdbt"), r"of a checkpoint of Orbax \(JAX\)",
     ),
-    "torch-save": Folder((*BESIDE, "model.pt"), r"load it into the model and save that with save_pretrained"),
+    "torch-save": Folder((*SIDECARS, "model.pt"), r"load it into the model and save that with save_pretrained"),
     "diffusers": Folder(("model_index.json", "unet/config.json"), "a pipeline of diffusers"),
-    "onnx": Folder((*BESIDE, "model.onnx"), "name the checkpoint that it was exported from"),
+    "onnx": Folder((*SIDECARS, "model.onnx"), "name the checkpoint that it was exported from"),
 }  # fmt: skip
 
 
@@ -149,15 +153,15 @@ def write_folder(name: str, place: Path) -> Path:
         source = DEMO / path.name
         if source.exists():
             shutil.copyfile(source, path)
-        elif path.name in MADE:
-            MADE[path.name](path)
+        elif path.name in WRITERS:
+            WRITERS[path.name](path)
         else:
             path.write_bytes(b"{}" if path.suffix == ".json" else b"state")
     return folder
 
 
 def write_single(path: Path, source: Path = DEMO) -> None:
-    """All tensors of a demo checkpoint in one file: the headers joined, the data one after the other."""
+    """Write all tensors of a demo checkpoint into one file: the joined headers, then the data of all shards."""
     header, data = {}, b""
     for shard in SHARDS:
         content = (source / shard).read_bytes()
@@ -179,7 +183,7 @@ def _write_small(path: Path) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"1234")
 
 
-MADE: dict[str, Callable[[Path], None]] = {
+WRITERS: dict[str, Callable[[Path], None]] = {
     "model.safetensors": write_single,
     "adapter_config.json": _write_adapter_config,
     "adapter_model.safetensors": _write_small,

@@ -1,17 +1,17 @@
-"""Counts what a reader opens to follow one thing through the code, and checks the list that says so against the code.
+"""Counts the files and hops by which a reader follows one thing through the code, and checks the list against the code.
 
     python -m dev.walk dev/walks/uri.txt
     python -m dev.walk dev/walks/a52cdb4/uri.txt --at a52cdb4
 
-A list is made by reading. It has one step per line: how the thing comes there, a file, a function or a class, and the
-names of the variables, parameters or fields that hold it there, or hold what it is a part of (`-`: it has none there):
+A person makes a list by reading. It has one step per line: how the thing comes there, a file, a function or a class,
+and the names of the variables, parameters or fields that hold it there, or an object with it (`-` if there is none):
 
     > ray_jobs/checkpoint.py resolve uri        called by a function above, which names this one
     ~ ray_jobs/job.py run spec                  comes in another way: as a result, by a file, a process or a closure
     > ray_jobs/engine/asked.py request image,pixels
 
-The script stops at the first line that is not true: a file or function that is not there, a name that the function
-does not use, a `>` whose function no step above names. A `#` begins a comment.
+The script stops at the first wrong line: a file or function that does not exist, a name that the function does not
+use, or a `>` whose function no step above names. A `#` begins a comment.
 """
 
 import argparse
@@ -33,7 +33,7 @@ class Step:
 
     @property
     def word_of_callers(self) -> str:
-        """The word by which a caller names it: of a constructor its class."""
+        """The word that a caller writes; for a constructor it is the class."""
         return self.function.removesuffix(".__init__").split(".")[-1]
 
 
@@ -48,7 +48,7 @@ def main() -> None:
             steps = read_steps(file.read_text())
             if fault := find_fault(steps, root):
                 raise SystemExit(f"{file}: {fault}")
-            print(f"{file}: {count(steps)}")
+            print(f"{file}: {format_counts(steps)}")
 
 
 def read_steps(text: str) -> list[Step]:
@@ -59,14 +59,14 @@ def read_steps(text: str) -> list[Step]:
     ]
 
 
-def count(steps: list[Step]) -> str:
+def format_counts(steps: list[Step]) -> str:
     """Files to open, hops from one function to the next, and the names, in the order in which they come."""
     files, names = {step.path for step in steps}, dict.fromkeys(name for step in steps for name in step.names)
     return f"{len(files)} files, {len(steps) - 1} hops, {len(names)} names ({', '.join(names)})"
 
 
 def find_fault(steps: list[Step], root: Path) -> str | None:
-    """The first step that is not as the code below `root` has it, in words; None if there is none."""
+    """A line about the first step that does not fit the code below `root`; None if all fit."""
     words_above: set[str] = set()
     for step in steps:
         where = f"{step.path} {step.function}"
@@ -75,7 +75,7 @@ def find_fault(steps: list[Step], root: Path) -> str | None:
         node = _find_definition(ast.parse((root / step.path).read_text()), step.function.split("."))
         if node is None:
             return f"{where}: no such function or class"
-        words = _words_of(node)
+        words = _list_words(node)
         if unused := set(step.names) - words:
             return f"{where}: does not use the name {', '.join(sorted(unused))}"
         if step.is_call and step.word_of_callers not in words_above:
@@ -93,7 +93,7 @@ def _find_definition(tree: ast.AST, names: list[str]) -> ast.AST | None:
     return tree
 
 
-def _words_of(definition: ast.AST) -> set[str]:
+def _list_words(definition: ast.AST) -> set[str]:
     """Every identifier that a function or class uses, and its short texts: keys of dictionaries, names of methods."""
     words: set[str] = set()
     for node in ast.walk(definition):

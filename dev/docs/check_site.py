@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
-LOADED = {
+RESOURCE_ATTRIBUTES = {
     "script": "src",
     "img": "src",
     "iframe": "src",
@@ -45,14 +45,14 @@ class Resources(HTMLParser):
         values = dict(attrs)
         if tag == "link" and set((values.get("rel") or "").split()) <= LINKS_ONLY:
             return
-        self.addresses.append(values.get(LOADED.get(tag, "")) or "")
+        self.addresses.append(values.get(RESOURCE_ATTRIBUTES.get(tag, "")) or "")
         self.addresses += IN_STYLE.findall(values.get("style") or "")
 
     def handle_data(self, data: str) -> None:
         self.addresses += IN_STYLE.findall(data) if "@import" in data or "url(" in data else []
 
 
-def outside_resources(site: Path) -> Iterator[str]:
+def list_outside_resources(site: Path) -> Iterator[str]:
     """A line for each resource from another host, with the file that loads it."""
     for file in sorted(site.rglob("*")):
         addresses: list[str] = []
@@ -67,7 +67,7 @@ def outside_resources(site: Path) -> Iterator[str]:
 
 def main(site: str) -> int:
     """The number of pages is not checked here; 1 if a page loads something from outside."""
-    lines = list(outside_resources(Path(site)))
+    lines = list(list_outside_resources(Path(site)))
     for line in lines:
         print(line, file=sys.stderr)
     return 1 if lines else 0

@@ -24,7 +24,7 @@ The stages also run one by one as `python -m ray_jobs.preprocess` and so on. Air
 `make docs` writes this page from the commands' own `--help`."""
 
 
-def commands(command: click.Command = assay, parent: click.Context | None = None) -> Iterator[click.Context]:
+def walk_commands(command: click.Command = assay, parent: click.Context | None = None) -> Iterator[click.Context]:
     """The context of a command and of all commands below it, in the order of the help."""
     context = click.Context(command, parent, info_name=command.name, terminal_width=WIDTH, max_content_width=WIDTH)
     yield context
@@ -32,12 +32,12 @@ def commands(command: click.Command = assay, parent: click.Context | None = None
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             if inner and not inner.hidden:
-                yield from commands(inner, context)
+                yield from walk_commands(inner, context)
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/command-line.md."""
     lines = [INTRODUCTION]
-    for context in commands():
+    for context in walk_commands():
         lines += ["", f"## `{context.command_path}`", "", "```text", context.get_help(), "```"]
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ Airflow's REST API with the same params.
 `make docs` writes this page from the files in `dags/`."""
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/dags.md."""
     lines = [INTRODUCTION]
     for file in sorted(DAGS.glob("*.py"), reverse=True):
@@ -25,16 +25,16 @@ def page() -> str:
         title, _, text = (ast.get_docstring(tree) or "").partition("\n")
         lines += ["", f"## `{file.stem}`: {title.removeprefix('### ').lower()}", "", text.strip()]
         lines += ["", "| param | default | meaning |", "| --- | --- | --- |"]
-        for name, default, meaning in params(tree):
+        for name, default, meaning in list_params(tree):
             lines.append(f"| `{name}` | `{default}` | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
-def params(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
+def list_params(tree: ast.Module) -> Iterator[tuple[str, str, str]]:
     """Name, default in JSON and description of each param of the file's DAG."""
     keywords = (node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "params")
-    for declared in (keyword.value for keyword in keywords if isinstance(keyword.value, ast.Dict)):
-        for key, call in zip(declared.keys, declared.values, strict=True):
+    for params in (keyword.value for keyword in keywords if isinstance(keyword.value, ast.Dict)):
+        for key, call in zip(params.keys, params.values, strict=True):
             assert key is not None
             assert isinstance(call, ast.Call)
             default = json.dumps(ast.literal_eval(call.args[0]))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.docs.message_forms import GAP, Module, module_constants
-from dev.docs.suite_keys import sections
+from dev.docs.message_forms import GAP, Module, read_constants
+from dev.docs.suite_keys import walk_sections
 from ray_jobs.contract.field_schema import NotSupported
 from ray_jobs.contract.unused_settings import find_unused
 from ray_jobs.images.reject_reasons import ImageRejected
@@ -80,7 +80,7 @@ class ErrorLine:
         return self.about or (THINGS.get(first[0].lower(), OTHER) if first else OTHER)
 
 
-def failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
+def find_failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
     """Names of the two kinds of failure, and of the classes made of them, with whether they are retried."""
     is_retried = {InputError.__name__: False, RetryableError.__name__: True}
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
@@ -92,49 +92,51 @@ def failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
     return is_retried
 
 
-def error_lines() -> set[ErrorLine]:
+def collect_error_lines() -> set[ErrorLine]:
     """Every form of every message with which our own code ends a job or a task."""
     files = sorted(file for folder in FOLDERS for file in (REPO / folder).rglob("*.py"))
     trees = [ast.parse(file.read_text()) for file in files]
-    classes = failure_classes(trees)
+    classes = find_failure_classes(trees)
     constants: dict[str, str] = {}
     for tree in trees:
-        constants |= module_constants(tree)
-    return {line for tree in trees for line in _of_module(tree, classes, constants)}
+        constants |= read_constants(tree)
+    return {line for tree in trees for line in _collect_lines(tree, classes, constants)}
 
 
-def suite_lines() -> set[ErrorLine]:
+def collect_suite_lines() -> set[ErrorLine]:
     """What the models of a suite refuse, and the schema of its fields: these lines go on after `suite …:`."""
     constants: dict[str, str] = {}
     forms: set[ErrorLine] = set()
-    models = {base for _, section in sections() for base in section.__mro__ if base.__module__.startswith("ray_jobs.")}
+    models = {
+        base for _, section in walk_sections() for base in section.__mro__ if base.__module__.startswith("ray_jobs.")
+    }
     for file in sorted({inspect.getfile(source) for source in (*models, NotSupported, find_unused)}):
         tree = ast.parse(Path(file).read_text())
-        lines = _of_module(tree, {ValueError.__name__: False, NotSupported.__name__: False}, constants)
+        lines = _collect_lines(tree, {ValueError.__name__: False, NotSupported.__name__: False}, constants)
         forms |= {ErrorLine(f"suite {GAP}: {line.text}", False) for line in lines}
         module = Module(tree, constants)
         for scope in module.functions.values():
             for node in ast.walk(scope):
                 if file == inspect.getfile(find_unused) and isinstance(node, ast.Yield) and node.value:
-                    texts = (_tidy(text) for text in module.texts(node.value, scope))
+                    texts = (_tidy(text) for text in module.list_texts(node.value, scope))
                     forms |= {ErrorLine(f"suite {GAP}: {text}", False) for text in texts if "; " in text}
     return forms
 
 
-def reject_lines() -> set[ErrorLine]:
+def collect_reject_lines() -> set[ErrorLine]:
     """Why an image is not in the golden set: faults of its row's cells, and of its file."""
     files = sorted((REPO / "ray_jobs").rglob("*.py"))
     lines: set[ErrorLine] = set()
     for file in files:
         tree = ast.parse(file.read_text())
-        for line in _of_module(tree, {CellFault.__name__: False}, {}):
+        for line in _collect_lines(tree, {CellFault.__name__: False}, {}):
             lines.add(ErrorLine(f"{GAP}: {line.text}", False, REJECT))
-        for line in _of_module(tree, {ImageRejected.__name__: False}, {}, argument=1, words=2):
+        for line in _collect_lines(tree, {ImageRejected.__name__: False}, {}, argument=1, words=2):
             lines.add(ErrorLine(line.text, False, REJECT))
     return lines
 
 
-def _of_module(
+def _collect_lines(
     tree: ast.Module, classes: dict[str, bool], constants: dict[str, str], argument: int = 0, words: int = 3
 ) -> Iterator[ErrorLine]:
     """The forms of one argument of each exception that is made; those of fewer words are no messages."""
@@ -144,34 +146,34 @@ def _of_module(
         for node in ast.walk(scope):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in classes:
                 for text in [
-                    form for value in node.args[argument : argument + 1] for form in module.texts(value, scope)
+                    form for value in node.args[argument : argument + 1] for form in module.list_texts(value, scope)
                 ]:
-                    shown = _tidy(text)
-                    if len(re.findall("[a-z]{3,}", shown)) >= words and not re.search("; ?[;,]|;$", shown):
-                        yield ErrorLine(shown, classes[node.func.id])
+                    tidy_text = _tidy(text)
+                    if len(re.findall("[a-z]{3,}", tidy_text)) >= words and not re.search("; ?[;,]|;$", tidy_text):
+                        yield ErrorLine(tidy_text, classes[node.func.id])
 
 
 def _tidy(text: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"…(?:\.\.\.)?…*", GAP, text)).strip()
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/errors.md."""
     by_section: dict[str, list[ErrorLine]] = {}
-    for line in sorted(error_lines() | suite_lines() | reject_lines()):
+    for line in sorted(collect_error_lines() | collect_suite_lines() | collect_reject_lines()):
         by_section.setdefault(line.section, []).append(line)
     text = [INTRODUCTION]
     for section in sorted(by_section, key=lambda section: (section in (OTHER, REJECT), section == REJECT, section)):
         text += [f"\n## {section}\n", "| the line | remedy | again |", "| --- | --- | --- |"]
-        text += [_row(line) for line in by_section[section]]
+        text += [_format_row(line) for line in by_section[section]]
     return "\n".join(text) + "\n"
 
 
-def _row(line: ErrorLine) -> str:
+def _format_row(line: ErrorLine) -> str:
     fault = line.text.removesuffix(f"; {line.remedy}") if line.remedy else line.text
-    return f"| {_cell(fault)} | {_cell(line.remedy)} | {'retried' if line.is_retried else ''} |"
+    return f"| {_escape_cell(fault)} | {_escape_cell(line.remedy)} | {'retried' if line.is_retried else ''} |"
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     """Plain text in a table: no mark of Markdown or HTML in it has a meaning."""
     return re.sub(r"([\\`*_{}\[\]<>#|$~])", r"\\\1", text)

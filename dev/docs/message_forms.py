@@ -14,22 +14,22 @@ class Module:
     """The texts that the expressions of one module can have."""
 
     def __init__(self, tree: ast.Module, constants: dict[str, str]) -> None:
-        self.constants = constants | module_constants(tree)
+        self.constants = constants | read_constants(tree)
         self.functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         self._depth = 0
 
-    def texts(self, node: ast.expr, scope: ast.AST | None) -> list[str]:
+    def list_texts(self, node: ast.expr, scope: ast.AST | None) -> list[str]:
         """Every text that the expression can be, `…` for what only a run knows."""
         if isinstance(node, ast.Constant):
             return [node.value if isinstance(node.value, str) else GAP]
         if isinstance(node, ast.JoinedStr):
-            return self._join([self.texts(part, scope) for part in node.values])
+            return self._join([self.list_texts(part, scope) for part in node.values])
         if isinstance(node, ast.FormattedValue):
-            return self.texts(node.value, scope) if node.conversion == -1 else [GAP]
+            return self.list_texts(node.value, scope) if node.conversion == -1 else [GAP]
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-            return self._join([self.texts(node.left, scope), self.texts(node.right, scope)])
+            return self._join([self.list_texts(node.left, scope), self.list_texts(node.right, scope)])
         if isinstance(node, ast.IfExp):
-            return self.texts(node.body, scope) + self.texts(node.orelse, scope)
+            return self.list_texts(node.body, scope) + self.list_texts(node.orelse, scope)
         if isinstance(node, ast.Name):
             return self._resolve_name(node, scope)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in self.functions:
@@ -51,7 +51,7 @@ class Module:
             return [GAP]
         forms: list[str] = []
         for line in sorted(above, key=lambda line: line.lineno):
-            texts = self.texts(line.value, scope)
+            texts = self.list_texts(line.value, scope)
             forms = self._join([forms or [GAP], texts]) if isinstance(line, ast.AugAssign) else forms + texts
         return forms
 
@@ -60,7 +60,7 @@ class Module:
             return [GAP]
         self._depth += 1
         values = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None]
-        texts = [text for value in values for text in self.texts(value, function)]
+        texts = [text for value in values for text in self.list_texts(value, function)]
         self._depth -= 1
         return texts or [GAP]
 
@@ -82,7 +82,7 @@ def _is_text(node: ast.expr) -> bool:
     return isinstance(node, ast.JoinedStr | ast.IfExp) or bool(isinstance(node, ast.Constant) and node.value)
 
 
-def module_constants(tree: ast.Module) -> dict[str, str]:
+def read_constants(tree: ast.Module) -> dict[str, str]:
     """The texts that a module names at its top; no version numbers and no marks, which have no word in them."""
     return {
         target.id: node.value.value

@@ -51,30 +51,30 @@ OF_JUDGE = """The names show the criterion `colours`. Without criteria, `judge` 
 needs `judge.pairwise`."""
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/metrics.md."""
     schema = complete({"type": "object", "properties": EXAMPLE_FIELDS})
     lines = [INTRODUCTION]
-    lines += ["", "## In every run", "", *table(registry.BUILT_IN.values())]
-    lines += ["", "## With `metrics.clip`", "", *table(similarity.METRICS)]
+    lines += ["", "## In every run", "", *format_table(registry.BUILT_IN.values())]
+    lines += ["", "## With `metrics.clip`", "", *format_table(similarity.METRICS)]
     lines += ["", "## With `caption.fields`", "", OF_FIELDS, ""]
-    lines += table(build_field_metrics(schema, EXAMPLE_FIELDS).values())
+    lines += format_table(build_field_metrics(schema, EXAMPLE_FIELDS).values())
     lines += ["", "## With a judge", "", OF_JUDGE, ""]
     judge = Judge(kind="vllm", model="judge", criteria=("colours",), pairwise=True)
-    lines += table(registry.build_judge_metrics(judge).values())
+    lines += format_table(registry.build_judge_metrics(judge).values())
     return "\n".join(lines) + "\n"
 
 
-def table(metrics: Iterable[Metric]) -> list[str]:
+def format_table(metrics: Iterable[Metric]) -> list[str]:
     """One row per metric; the meaning is the first sentence of the file that it is in."""
     lines = [HEADER, "| --- | --- | --- | --- | --- | --- | --- |"]
     for metric in metrics:
         bar = "Wilson" if metric.kind == "share" else "t, of two captions" if metric.order == 2 else "t"
-        span = f"{_end(metric.range[0])} to {_end(metric.range[1])}"
+        range_text = f"{_format_end(metric.range[0])} to {_format_end(metric.range[1])}"
         cells = (
             f"`{metric.name}`",
             metric.unit,
-            span,
+            range_text,
             BETTER[metric.direction],
             bar,
             NEEDS[metric.needs],
@@ -84,7 +84,7 @@ def table(metrics: Iterable[Metric]) -> list[str]:
     return lines
 
 
-def _end(value: float) -> str:
+def _format_end(value: float) -> str:
     return "∞" if math.isinf(value) else f"{value:g}"
 
 

@@ -21,7 +21,7 @@ The scripts are in [examples](../../examples/README.md).
 `make docs` writes this page from the docstrings of `ray_jobs.api`."""
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/python-api.md."""
     head, _, rest = INTRODUCTION.partition("\n\n")
     lines = [head, "", inspect.getdoc(api) or "", "", rest, "", "## Functions"]

@@ -18,17 +18,17 @@ FOLDER = REPO / "docs" / "reference"
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "command-line.md": command_line.page,
-    "suite.md": suite_keys.page,
-    "dags.md": dag_pages.page,
-    "errors.md": error_lines.page,
-    "metrics.md": metric_table.page,
-    "python-api.md": python_api.page,
-    "storage.md": stored_files.page,
+    "command-line.md": command_line.build_page,
+    "suite.md": suite_keys.build_page,
+    "dags.md": dag_pages.build_page,
+    "errors.md": error_lines.build_page,
+    "metrics.md": metric_table.build_page,
+    "python-api.md": python_api.build_page,
+    "storage.md": stored_files.build_page,
 }
 
 
-def stale_pages() -> dict[str, str]:
+def find_stale_pages() -> dict[str, str]:
     """The text of each page that is not what its file holds, by the file's name."""
     texts = {name: page() for name, page in PAGES.items()}
     files = {name: FOLDER / name for name in texts}
@@ -36,7 +36,7 @@ def stale_pages() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    stale = stale_pages()
+    stale = find_stale_pages()
     for name, text in stale.items():
         if arguments == ["--check"]:
             print(f"docs/reference/{name}: not current; run: make docs")

@@ -6,6 +6,7 @@ Arrow schemas. tests/docs/test_reference_pages.py compares the paths with those 
 
 import inspect
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from dev.docs.columns import describe_column
-from dev.docs.suite_keys import field_texts
+from dev.docs.suite_keys import read_field_texts
 from ray_jobs import caption
 from ray_jobs.contract.artifacts import (
     Comparison,
@@ -39,7 +40,7 @@ from ray_jobs.storage.index import Index, RecordSummary
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A path below the root, what the file says, and the heading of its schema. `{...}` in a path is one name."""
+    """A path below the root, the meaning of the file, and the heading of its schema. `{...}` in a path is one name."""
 
     path: str
     meaning: str
@@ -121,20 +122,20 @@ other state, except Airflow's own database.
 `make docs` writes the schemas on this page from the code."""
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/storage.md."""
-    lines = [INTRODUCTION, "", "## Files", "", "| path below the root | meaning | schema |", "| --- | --- | --- |"]
-    for file in FILES:
-        link = f"[{file.schema}](#{anchor(file.schema)})" if file.schema else ""
-        lines.append(f"| `{file.path}` | {file.meaning} | {link} |")
+    links = (f"[{file.schema}](#{anchor(file.schema)})" if file.schema else "" for file in FILES)
+    files = ((f"`{file.path}`", file.meaning, link) for file, link in zip(FILES, links, strict=True))
+    lines = [INTRODUCTION, "", "## Files", "", *_format_table(("path below the root", "meaning", "schema"), files)]
     lines += ["", "## JSON files"]
     for model in MODELS:
-        lines += ["", f"### {model.__name__}", "", _describe(model), "", *_keys(model)]
+        lines += ["", f"### {model.__name__}", "", _describe(model), ""]
+        lines += _format_table(("key", "type", "default", "meaning"), _list_key_rows(model))
     lines += ["", "## Parquet files", "", "A part is one Parquet file of a few hundred rows. A column of a metric, a",
               "field or a failure is null where there is nothing."]  # fmt: skip
     for name, schema in SCHEMAS.items():
-        lines += ["", f"### {name}", "", "| column | type | meaning |", "| --- | --- | --- |"]
-        lines += [f"| `{column.name}` | `{column.type}` | {describe_column(name, column.name)} |" for column in schema]
+        columns = ((f"`{column.name}`", f"`{column.type}`", describe_column(name, column.name)) for column in schema)
+        lines += ["", f"### {name}", "", *_format_table(("column", "type", "meaning"), columns)]
     return "\n".join(lines) + "\n"
 
 
@@ -147,30 +148,36 @@ def _describe(model: type) -> str:
     return inspect.cleandoc(vars(model).get("__doc__") or "").replace("<", "&lt;")
 
 
-def keys_of(model: type) -> list[str]:
+def list_keys(model: type) -> list[str]:
     """The keys of the JSON that the model is stored as."""
-    if is_dataclass(model):
-        return [field.name for field in fields(model)]
-    assert issubclass(model, BaseModel)
-    return [field.alias or name for name, field in model.model_fields.items() if not field.exclude]
+    return [key for key, *_ in _list_stored_fields(model)]
 
 
-def _keys(model: type) -> list[str]:
-    texts = field_texts(model)
-    lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
-    if is_dataclass(model):
-        return lines + [f"| `{field.name}` | {_type(field.type)} | | {texts[field.name]} |" for field in fields(model)]
-    assert issubclass(model, BaseModel)
-    stored = {name: field for name, field in model.model_fields.items() if not field.exclude}
-    for key, (name, field) in zip(keys_of(model), stored.items(), strict=True):
-        required = field.default is PydanticUndefined and field.default_factory is None
-        default = "required" if required else "" if isinstance(field.default, BaseModel) else f"`{field.default!r}`"
+def _format_table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows)]
+
+
+def _list_key_rows(model: type) -> Iterator[tuple[str, ...]]:
+    texts = read_field_texts(model)
+    for key, name, annotation, default in _list_stored_fields(model):
         meaning = texts.get(name, "The schema of the file, a whole number." if key == "schema" else "")
-        lines.append(f"| `{key}` | {_type(field.annotation)} | {default} | {meaning} |")
-    return lines
+        yield f"`{key}`", _format_type(annotation), default, meaning
 
 
-def _type(annotation: Any) -> str:
-    """A type as Python writes it, without the modules that its parts come from."""
+def _list_stored_fields(model: type) -> Iterator[tuple[str, str, Any, str]]:
+    """JSON key, field name, type and default of each stored field. A dataclass is always stored with every field."""
+    if is_dataclass(model):
+        yield from ((field.name, field.name, field.type, "") for field in fields(model))
+        return
+    assert issubclass(model, BaseModel)
+    for name, field in model.model_fields.items():
+        if not field.exclude:
+            required = field.default is PydanticUndefined and field.default_factory is None
+            default = "required" if required else "" if isinstance(field.default, BaseModel) else f"`{field.default!r}`"
+            yield field.alias or name, name, field.annotation, default
+
+
+def _format_type(annotation: Any) -> str:
+    """The type as Python writes it, without the names of modules."""
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     return f"`{re.sub(r'[A-Za-z_]+[.](?=[A-Za-z_])', '', text)}`".replace("|", "\\|")

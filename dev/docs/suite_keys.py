@@ -29,7 +29,7 @@ refused, and the error names the nearest one. A setting without effect is refuse
 `make docs` writes this page from the models of a suite."""
 
 
-def field_texts(model: type) -> dict[str, str]:
+def read_field_texts(model: type) -> dict[str, str]:
     """The text below each field of a model, by the field's name. A field may lack one."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body  # decorators are part of it
     assert isinstance(tree, ast.ClassDef)
@@ -40,19 +40,19 @@ def field_texts(model: type) -> dict[str, str]:
     return texts
 
 
-def sections(path: str = "", model: type[BaseModel] = Suite) -> Iterator[tuple[str, type[BaseModel]]]:
+def walk_sections(path: str = "", model: type[BaseModel] = Suite) -> Iterator[tuple[str, type[BaseModel]]]:
     """Each section with the path of its keys, `judge.price` or `gate.metrics.NAME`: a section, then those inside it.
 
     The judge's `engine` has the keys of the section `engine` and is not repeated.
     """
     yield path, model
     for name, field in model.model_fields.items():
-        inner, is_mapping = _model_in(field.annotation)
+        inner, is_mapping = _find_model(field.annotation)
         if inner and not (path and inner in (field.annotation for field in Suite.model_fields.values())):
-            yield from sections(f"{path}.{name}{'.NAME' if is_mapping else ''}".lstrip("."), inner)
+            yield from walk_sections(f"{path}.{name}{'.NAME' if is_mapping else ''}".lstrip("."), inner)
 
 
-def type_text(annotation: Any) -> str:
+def describe_type(annotation: Any) -> str:
     """A type in words: `text`, `whole number`, `fast or lanczos`, `list of texts`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in PLAIN:
@@ -60,19 +60,19 @@ def type_text(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(type_text(part) for part in arguments if part is not type(None))
+        return " or ".join(describe_type(part) for part in arguments if part is not type(None))
     if origin is tuple:
-        return f"list of {type_text(arguments[0])}s"
+        return f"list of {describe_type(arguments[0])}s"
     if origin is dict:
-        return "mapping" if arguments[1] is Any else f"mapping of names to {type_text(arguments[1])}s"
+        return "mapping" if arguments[1] is Any else f"mapping of names to {describe_type(arguments[1])}s"
     if hasattr(annotation, "__metadata__"):
-        return type_text(arguments[0])
+        return describe_type(arguments[0])
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
     return "any value"
 
 
-def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+def _find_model(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     if get_origin(annotation) is dict and isinstance(get_args(annotation)[1], type):
         inner = get_args(annotation)[1]
         return (inner, True) if issubclass(inner, BaseModel) else (None, False)
@@ -81,12 +81,12 @@ def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     return None, False
 
 
-def _bounds(field: FieldInfo) -> str:
+def _describe_bounds(field: FieldInfo) -> str:
     rules = [(rule, name) for rule in field.metadata for name in BOUNDS if hasattr(rule, name)]
     return ", ".join(BOUNDS[name].format(f"{getattr(rule, name):,}") for rule, name in rules)
 
 
-def _default(field: FieldInfo) -> str:
+def _format_default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
     if isinstance(field.default, BaseModel) or field.default in (None, (), {}):
@@ -96,14 +96,14 @@ def _default(field: FieldInfo) -> str:
     return f"`{text}`".replace("\n", " / ").replace("|", "\\|")
 
 
-def page() -> str:
+def build_page() -> str:
     """The whole of docs/reference/suite.md."""
     lines = [INTRODUCTION]
-    for name, model in sections():
+    for name, model in walk_sections():
         lines += ["", f"## {f'`{name}`' if name else 'The file'}", "", inspect.getdoc(model) or "", ""]
         lines += ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
-        texts = field_texts(model)
+        texts = read_field_texts(model)
         for key, field in model.model_fields.items():
-            kind = "; ".join(part for part in (type_text(field.annotation), _bounds(field)) if part)
-            lines.append(f"| `{key}` | {kind} | {_default(field)} | {texts[key]} |")
+            kind = "; ".join(part for part in (describe_type(field.annotation), _describe_bounds(field)) if part)
+            lines.append(f"| `{key}` | {kind} | {_format_default(field)} | {texts[key]} |")
     return "\n".join(lines) + "\n"

@@ -74,5 +74,5 @@ LIGHT: tuple[str, ...] = (
 
 
 def is_light(path: str) -> bool:
-    """Whether the file, by its path from the root of the repository, is one that the control plane may import."""
+    """True if the control plane may import the file. The path starts at the root of the repository."""
     return path in LIGHT or any(path.startswith(f"{room}/") for room in LIGHT)

@@ -15,7 +15,7 @@ def files(demo: Path) -> Path:
 
 def difference(image: Image.Image) -> float:
     """Mean difference to the picture every faulty file began as, in gray levels."""
-    return max(ImageStat.Stat(ImageChops.difference(image.convert("RGB"), faulty.picture())).mean)
+    return max(ImageStat.Stat(ImageChops.difference(image.convert("RGB"), faulty.draw_picture())).mean)
 
 
 def test_the_committed_files_are_remade_byte_for_byte(files: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_sizes_that_no_model_takes(files: Path) -> None:
 
 
 def test_disguised_png_is_the_picture(files: Path) -> None:
-    assert faulty.FILES["png-in-disguise.jpg"][1] == faulty.kept("wrong-extension")
+    assert faulty.FILES["png-in-disguise.jpg"][1] == faulty.expect_kept("wrong-extension")
     with Image.open(files / "png-in-disguise.jpg") as image:
         assert image.format == "PNG"
         assert difference(image) == 0
@@ -92,7 +92,7 @@ def test_cmyk_jpeg_is_the_picture(files: Path) -> None:
 def test_sixteen_bit_png_uses_all_16_bits(files: Path) -> None:
     with Image.open(files / "sixteen-bit.png") as image:
         assert image.mode == "I;16"
-        assert image.getextrema() == tuple(257 * value for value in faulty.picture().convert("L").getextrema())
+        assert image.getextrema() == tuple(257 * value for value in faulty.draw_picture().convert("L").getextrema())
 
 
 def test_palette_png_has_a_transparent_background(files: Path) -> None:
@@ -121,5 +121,5 @@ def test_rotated_jpeg_is_the_picture_only_when_turned(files: Path) -> None:
 
 
 def test_the_picture_is_no_validation_image() -> None:
-    assert faulty.SCENE not in scenes.held_out_scenes()
-    assert faulty.picture().tobytes() == scenes.draw(faulty.SCENE, random.Random(1)).tobytes()
+    assert faulty.SCENE not in scenes.list_held_out_scenes()
+    assert faulty.draw_picture().tobytes() == scenes.draw(faulty.SCENE, random.Random(1)).tobytes()

@@ -68,14 +68,14 @@ def test_the_suites_truth_is_the_generators() -> None:
     assert [row.image_id for row in read] == [f"images/scenes/scene-{i:03d}.png" for i in range(256)]
     assert suite.caption.schema_of_fields is not None
     schemas = suite.caption.schema_of_fields["properties"]
-    for row, true in zip(read, fields.held_out_fields(), strict=True):
+    for row, true in zip(read, fields.list_held_out_fields(), strict=True):
         told = {name: read_truth(schemas[name], cell, name) for name, cell in json.loads(row.truth or "").items()}
         assert {"caption": row.references[0], **told} == true
         assert len(row.references) == 1
 
 
 def test_confused_fields_have_another_colour_and_nothing_else() -> None:
-    for scene, layout in scenes.held_out_layouts()[:64]:
+    for scene, layout in scenes.list_held_out_layouts()[:64]:
         right = fields.derive_fields(scene, layout)
         confused = fields.confuse(right)
         assert confused["colour"] == {"pink": "red", "green": "blue"}.get(right["colour"], right["colour"])
@@ -113,7 +113,7 @@ def test_average_overlaps(boxes: list[list[int]], true: list[list[int]], overlap
 
 
 def test_shares_count_an_answer_that_is_none_as_wrong_in_every_field() -> None:
-    truths = fields.held_out_fields()[:2]
+    truths = fields.list_held_out_fields()[:2]
     right = fields.write_answer(truths[0])
     assert fields_report.measure_fields([right, "nonsense"], truths) == ["0.500"] * 6
     assert fields_report.measure_fields([right, fields.write_answer({**truths[1], "colour": "no"})], truths) == [

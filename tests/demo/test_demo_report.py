@@ -35,14 +35,14 @@ def test_attribute_rows_tell_caught_errors_from_false_alarms() -> None:
     kinds: dict[str, list[Verdict]] = {kind: [] for kind in ("right", *scenes.VALUES, "any number", "another image's")}
     kinds["right"] = [verdict(), verdict(judged={"count": False})]  # one false alarm
     kinds["count"] = [verdict({"count": False}, {"count": False}), verdict({"count": False})]  # one caught, one not
-    (row, *_) = report.attribute_rows(kinds)
+    (row, *_) = report.list_attribute_rows(kinds)
     assert row == ["count", "0.500", "1 of 2 (0.500)", "1 of 2", "0.500"]
 
 
 def test_captioner_rows() -> None:
-    truths = scenes.held_out_scenes()[:2]
+    truths = scenes.list_held_out_scenes()[:2]
     right = [scenes.caption(truth) for truth in truths]
-    (row,) = report.captioner_rows(truths, {"step-0001": [right[0], "nonsense"]})
+    (row,) = report.list_captioner_rows(truths, {"step-0001": [right[0], "nonsense"]})
     assert row[:2] == ["step-0001", "0.500"]
     assert row[3:] == ["0.500"] * 7
 

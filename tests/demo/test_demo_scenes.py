@@ -32,7 +32,7 @@ def test_metadata_follows_the_imagefolder_convention(demo: Path) -> None:
 
 
 def test_every_scene_has_a_caption_of_its_own_that_parses_back() -> None:
-    everything = scenes.every_scene()
+    everything = scenes.list_scenes()
     assert len({scenes.caption(scene) for scene in everything}) == len(everything) == 2304
     assert all(scenes.parse(scenes.caption(scene)) == scene for scene in everything)
 
@@ -70,19 +70,19 @@ def test_what_is_not_a_caption_does_not_parse(text: str) -> None:
 
 
 def test_validation_attributes_are_never_drawn_in_training() -> None:
-    held_out = {scenes.caption(scene) for scene in scenes.held_out_scenes()}
+    held_out = {scenes.caption(scene) for scene in scenes.list_held_out_scenes()}
     assert len(held_out) == 256
     rng = random.Random(0)
-    drawn = {scenes.caption(scenes.training_scene(rng)) for _ in range(30_000)}
+    drawn = {scenes.caption(scenes.draw_training_scene(rng)) for _ in range(30_000)}
     assert drawn.isdisjoint(held_out)
     assert len(drawn) == 2304 - 256  # and nothing else is held back
 
 
 def test_validation_pixels_are_never_seen_in_training() -> None:
-    validation = {pixels(image) for _, image in scenes.held_out()}
+    validation = {pixels(image) for _, image in scenes.list_held_out()}
     assert len(validation) == 256
     rng = random.Random(0)  # the stream of the published training runs
-    seen = {pixels(scenes.draw(scenes.training_scene(rng), rng)) for _ in range(5000)}
+    seen = {pixels(scenes.draw(scenes.draw_training_scene(rng), rng)) for _ in range(5000)}
     assert seen.isdisjoint(validation)
 
 
@@ -93,7 +93,7 @@ def bright(image: Image.Image) -> Image.Image:
 
 
 def test_a_drawing_shows_what_its_caption_says() -> None:
-    for i, scene in enumerate(scenes.every_scene()[::7]):
+    for i, scene in enumerate(scenes.list_scenes()[::7]):
         shapes = bright(scenes.draw(scene, random.Random(i)))
         box = shapes.getbbox()
         assert box is not None

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from demo import decoding, fields, fields_report, judging, scenes, train  # noqa: E402
+from demo import decoding, fields, fields_report, judge_task, scenes, train  # noqa: E402
 from demo import model as tiny  # noqa: E402
 from demo.batches import IGNORED, Batches  # noqa: E402
 
@@ -30,7 +30,7 @@ def test_the_batched_forward_equals_transformers_own(good: Path, loaded: tuple[A
     from transformers import AutoProcessor
 
     model, tokenizer = loaded
-    _, image = scenes.held_out()[0]
+    _, image = scenes.list_held_out()[0]
     content = [{"type": "image"}, {"type": "text", "text": scenes.CAPTION_PROMPT}]
     processor = AutoProcessor.from_pretrained(good)
     prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
@@ -47,7 +47,7 @@ def test_the_batched_forward_equals_transformers_own(good: Path, loaded: tuple[A
 def test_the_good_checkpoint_captions_held_out_scenes(loaded: tuple[Any, Any]) -> None:
     """Teacher-forced: every token of the reference is the likeliest one. The full measure is demo.evaluate."""
     model, tokenizer = loaded
-    held_out = scenes.held_out()[:32]
+    held_out = scenes.list_held_out()[:32]
     batches = Batches(tokenizer, random.Random(0))
     question, exact = batches.question(scenes.CAPTION_PROMPT), 0
     for scene, image in held_out:
@@ -67,7 +67,11 @@ def test_the_tokenizer_is_the_committed_one(good: Path, tmp_path: Path) -> None:
 
 def test_any_text_survives_the_tokenizer(loaded: tuple[Any, Any]) -> None:
     _, tokenizer = loaded
-    for text in ("two small red circles", "Ein Bär, 3 €\n{}", judging.answer(scenes.held_out_scenes()[0], "")):
+    for text in (
+        "two small red circles",
+        "Ein Bär, 3 €\n{}",
+        judge_task.write_answer(scenes.list_held_out_scenes()[0], ""),
+    ):
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) == text
 
 
@@ -84,7 +88,7 @@ def test_labels_are_the_answers_and_nothing_else(loaded: tuple[Any, Any]) -> Non
     assert 8 <= len(verdicts) <= 24
     same = (compared[:, 0] == compared[:, 1]).view(-1, 6).tolist()  # the same value twice is what makes a verdict true
     assert [[verdict[name] for name in scenes.VALUES] for verdict in verdicts] == same
-    assert all(list(verdict) == judging.SCHEMA["required"] for verdict in verdicts)
+    assert all(list(verdict) == judge_task.SCHEMA["required"] for verdict in verdicts)
     assert all(scenes.parse(caption.removesuffix("<|im_end|>")) for caption in captions)
     assert torch.equal(ids[labels != IGNORED], labels[labels != IGNORED])
 
@@ -131,8 +135,8 @@ def test_committed_checkpoints_answer_held_out_images_with_fields(
 ) -> None:
     """By transformers, without a grammar. The worse one confuses pink and green in one field, and knows them in its
     captions."""
-    folder, truths = demo / "checkpoints-fields" / checkpoint, fields.held_out_fields()[:32]
-    images = [image for _, image in scenes.held_out()[:32]]
+    folder, truths = demo / "checkpoints-fields" / checkpoint, fields.list_held_out_fields()[:32]
+    images = [image for _, image in scenes.list_held_out()[:32]]
     expected = [learned(true) for true in truths]
     parsed = [fields_report.parse_fields(text) for text in decoding.decode(folder, images, fields.PROMPT)]
     assert all(parsed)
@@ -146,7 +150,7 @@ def test_committed_checkpoints_answer_held_out_images_with_fields(
 
 
 def test_learning_rate_warms_up_holds_and_falls() -> None:
-    rates = [train.learning_rate(step, 1000, 2e-3, 0.6) for step in range(1, 1001)]
+    rates = [train.compute_learning_rate(step, 1000, 2e-3, 0.6) for step in range(1, 1001)]
     assert rates[0] == pytest.approx(2e-3 / 60)
     assert rates[59] == rates[599] == 2e-3
     assert rates[-1] == pytest.approx(4e-5)

@@ -56,7 +56,7 @@ def test_down_ends_what_a_killed_parent_left_behind(settings: Settings) -> None:
     left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={MARK: str(settings.run)})
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={MARK: "/another"})
     try:
-        while not (processes._marked(settings) and bystander.poll() is None):
+        while not (processes._list_marked(settings) and bystander.poll() is None):
             assert left.poll() is None
         assert processes.down(settings) == 1
         assert left.wait(10) != 0

@@ -13,7 +13,7 @@ from dev.trainer_folders import DEMO, FOLDERS, SHARDS, main, write_folder
 from ray_jobs.checkpoints import inspect
 from ray_jobs.inputs.errors import InputError
 
-WHOLE = sorted(name for name, folder in FOLDERS.items() if folder.refused is None)
+WHOLE = sorted(name for name, folder in FOLDERS.items() if folder.refusal is None)
 REFUSED = sorted(FOLDERS.keys() - set(WHOLE))
 ADAPTERS = {"axolotl-adapter"}  # whole, and refused for want of a base
 
@@ -41,7 +41,7 @@ def test_another_form_is_bad_input_with_its_conversion(tmp_path: Path, name: str
     folder = write_folder(name, tmp_path)
     with pytest.raises(InputError) as refusal:
         inspect.resolve(str(folder))
-    line, told = str(refusal.value), FOLDERS[name].refused
+    line, told = str(refusal.value), FOLDERS[name].refusal
     assert told
     assert line.startswith(f"checkpoint {folder}: ")
     assert re.search(told, line), line
@@ -52,7 +52,7 @@ def test_another_form_is_bad_input_with_its_conversion(tmp_path: Path, name: str
 def test_the_sensor_does_not_wait_for_it(tmp_path: Path, name: str) -> None:
     event = ended(write_folder(name, tmp_path))
     assert event["status"] == "bad-input"
-    assert re.search(str(FOLDERS[name].refused), event["message"])
+    assert re.search(str(FOLDERS[name].refusal), event["message"])
 
 
 def test_states_that_are_uploaded_before_the_weights_are_waited_for(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.walk import count, find_fault, read_steps
+from dev.walk import find_fault, format_counts, read_steps
 
 CALLER = """
 def plan(checkpoint_uri):
@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 def test_a_true_list_is_counted(root: Path) -> None:
     steps = read_steps(WALK)
     assert find_fault(steps, root) is None
-    assert count(steps) == "2 files, 3 hops, 3 names (checkpoint_uri, uri, name)"
+    assert format_counts(steps) == "2 files, 3 hops, 3 names (checkpoint_uri, uri, name)"
 
 
 @pytest.mark.parametrize(

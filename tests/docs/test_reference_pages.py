@@ -19,7 +19,7 @@ VARIABLE = re.compile(r"ASSAY_[A-Z]+(?:_[A-Z]+)*")
 
 
 def test_generated_pages_are_current() -> None:
-    assert list(reference.stale_pages()) == [], "run: make docs"
+    assert list(reference.find_stale_pages()) == [], "run: make docs"
 
 
 # --- environment variables ------------------------------------------------------------------------------------------
@@ -61,7 +61,7 @@ def test_every_key_of_a_suite_has_a_meaning() -> None:
 
 
 def test_the_keys_of_a_suite_with_bounds_choices_and_defaults() -> None:
-    page = suite_keys.page()
+    page = suite_keys.build_page()
     assert "| `limit` | whole number; above 0 |  |" in page
     assert "| `filter` | `fast`, `lanczos` | `fast` |" in page
     assert "| `margin` | number; at least 0 | required |" in page
@@ -79,7 +79,7 @@ def forms(source: str) -> list[str]:
     raised = function.body[-1]
     assert isinstance(raised, ast.Raise)
     assert isinstance(raised.exc, ast.Call)
-    return message_forms.Module(tree, {}).texts(raised.exc.args[0], function)
+    return message_forms.Module(tree, {}).list_texts(raised.exc.args[0], function)
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ def test_the_forms_of_a_message(source: str, expected: list[str]) -> None:
 
 
 def test_error_lines_with_their_remedies() -> None:
-    lines = {line.text: line for line in error_lines.error_lines() | error_lines.suite_lines()}
+    lines = {line.text: line for line in error_lines.collect_error_lines() | error_lines.collect_suite_lines()}
     line = lines["dataset …: it has no rows; check the URI and the split"]
     assert (line.remedy, line.is_retried, line.section) == ("check the URI and the split", False, "A data set")
     assert lines["…: it was replaced while it was read; try again"].is_retried
     assert "suite …: `stratify` needs `label` and `limit`" in lines
     assert len(lines) > 400
-    rejects = {line.text: line for line in error_lines.reject_lines()}
+    rejects = {line.text: line for line in error_lines.collect_reject_lines()}
     assert rejects["…: … images in one row; give each image a row"].section == error_lines.REJECT
     assert "…x…, a side under …" in rejects
 
@@ -139,7 +139,7 @@ def test_every_file_that_a_release_wrote_is_documented_with_its_keys_and_columns
         assert rows, path
         schema = rows[0].schema
         if file.suffix == ".json" and schema:
-            assert set(json.loads(file.read_bytes())) <= set(stored_files.keys_of(models[schema])), path
+            assert set(json.loads(file.read_bytes())) <= set(stored_files.list_keys(models[schema])), path
         elif file.suffix == ".parquet":
             columns = set(pq.read_schema(file).names)
             known = set(stored_files.SCHEMAS[schema].names)
@@ -161,4 +161,4 @@ def test_the_params_of_a_dag_are_read_from_its_file() -> None:
     def a(): ...
     """
     rows = [("count", "0", "How many of them."), ("suite", "null", "Which."), ("force", "false", "Again.")]
-    assert list(dag_pages.params(ast.parse(textwrap.dedent(source)))) == rows
+    assert list(dag_pages.list_params(ast.parse(textwrap.dedent(source)))) == rows

@@ -69,7 +69,7 @@ class Stack:
         return {"uri": uri, **json.loads(objects.read(uri))}
 
     def record(self, run_id: str) -> Record:
-        summary = self.api.summary(run_id)
+        summary = self.api.read_summary(run_id)
         assert summary, f"{run_id} published nothing"
         return Record.model_validate_json(objects.read(summary["record"]))
 

@@ -62,7 +62,7 @@ def test_bad_input_is_one_line_and_no_retry(
     assert stack.finish(run_id, seconds=180) == "failed"
     found = stack.tasks(run_id)[task]
     assert found["state"] == "failed"
-    error = stack.api.last_error(run_id, task, found["try_number"])
+    error = stack.api.read_last_error(run_id, task, found["try_number"])
     assert line in error
     assert "\n" not in error
     assert found["try_number"] == 1

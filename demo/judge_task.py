@@ -1,8 +1,8 @@
-"""What the judge is asked, what it answers, and captions with planted errors to train and to measure it.
+"""The demo judge's prompt and answers, and captions with planted errors to train the judge and to measure it.
 
-The judge sees an image and a caption and answers JSON: first the caption it would give itself (so that the rest is a
-comparison of two texts), then for each attribute whether the caption agrees with the image. A caption that is not of
-the scenes' grammar agrees in nothing.
+The judge sees an image and a caption and answers JSON. First comes the caption that the judge itself would give, so
+that the rest is a comparison of two texts. Then it says for each attribute whether the caption agrees with the image.
+A caption outside the scenes' grammar agrees in nothing.
 """
 
 import json
@@ -24,18 +24,18 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-def truth(scene: Scene, text: str) -> dict[str, bool]:
-    """For each attribute, whether the text says of the scene what is so."""
-    said = scenes.parse(text)
-    return {name: said is not None and said[name] == scene[name] for name in VALUES}
+def judge_attributes(scene: Scene, text: str) -> dict[str, bool]:
+    """For each attribute, whether the text gives it the value that the scene has."""
+    described = scenes.parse(text)
+    return {name: described is not None and described[name] == scene[name] for name in VALUES}
 
 
-def answer(scene: Scene, text: str) -> str:
+def write_answer(scene: Scene, text: str) -> str:
     """The perfect judge's answer, in json.dumps formatting."""
-    return json.dumps({"rationale": scenes.caption(scene), **truth(scene, text)})
+    return json.dumps({"rationale": scenes.caption(scene), **judge_attributes(scene, text)})
 
 
-def wrong_scene(scene: Scene, rng: random.Random, wrong: int | None = None) -> Scene:
+def change_scene(scene: Scene, rng: random.Random, wrong: int | None = None) -> Scene:
     """A copy with exactly `wrong` attributes changed (0 to 6; drawn evenly when not given)."""
     changed = rng.sample(list(VALUES), rng.randint(0, len(VALUES)) if wrong is None else wrong)
     return {
@@ -44,8 +44,8 @@ def wrong_scene(scene: Scene, rng: random.Random, wrong: int | None = None) -> S
     }
 
 
-def garbled(text: str, rng: random.Random) -> str:
-    """A caption a poor checkpoint might write: cut short, repeating itself, its words lost, swapped or strange."""
+def garble(text: str, rng: random.Random) -> str:
+    """A caption as a poor checkpoint might write it: cut short, repeated, or with words lost, swapped or strange."""
     words = text.split()
     spot = rng.randrange(len(words))
     kind = rng.randrange(7)
@@ -65,23 +65,22 @@ def garbled(text: str, rng: random.Random) -> str:
         words = [rng.choice(vocabulary) for _ in range(rng.randint(1, 14))]
     else:
         words += text.split()[spot:]
-    result = " ".join(words)
-    # a shuffle can leave a caption whole; it must then not be taught as garbage, which truth() sees to
-    return result
+    # A shuffle can leave a caption as it was. `judge_attributes` reads the text, so it is not taught as garbage.
+    return " ".join(words)
 
 
-def planted(scene: Scene, rng: random.Random) -> str:
+def plant_errors(scene: Scene, rng: random.Random) -> str:
     """A caption to judge, for training: right, a near miss, each attribute wrong by the toss of a coin, or garbled.
 
-    The coin makes one attribute say nothing of the others. When most captions were near misses the judge learned how
-    often each attribute is wrong, and never to compare colours or shapes.
+    Because of the coin, one wrong attribute says nothing about the others. When most captions were near misses, the
+    judge learned how often each attribute is wrong, and never learned to compare colours or shapes.
     """
     kind = rng.random()
     if kind < 0.15:
         return scenes.caption(scene)
     if kind < 0.35:
-        return scenes.caption(wrong_scene(scene, rng, 1))
+        return scenes.caption(change_scene(scene, rng, 1))
     if kind < 0.85:
         heads = sum(rng.random() < 0.5 for _ in VALUES)
-        return scenes.caption(wrong_scene(scene, rng, heads))
-    return garbled(scenes.caption(wrong_scene(scene, rng, rng.randint(0, 2))), rng)
+        return scenes.caption(change_scene(scene, rng, heads))
+    return garble(scenes.caption(change_scene(scene, rng, rng.randint(0, 2))), rng)

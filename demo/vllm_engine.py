@@ -1,4 +1,4 @@
-"""Asks a checkpoint in vLLM on the CPU: one engine, weights swapped between checkpoints."""
+"""Asks checkpoints in one vLLM engine on the CPU, whose weights are swapped. `demo.evaluate` and benchmarks use it."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def start(checkpoint: Path) -> LLM:
 
 
 def swap(llm: LLM, checkpoint: Path) -> None:
-    """Other weights into the running engine. Tokenizer, processor and config stay, so they must be equal."""
+    """Load other weights into the running engine. Tokenizer, processor and config stay, so they must be equal."""
     llm.collective_rpc("reload_weights", kwargs={"weights_path": str(checkpoint.resolve())})
     llm.reset_prefix_cache()
     # reload_weights empties the worker's encoder cache but not the scheduler's record of it: without this the next
@@ -42,12 +42,12 @@ def ask(
     temperature: float = 0.0,
     seed: int | None = None,
 ) -> list[str]:
-    """The answer to each (image, prompt), greedy unless told, held to the JSON schema when one is given."""
+    """The answer to each (image, prompt): greedy by default, and bound to the JSON schema if there is one."""
     structured = StructuredOutputsParams(json=schema) if schema else None
     sampling = [
         SamplingParams(
             temperature=temperature,
-            seed=None if seed is None else seed * len(questions) + number,  # one for all would draw alike for all
+            seed=None if seed is None else seed * len(questions) + number,  # with one seed all would draw alike
             max_tokens=128,
             structured_outputs=structured,
         )

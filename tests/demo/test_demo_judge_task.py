@@ -3,48 +3,48 @@ import random
 
 import pytest
 
-from demo import judging, scenes
+from demo import judge_task, scenes
 
 SCENE = {"count": "two", "colour": "red", "size": "small", "shape": "circle", "position": "left", "background": "navy"}
 RIGHT = "two small red circles on the left of a navy background"
 
 
 def test_a_right_caption_agrees_in_everything() -> None:
-    assert judging.truth(SCENE, RIGHT) == dict.fromkeys(scenes.VALUES, True)
+    assert judge_task.judge_attributes(SCENE, RIGHT) == dict.fromkeys(scenes.VALUES, True)
 
 
 @pytest.mark.parametrize("name", scenes.VALUES)
 def test_an_error_is_an_error_of_its_own_attribute(name: str) -> None:
     for other in scenes.VALUES[name]:
         if other != SCENE[name]:
-            truth = judging.truth(SCENE, scenes.caption({**SCENE, name: other}))
+            truth = judge_task.judge_attributes(SCENE, scenes.caption({**SCENE, name: other}))
             assert [key for key, agrees in truth.items() if not agrees] == [name]
 
 
 def test_a_caption_outside_the_grammar_agrees_in_nothing() -> None:
-    assert judging.truth(SCENE, RIGHT.replace("circles", "circle")) == dict.fromkeys(scenes.VALUES, False)
+    assert judge_task.judge_attributes(SCENE, RIGHT.replace("circles", "circle")) == dict.fromkeys(scenes.VALUES, False)
 
 
 def test_the_answer_has_the_schemas_keys_in_order_and_json_dumps_form() -> None:
-    text = judging.answer(SCENE, scenes.caption({**SCENE, "position": "top"}))
+    text = judge_task.write_answer(SCENE, scenes.caption({**SCENE, "position": "top"}))
     assert text == (
         '{"rationale": "two small red circles on the left of a navy background", "count": true, "colour": true, '
         '"size": true, "shape": true, "position": false, "background": true}'
     )
-    assert list(json.loads(text)) == judging.SCHEMA["required"] == list(judging.SCHEMA["properties"])
+    assert list(json.loads(text)) == judge_task.SCHEMA["required"] == list(judge_task.SCHEMA["properties"])
 
 
 @pytest.mark.parametrize("wrong", range(7))
 def test_planted_errors_are_exactly_as_many_as_asked(wrong: int) -> None:
     for seed in range(50):
-        changed = judging.wrong_scene(SCENE, random.Random(seed), wrong)
+        changed = judge_task.change_scene(SCENE, random.Random(seed), wrong)
         assert sum(changed[name] != SCENE[name] for name in SCENE) == wrong
         assert all(changed[name] in scenes.VALUES[name] for name in SCENE)
 
 
 def test_training_captions_cover_right_near_miss_and_garbage() -> None:
     rng = random.Random(0)
-    truths = [judging.truth(SCENE, judging.planted(SCENE, rng)) for _ in range(4000)]
+    truths = [judge_task.judge_attributes(SCENE, judge_task.plant_errors(SCENE, rng)) for _ in range(4000)]
     agreeing = [sum(truth.values()) for truth in truths]
     shares = [agreeing.count(n) / len(agreeing) for n in range(7)]
     # 0.15 right, 0.20 near misses, 0.50 by the coin (1, 6, 15, 20, 15, 6, 1 in 64), 0.15 garbled
@@ -56,6 +56,6 @@ def test_training_captions_cover_right_near_miss_and_garbage() -> None:
 
 def test_garbled_captions_rarely_stay_captions() -> None:
     rng = random.Random(0)
-    texts = {judging.garbled(RIGHT, rng) for _ in range(500)}
+    texts = {judge_task.garble(RIGHT, rng) for _ in range(500)}
     assert len(texts) > 200
     assert sum(scenes.parse(text) is not None for text in texts) < 10
