@@ -94,14 +94,14 @@ def secrets_of(settings: Settings) -> dict[str, str]:
     """The stack's keys and passwords. They are made once, in a file that only its owner can read."""
     file = settings.run / "secrets.json"
     if not file.exists():
-        keys = {
+        new_keys = {
             "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             "jwt_secret": secrets.token_hex(32),
             "api_secret": secrets.token_hex(32),
             "password": secrets.token_urlsafe(12),
             "ray_token": secrets.token_hex(32),
         }
-        write_private(file, json.dumps(keys))
+        write_private(file, json.dumps(new_keys))
     keys: dict[str, str] = json.loads(file.read_text())
     return keys
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dev.docs.message_forms import GAP, Module, read_constants
 from dev.docs.suite_keys import walk_sections
@@ -107,10 +108,9 @@ def collect_suite_lines() -> set[ErrorLine]:
     """What the models of a suite refuse, and the schema of its fields: these lines go on after `suite …:`."""
     constants: dict[str, str] = {}
     forms: set[ErrorLine] = set()
-    models = {
-        base for _, section in walk_sections() for base in section.__mro__ if base.__module__.startswith("ray_jobs.")
-    }
-    for file in sorted({inspect.getfile(source) for source in (*models, NotSupported, find_unused)}):
+    bases = {base for _, section in walk_sections() for base in section.__mro__}
+    sources: list[Any] = [base for base in bases if base.__module__.startswith("ray_jobs.")]
+    for file in sorted({inspect.getfile(source) for source in (*sources, NotSupported, find_unused)}):
         tree = ast.parse(Path(file).read_text())
         lines = _collect_lines(tree, {ValueError.__name__: False, NotSupported.__name__: False}, constants)
         forms |= {ErrorLine(f"suite {GAP}: {line.text}", False) for line in lines}

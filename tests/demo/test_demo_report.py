@@ -22,7 +22,7 @@ def test_no_valid_answer_is_right_in_nothing() -> None:
 
 def test_wilsons_interval() -> None:
     # 0.1 of 10: the textbook's 0.018 to 0.404
-    assert report.interval([True] + [False] * 9) == "0.018 to 0.404"
+    assert report.format_interval([True] + [False] * 9) == "0.018 to 0.404"
 
 
 def test_correlation() -> None:

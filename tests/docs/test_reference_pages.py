@@ -54,8 +54,8 @@ def test_every_documented_variable_is_read() -> None:
 
 
 def test_every_key_of_a_suite_has_a_meaning() -> None:
-    for path, model in suite_keys.sections():
-        texts = suite_keys.field_texts(model)
+    for path, model in suite_keys.walk_sections():
+        texts = suite_keys.read_field_texts(model)
         assert set(texts) >= set(model.model_fields), path
         assert all(text.endswith(".") for text in texts.values())
 
@@ -119,7 +119,7 @@ def test_every_key_of_a_stored_file_has_a_meaning() -> None:
     for model in stored_files.MODELS:
         names = set(getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {}))
         assert names
-        assert names - set(suite_keys.field_texts(model)) <= {"schema_version"}, model.__name__
+        assert names - set(suite_keys.read_field_texts(model)) <= {"schema_version"}, model.__name__
 
 
 def documented(path: str) -> list[stored_files.StoredFile]:
