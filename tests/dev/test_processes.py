@@ -15,12 +15,12 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 def test_the_configuration_holds_no_secret(settings: Settings) -> None:
-    text = processes._config(settings)
+    text = processes._build_config(settings)
     assert not [name for name, value in secrets_of(settings).items() if value in text]
 
 
 def test_every_server_listens_on_this_machine_only(settings: Settings) -> None:
-    text = processes._config(settings)
+    text = processes._build_config(settings)
     assert "api-server --host 127.0.0.1" in text
     assert "--node-ip-address 127.0.0.1 --dashboard-host 127.0.0.1" in text
     assert text.count("--skip-serve-logs") == 2
