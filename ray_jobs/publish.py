@@ -24,10 +24,10 @@ def publish(spec: Spec) -> Record:
     InputError when a stage is not complete, or when the counts of the stages contradict each other.
     """
     while True:
-        gathered = _build_record(spec)
-        published = records.publish(spec.root, gathered, replace=spec.force is not None)
+        record = _build_record(spec)
+        published = records.publish(spec.root, record, replace=spec.force is not None)
         with suppress(InputError):  # a forced request replaced the verdict; that request publishes it
-            if _load_verdict(spec).model_dump_json() != gathered.verdict.model_dump_json():
+            if _load_verdict(spec).model_dump_json() != record.verdict.model_dump_json():
                 continue  # otherwise an older verdict could replace a newer one that another process published
         return published
 
@@ -107,6 +107,7 @@ def summary_of(record: Record) -> dict[str, str | None]:
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import stages
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("publish"))
+    sys.exit(run_command(stages.publish))

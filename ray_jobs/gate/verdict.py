@@ -126,10 +126,10 @@ def _apply_holm(
     """The same results, with p adjusted by Holm over all results that can FAIL, and the outcome that follows."""
     family = [result.p_worse for result in comparisons if not result.advisory] + [result.p_worse for result in limits]
     adjusted = iter(adjust_p_values([1.0 if p is None else p for p in family]))
-    corrected = [
-        result if result.advisory else _decide_outcome(result, next(adjusted), alpha) for result in comparisons
-    ]
-    return corrected, [_decide_outcome(result, next(adjusted), alpha) for result in limits]
+    return (
+        [result if result.advisory else _decide_outcome(result, next(adjusted), alpha) for result in comparisons],
+        [_decide_outcome(result, next(adjusted), alpha) for result in limits],
+    )
 
 
 def _decide_outcome(result: Result, p: float, alpha: float) -> Result:
