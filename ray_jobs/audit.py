@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from ray_jobs.caption import requests_of
 from ray_jobs.contract.artifacts import Manifest
@@ -126,12 +127,11 @@ def _tasks(keys: Iterable[str]) -> list[Task]:
     return [{"part": part, "rows": sorted(rows[part])} for part in sorted(rows)]
 
 
-def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI. Returns the exit code."""
-    return frame.run("audit", audit, spec_uri)
+main = partial(frame.run, "audit", audit)  # main(spec_uri) runs the stage and returns the exit code
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import stages
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("audit"))
+    sys.exit(run_command(stages.audit))

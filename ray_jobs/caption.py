@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -183,12 +184,11 @@ def _install(spec: Spec, made: Manifest) -> Manifest:
     )
 
 
-def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI. Returns the exit code."""
-    return frame.run("caption", caption, spec_uri)
+main = partial(frame.run, "caption", caption)  # main(spec_uri) runs the stage and returns the exit code
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import stages
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("caption"))
+    sys.exit(run_command(stages.caption))

@@ -38,6 +38,7 @@ def main(baseline_uri: str, candidate_uri: str, output: str, as_json: bool = Fal
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import compare
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("compare"))
+    sys.exit(run_command(compare.compare))

@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 
 from ray_jobs.contract.artifacts import Manifest, Verdict
 from ray_jobs.contract.ids import digest
@@ -101,12 +102,11 @@ def _check_unchanged(spec: Spec, captions: dict[str, Manifest], scored: dict[str
             raise RetryableError(f"scores {uri}: made anew while they were evaluated; evaluate them again")
 
 
-def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI. Returns the exit code."""
-    return frame.run("evaluate", evaluate, spec_uri)
+main = partial(frame.run, "evaluate", evaluate)  # main(spec_uri) runs the stage and returns the exit code
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import stages
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("evaluate"))
+    sys.exit(run_command(stages.evaluate))

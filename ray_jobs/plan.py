@@ -87,6 +87,7 @@ def main(suite_name: str, checkpoint_uri: str, root: str, baseline: str | None =
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import stages
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("plan"))
+    sys.exit(run_command(stages.plan))

@@ -8,6 +8,7 @@ golden set stays as it is.
 
 import sys
 import time
+from functools import partial
 from itertools import pairwise
 
 from ray_jobs.contract.spec import Spec
@@ -59,12 +60,11 @@ def build_golden_set(spec: Spec) -> None:
     check_texts_as_read_now(spec.golden_uri, manifest, spec.suite.dataset)  # an earlier version may have begun the set
 
 
-def main(spec_uri: str) -> int:
-    """Run the stage on the spec at the URI. Returns the exit code."""
-    return frame.run("preprocess", preprocess, spec_uri)
+main = partial(frame.run, "preprocess", preprocess)  # main(spec_uri) runs the stage and returns the exit code
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import stages
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("preprocess"))
+    sys.exit(run_command(stages.preprocess))

@@ -3,6 +3,7 @@
 import sys
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import records
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("records"))
+    sys.exit(run_command(records.records))

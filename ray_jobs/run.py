@@ -57,6 +57,7 @@ def _new_request() -> str:
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import run
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("run"))
+    sys.exit(run_command(run.run))

@@ -53,6 +53,7 @@ def summary_of(checked: CheckResult) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from ray_jobs.command_line.programs import run_program
+    from ray_jobs.command_line import suite
+    from ray_jobs.command_line.frame import run_command
 
-    sys.exit(run_program("suite_check"))
+    sys.exit(run_command(suite.suite_check))

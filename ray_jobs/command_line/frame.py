@@ -23,7 +23,8 @@ WIDTH = 100  # of a help page, at most
 def run_command(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
     """Run the command and return its exit code; errors that a person can act on are one line on stderr.
 
-    `arguments` are the process's own when none are given; `name` is how the help calls the command.
+    `arguments` are the process's own when none are given. `name` is how the help calls the command: `python -m
+    ray_jobs.X` when none is given and the process was started so.
     """
     try:
         code: int | None = command.main(

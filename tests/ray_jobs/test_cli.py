@@ -12,7 +12,7 @@ import click
 import pytest
 
 from ray_jobs import cli
-from ray_jobs.command_line import programs
+from ray_jobs.command_line import compare, records, run, stages, suite
 from ray_jobs.command_line.frame import run_command
 
 REPO = Path(__file__).parents[2]
@@ -73,14 +73,30 @@ def test_groups_name_each_command_whole(capsys: pytest.CaptureFixture[str]) -> N
         assert "..." not in listed
 
 
-@pytest.mark.parametrize("program", programs.PROGRAMS)
+STAGES = {name: getattr(stages, name) for name in ("plan", "preprocess", "caption", "evaluate", "publish", "audit")}
+PROGRAMS: dict[str, click.Command] = STAGES | {
+    "run": run.run, "compare": compare.compare, "records": records.records, "suite_check": suite.suite_check
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_run_as_a_module_is_its_command(program: str) -> None:
+    file = PROGRAMS[program].callback.__module__.rpartition(".")[2]
     tree = ast.parse((REPO / "ray_jobs" / f"{program}.py").read_text())
     assert ast.unparse(tree.body[-1]).splitlines() == [
         "if __name__ == '__main__':",
-        "    from ray_jobs.command_line.programs import run_program",
-        f"    sys.exit(run_program('{program}'))",
+        f"    from ray_jobs.command_line import {file}",
+        "    from ray_jobs.command_line.frame import run_command",
+        f"    sys.exit(run_command({file}.{program}))",
     ]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_help_of_a_module_names_the_module(program: str) -> None:
+    page = subprocess.run(
+        [sys.executable, "-m", f"ray_jobs.{program}", "--help"], capture_output=True, text=True, cwd=REPO
+    )
+    assert page.stdout.startswith(f"Usage: python -m ray_jobs.{program} ")
 
 
 SPEC = {"spec_uri": "s"}
@@ -114,7 +130,7 @@ def test_both_ways_start_the_program_with_the_same_options(
 
     monkeypatch.setattr(module, "main", main)
     words = arguments.split()
-    assert programs.run_program(program, words) == 17
+    assert run_command(PROGRAMS[program], words) == 17
     if program == "suite_check":
         assert cli.main(["suite", "check", *words[1:]]) == 17
     else:

@@ -11,7 +11,7 @@ import pytest
 from samples import make_record, make_spec
 from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
-from ray_jobs.command_line.programs import run_program
+from ray_jobs import cli
 from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
 from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract import artifacts
@@ -46,7 +46,7 @@ def kept(
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = run_program("compare", arguments)
+    code = cli.main(["compare", *arguments])
     told = capsys.readouterr()
     return code, told.out, told.err
 

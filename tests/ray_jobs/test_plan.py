@@ -8,9 +8,8 @@ import pytest
 import yaml
 from samples import checkpoint_files, encode_shard, make_record, upload, write_pictures
 
-from ray_jobs import plan
+from ray_jobs import cli, plan
 from ray_jobs.checkpoints.inspect import Incomplete
-from ray_jobs.command_line.programs import run_program
 from ray_jobs.contract import spec
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.contract.spec import Spec
@@ -328,16 +327,16 @@ def test_a_spec_that_is_none(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint"]
-    assert run_program("plan", [*asked, place.checkpoint("step-1")]) == 0
+    assert cli.main(["plan", *asked, place.checkpoint("step-1")]) == 0
     printed = capsys.readouterr().out.strip()
     assert json.loads(Path(printed).read_text())["checkpoint"]["name"] == "step-1"
-    assert run_program("plan", [*asked, os.devnull + "/x"]) == 2
+    assert cli.main(["plan", *asked, os.devnull + "/x"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_program_is_told_the_ids_and_places(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1"), "--json"]
-    assert run_program("plan", asked) == 0
+    assert cli.main(["plan", *asked]) == 0
     answer = json.loads(capsys.readouterr().out)
     spec = specs.load_spec(answer["spec_uri"])
     assert answer == {
@@ -354,7 +353,7 @@ def test_trouble_is_one_line_and_exit_code_1(
 
     asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1")]
     monkeypatch.setattr(objects, "write", down)
-    assert run_program("plan", asked) == 1
+    assert cli.main(["plan", *asked]) == 1
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.endswith("spec.json: the store is down\n")

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from samples import make_spec
 
-from ray_jobs import publish
-from ray_jobs.command_line.programs import run_program
+from ray_jobs import cli, publish
 from ray_jobs.contract.artifacts import Manifest, Outcome, Scores, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -91,19 +90,19 @@ def test_a_stage_that_is_not_complete(
 ) -> None:
     leave(made)
     objects.delete(missing(made))
-    assert run_program("publish", ["--spec", made.uri]) == 2
+    assert cli.main(["publish", "--spec", made.uri]) == 2
     assert capsys.readouterr().err == f"{missing(made)}: missing, so its stage is not complete; run the stage again\n"
 
 
 def test_the_command_says_the_verdict(made: Spec, capsys: pytest.CaptureFixture[str]) -> None:
     leave(made)
-    assert run_program("publish", ["--spec", made.uri]) == 0
+    assert cli.main(["publish", "--spec", made.uri]) == 0
     assert capsys.readouterr().out == "step-1: FAIL: chrf 9 worse\n"
 
 
 def test_a_program_is_told_the_verdict_and_where_its_files_are(made: Spec, capsys: pytest.CaptureFixture[str]) -> None:
     leave(made)
-    assert run_program("publish", ["--spec", made.uri, "--json"]) == 0
+    assert cli.main(["publish", "--spec", made.uri, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "checkpoint": made.checkpoint.uri, "outcome": "FAIL", "reason": "chrf 9 worse", "baseline": None,
         "run_uri": made.run_uri, "record_uri": f"{made.run_uri}/record.json",
@@ -166,5 +165,5 @@ def test_trouble_is_one_line_and_exit_code_1(
         raise RetryableError(f"cannot write {uri}: the store is down")
 
     monkeypatch.setattr(objects, "create", down)
-    assert run_program("publish", ["--spec", made.uri]) == 1
+    assert cli.main(["publish", "--spec", made.uri]) == 1
     assert capsys.readouterr().err == f"cannot write {made.run_uri}/record.json: the store is down\n"

@@ -16,7 +16,7 @@ from judge_endpoint import KEY, error_reply, message_reply, page_reply, serve_en
 from samples import draw_picture, encode_image
 from stage_jobs import DEMO, GOOD, ROOT
 
-from ray_jobs.command_line.programs import run_program
+from ray_jobs import cli
 
 HOSTILE = "<script>alert(1)</script>"
 PICTURES = [encode_image(draw_picture(number)) for number in range(12)]
@@ -176,7 +176,7 @@ def test_an_odd_data_set_is_shown_with_every_doubt(
     make: Any, code: int, lines: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sections = make(tmp_path / "data")
-    assert run_program("suite_check", ["--suite", suite(tmp_path, **sections)]) == code
+    assert cli.main(["suite", "check", suite(tmp_path, **sections)]) == code
     page = capsys.readouterr().out
     for line in lines:
         assert line in page, page
@@ -185,7 +185,7 @@ def test_an_odd_data_set_is_shown_with_every_doubt(
 @pytest.mark.slow
 def test_a_prompt_copied_from_a_notebook_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sections = long_texts(tmp_path / "data") | {"caption": {"prompt": "<|vision_start|><|image_pad|>describe"}}
-    assert run_program("suite_check", ["--suite", suite(tmp_path, **sections), "--checkpoint", str(GOOD)]) == 2
+    assert cli.main(["suite", "check", suite(tmp_path, **sections), "--checkpoint", str(GOOD)]) == 2
     told = "".join(capsys.readouterr())
     assert "caption.prompt holds <|vision_start|>, <|image_pad|>: the image is put in by the chat template" in told
 
@@ -195,7 +195,7 @@ def test_a_prompt_is_shown_as_the_model_gets_it(tmp_path: Path, capsys: pytest.C
     sections = long_texts(tmp_path / "data")
     bare = tmp_path / "bare"
     shutil.copytree(GOOD, bare, ignore=shutil.ignore_patterns("generation_config.json"))
-    assert run_program("suite_check", ["--suite", suite(tmp_path, **sections), "--checkpoint", str(bare)]) in (0, 2)
+    assert cli.main(["suite", "check", suite(tmp_path, **sections), "--checkpoint", str(bare)]) in (0, 2)
     page = capsys.readouterr().out
     for line in (
         "<|vision_start|><|image_pad|><|vision_end|>",
@@ -214,7 +214,7 @@ def test_a_faulty_checkpoint_and_suite_are_told_together(tmp_path: Path, capsys:
     shutil.copytree(GOOD, broken)
     (broken / "chat_template.jinja").write_text("no place for an image")
     made = suite(tmp_path, dataset={"source": "nowhere"}, engine={"max_model_len": 100_000})
-    assert run_program("suite_check", ["--suite", made, "--checkpoint", str(broken)]) == 2
+    assert cli.main(["suite", "check", made, "--checkpoint", str(broken)]) == 2
     page = capsys.readouterr().out
     assert "BAD INPUT  data set: dataset nowhere" in page
     assert "its chat template drops the user's text; mend chat_template.jinja" in page
@@ -226,7 +226,7 @@ def test_a_faulty_checkpoint_and_suite_are_told_together(tmp_path: Path, capsys:
 def test_the_page_escapes_what_others_wrote(tmp_path: Path) -> None:
     sections = pandas_csv(tmp_path / "data")
     page = tmp_path / "page.html"
-    assert run_program("suite_check", ["--suite", suite(tmp_path, **sections), "--html", str(page)]) == 0
+    assert cli.main(["suite", "check", suite(tmp_path, **sections), "--html", str(page)]) == 0
     html = page.read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "<script" not in html
@@ -237,14 +237,14 @@ def test_the_page_escapes_what_others_wrote(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_program_is_told_each_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sections = pandas_csv(tmp_path / "data")
-    code = run_program("suite_check", ["--suite", suite(tmp_path, **sections), "--json"])
+    code = cli.main(["suite", "check", suite(tmp_path, **sections), "--json"])
     out = capsys.readouterr().out
     answer = json.loads(out)
     assert out.isascii()
     assert (answer["suite"], answer["checkpoint"], answer["exit_code"]) == ("odd", None, code)
     assert answer["images_listed"] == answer["images_used"] == answer["images_looked_at"] > 0
     assert all(set(finding) == {"kind", "about", "text"} for finding in answer["findings"])
-    assert run_program("suite_check", ["--suite", "nosuch", "--json"]) == 2
+    assert cli.main(["suite", "check", "nosuch", "--json"]) == 2
     answer = json.loads(capsys.readouterr().out)
     assert (answer["exit_code"], answer["images_listed"]) == (2, None)
     (finding,) = answer["findings"]
@@ -254,7 +254,7 @@ def test_a_program_is_told_each_finding(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "no" / "page.html"
-    assert run_program("suite_check", ["--suite", "nosuch", "--html", str(page)]) == 2
+    assert cli.main(["suite", "check", "nosuch", "--html", str(page)]) == 2
     shown = capsys.readouterr()
     assert "BAD INPUT  suite: suite 'nosuch': not in" in shown.out
     assert f"--html {page}: cannot be written (No such file or directory)" in shown.err
@@ -308,7 +308,7 @@ def test_the_judge_is_asked(
     (place / "metadata.jsonl").write_text("\n".join(rows))
     with serve_endpoint(behave) as endpoint:
         made = suite(tmp_path, dataset={"references": "text"}, judge=ENDPOINT | {"base_url": endpoint.url})
-        assert run_program("suite_check", ["--suite", made, "--judge"]) == code
+        assert cli.main(["suite", "check", made, "--judge"]) == code
     page_text = capsys.readouterr().out
     for line in lines:
         assert line in page_text, page_text
@@ -329,7 +329,7 @@ def test_a_truth_that_no_answer_can_equal_would_stop_the_job(
     file = suite(
         tmp_path, dataset={"source": "data/m.jsonl", "truth": {"count": "n"}}, caption={"prompt": "x", "fields": fields}
     )
-    assert run_program("suite_check", ["--suite", file]) == 2
+    assert cli.main(["suite", "check", file]) == 2
     page = capsys.readouterr().out
     told = [line for line in page.splitlines() if line.startswith("BAD INPUT  truth: ")]
     assert [line.partition("image ")[2][:5] for line in told] == ["1.png", "2.png"]
@@ -337,7 +337,7 @@ def test_a_truth_that_no_answer_can_equal_would_stop_the_job(
 
 @pytest.mark.slow
 def test_fields_are_shown_with_their_truth(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_program("suite_check", ["--suite", "demo-fields", "--checkpoint", str(GOOD), "--sample", "10"]) == 0
+    assert cli.main(["suite", "check", "demo-fields", "--checkpoint", str(GOOD), "--sample", "10"]) == 0
     page = capsys.readouterr().out
     assert "fields       caption, count, colour, shape, boxes" in page
     assert page.count('truth        {"count": ') == 5

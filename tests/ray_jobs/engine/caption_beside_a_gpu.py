@@ -7,7 +7,8 @@ it asks of Ray.
 
 import sys
 
-from ray_jobs.command_line.programs import run_program
+from ray_jobs.command_line import stages
+from ray_jobs.command_line.frame import run_command
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.client import session
@@ -25,4 +26,4 @@ class EngineOnCpu(WarmEngine):
 
 if __name__ == "__main__":
     vars(session).update(WarmEngine=EngineOnCpu, engine_environment=lambda _: engine_environment(False))
-    sys.exit(run_program("caption"))
+    sys.exit(run_command(stages.caption))

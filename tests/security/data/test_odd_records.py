@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from samples import make_record, make_spec
 
-from ray_jobs.command_line.programs import run_program
+from ray_jobs import cli
 from ray_jobs.contract.artifacts import Record, Summary
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -378,7 +378,7 @@ def test_comparing_with_an_odd_run_ends_in_one_line(
 ) -> None:
     made = publish(tmp_path, 1)
     objects.write(f"{made.run_uri}/{file}", content)
-    assert run_program("compare", [made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) == 2
+    assert cli.main(["compare", made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.isprintable()
     assert made.run_uri in line
@@ -391,7 +391,7 @@ def test_comparing_with_a_run_of_odd_files_ends_in_one_line(
 ) -> None:
     made = publish(tmp_path, 1)
     plant(Path(made.run_uri, "record.json"), kind)
-    assert run_program("compare", [made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) in (1, 2)
+    assert cli.main(["compare", made.run_uri, made.run_uri, "--output", str(tmp_path / "page.html")]) in (1, 2)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
