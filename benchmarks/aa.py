@@ -29,7 +29,7 @@ TEMPERATURES = (1.0, 1.5)
 Night = Mapping[str, np.ndarray]
 
 
-def night(captions: Sequence[str], references: Sequence[str]) -> Night:
+def measure_night(captions: Sequence[str], references: Sequence[str]) -> Night:
     """Each metric of each caption: exact match as it is declared; ROUGE-L by words, without its weights."""
     from rapidfuzz.distance import LCSseq
 
@@ -44,16 +44,16 @@ def night(captions: Sequence[str], references: Sequence[str]) -> Night:
     }
 
 
-def outcome(old: Night, new: Night, alpha: float, gated: Mapping[str, float]) -> str:
+def decide_night(old: Night, new: Night, alpha: float, gated: Mapping[str, float]) -> str:
     """FAIL, PASS or INCONCLUSIVE as the verdict has it: FAIL after Holm over the metrics."""
-    found = []
+    tests = []
     for name, margin in gated.items():
         pairs = PairedDifferences(BUILT_IN[name])
         pairs.add(old[name], new[name])
-        found.append(compare_metric(BUILT_IN[name], pairs, margin, alpha, family=len(gated)))
-    if min(adjust_p_values([1.0 if one.p_worse is None else one.p_worse for one in found])) <= alpha:
+        tests.append(compare_metric(BUILT_IN[name], pairs, margin, alpha, family=len(gated)))
+    if min(adjust_p_values([1.0 if test.p_worse is None else test.p_worse for test in tests])) <= alpha:
         return "FAIL"
-    return "PASS" if all(one.outcome == "PASS" for one in found) else "INCONCLUSIVE"
+    return "PASS" if all(test.outcome == "PASS" for test in tests) else "INCONCLUSIVE"
 
 
 def main(nights: int) -> None:
@@ -64,15 +64,20 @@ def main(nights: int) -> None:
     print("| temperature | exact match | margins | alpha | comparisons | PASS | INCONCLUSIVE | FAIL | FAIL, % |")
     print("| --- " * 9 + "|")
     for temperature in TEMPERATURES:
-        said = [vllm_engine.ask(llm, questions, temperature=temperature, seed=seed) for seed in range(nights)]
-        seen = [night(captions, references) for captions in said]
-        mean = float(np.mean([one["exact_match"] for one in seen]))
-        for told, gated in (("0.05", GATED), ("0", dict.fromkeys(GATED, 0.0))):
+        captions_by_night = [
+            vllm_engine.ask(llm, questions, temperature=temperature, seed=seed) for seed in range(nights)
+        ]
+        night_values = [measure_night(captions, references) for captions in captions_by_night]
+        mean = float(np.mean([values["exact_match"] for values in night_values]))
+        for margin_text, gated in (("0.05", GATED), ("0", dict.fromkeys(GATED, 0.0))):
             for alpha in ALPHAS:
-                counts = Counter(outcome(old, new, alpha, gated) for old, new in itertools.permutations(seen, 2))
+                counts = Counter(
+                    decide_night(old, new, alpha, gated) for old, new in itertools.permutations(night_values, 2)
+                )
                 n, fails = counts.total(), counts["FAIL"]
-                said_of = " | ".join(str(counts[one]) for one in ("PASS", "INCONCLUSIVE", "FAIL"))
-                print(f"| {temperature:g} | {mean:.3f} | {told} | {alpha:.2%} | {n} | {said_of} | {fails / n:.2%} |")
+                count_cells = " | ".join(str(counts[outcome]) for outcome in ("PASS", "INCONCLUSIVE", "FAIL"))
+                row = f"{temperature:g} | {mean:.3f} | {margin_text} | {alpha:.2%} | {n} | {count_cells}"
+                print(f"| {row} | {fails / n:.2%} |")
 
 
 if __name__ == "__main__":

@@ -37,13 +37,15 @@ def draw(folder: Path, images: int) -> None:
         np.concatenate(grams).tofile(folder / f"{number:03}.grams")
 
 
-def by_runs(files: list[Path], target: Path) -> None:
+def count_by_runs(files: list[Path], target: Path) -> None:
     runs: list[tuple[Path, np.ndarray]] = []
     for file in files:
-        held, counts = frequencies.count_numbers(np.fromfile(file, np.uint64))
+        distinct, counts = frequencies.count_numbers(np.fromfile(file, np.uint64))
         run = file.with_suffix(".run")
-        run.write_bytes(frequencies.encode_counts(held, counts))
-        runs.append((run, np.append(np.searchsorted(held, frequencies.compute_range_starts(BUCKETS)), len(held))))
+        run.write_bytes(frequencies.encode_counts(distinct, counts))
+        runs.append(
+            (run, np.append(np.searchsorted(distinct, frequencies.compute_range_starts(BUCKETS)), len(distinct)))
+        )
     ranges = 1 << max(0, -(-int(sum(cuts[-1] for _, cuts in runs)) // RANGE_ENTRIES) - 1).bit_length()
     width = BUCKETS // ranges
     for number in range(ranges):
@@ -52,11 +54,11 @@ def by_runs(files: list[Path], target: Path) -> None:
 
 
 def read_run(run: Path, low: int, high: int, entries: int) -> tuple[np.ndarray, np.ndarray]:
-    held = np.fromfile(run, np.uint64, high - low, offset=8 * low)
-    return held, np.fromfile(run, np.uint32, high - low, offset=8 * entries + 4 * low)
+    distinct = np.fromfile(run, np.uint64, high - low, offset=8 * low)
+    return distinct, np.fromfile(run, np.uint32, high - low, offset=8 * entries + 4 * low)
 
 
-def by_arrow(files: list[Path], target: Path) -> None:
+def count_by_arrow(files: list[Path], target: Path) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -66,7 +68,7 @@ def by_arrow(files: list[Path], target: Path) -> None:
     (target / "0").write_bytes(frequencies.encode_counts(table["gram"].to_numpy(), table["gram_count"].to_numpy()))
 
 
-def by_duckdb(files: list[Path], target: Path) -> None:
+def count_by_duckdb(files: list[Path], target: Path) -> None:
     import duckdb  # type: ignore[import-not-found]
     import pyarrow as pa
 
@@ -77,24 +79,28 @@ def by_duckdb(files: list[Path], target: Path) -> None:
         database.execute("INSERT INTO grams SELECT gram FROM arrow")
         database.unregister("arrow")
     query = "SELECT gram, count(*)::UINTEGER n FROM grams GROUP BY gram HAVING n >= 2 ORDER BY gram"
-    found = database.execute(query).fetchnumpy()
-    (target / "0").write_bytes(frequencies.encode_counts(found["gram"], found["n"]))
+    counts_by_gram = database.execute(query).fetchnumpy()
+    (target / "0").write_bytes(frequencies.encode_counts(counts_by_gram["gram"], counts_by_gram["n"]))
 
 
-WAYS: dict[str, Callable[[list[Path], Path], None]] = {"runs": by_runs, "pyarrow": by_arrow, "DuckDB": by_duckdb}
+METHODS: dict[str, Callable[[list[Path], Path], None]] = {
+    "runs": count_by_runs,
+    "pyarrow": count_by_arrow,
+    "DuckDB": count_by_duckdb,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=320_000)
-    parser.add_argument("--way", choices=WAYS)
+    parser.add_argument("--way", choices=METHODS)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.way:
         target = arguments.folder / arguments.way
         target.mkdir()
         started, files = time.process_time(), sorted(arguments.folder.glob("*.grams"))
-        WAYS[arguments.way](files, target)
+        METHODS[arguments.way](files, target)
         seconds, most = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         entries = (
             sum(file.stat().st_size for file in target.iterdir() if file.suffix != ".db") // frequencies.ENTRY_BYTES
@@ -104,10 +110,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder), arguments.images)
         print("| way | CPU seconds | most memory, GB | entries |\n| --- | --- | --- | --- |", flush=True)
-        for way in WAYS:
-            command = [sys.executable, "-m", "benchmarks.counting", "--way", way, "--folder", folder]
+        for method in METHODS:
+            command = [sys.executable, "-m", "benchmarks.counting", "--way", method, "--folder", folder]
             if subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode:
-                print(f"| {way} | failed | | |", flush=True)
+                print(f"| {method} | failed | | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ from typing import Any
 
 import ray
 
-from benchmarks.engine import end_engines, job
-from benchmarks.geometry import checkpoints
+from benchmarks.command_cost import measure_command
+from benchmarks.engine import end_engines, run_job
+from benchmarks.geometry import write_checkpoints
 from benchmarks.gpu import Watch
-from benchmarks.measuring import measured
-from benchmarks.planned import captions, photographs, planned
+from benchmarks.jobs import draw_photographs, read_captions, write_job
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.client.eviction import NAMESPACE
 from ray_jobs.engine.settings import engine_environment
@@ -50,7 +50,7 @@ class Bench:
         return sequences // 16 if self.options.geometry == "tiny" else sequences
 
     @property
-    def shared(self) -> dict[str, Any]:
+    def shared_settings(self) -> dict[str, Any]:
         """Settings of several engines on one GPU that together run as many sequences as one would."""
         engines = self.options.replicas
         return {
@@ -58,7 +58,7 @@ class Bench:
             **self.options.engine,
         }  # fmt: skip
 
-    def planned(self, model: Path, images: int, following: Path | None = None, **engine: Any) -> Spec:
+    def write_job(self, model: Path, images: int, next_model: Path | None = None, **engine: Any) -> Spec:
         """The spec of a job over so many golden images."""
         tiny = self.options.geometry == "tiny"
         shape = {"dtype": "float32", "max_model_len": 1024, "enforce_eager": True} if tiny else {
@@ -70,45 +70,45 @@ class Bench:
             "caption": {"prompt": "describe the image " * 12, "max_tokens": 8 if tiny else 64},
             "engine": shape | engine,
         }
-        pictures = photographs(images, (112, 112) if tiny else (504, 364))
-        return planned(self.work / "root", suite, model, f"made {images}", pictures, following)
+        pictures = draw_photographs(images, (112, 112) if tiny else (504, 364))
+        return write_job(self.work / "root", suite, model, f"made {images}", pictures, next_model)
 
 
-def warm(bench: Bench) -> None:
+def run_warm(bench: Bench) -> None:
     """A job a checkpoint, one after the other: the first starts an engine, the others change its weights."""
     print("| job | s | until the first caption, s | swap or start, s | captions/s | answered by |", flush=True)
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
-    for number, (model, following) in enumerate(zip(bench.models, [*bench.models[1:], None], strict=True)):
-        took = _told(f"warm, checkpoint {number}", bench, model, following)
+    for number, (model, next_model) in enumerate(zip(bench.models, [*bench.models[1:], None], strict=True)):
+        took = _print_job(f"warm, checkpoint {number}", bench, model, next_model)
         bench.took["warm"] = bench.took.get("warm", 0.0) + took
 
 
-def sweep(bench: Bench) -> None:
+def run_sweep(bench: Bench) -> None:
     """The same with the next job waiting behind each, as in a sweep by the router; the engine is started anew."""
     end_engines()
-    bench.planned(bench.models[0], bench.options.images)  # makes the images
+    bench.write_job(bench.models[0], bench.options.images)  # makes the images
     began = ended = time.time()
 
-    def ran(number: int) -> Ran:
+    def run_number(number: int) -> JobTimes:
         time.sleep(5 * (number == 1))  # so that the first is there before it
-        return _ran(bench, bench.models[number], **bench.shared)
+        return _run_caption_job(bench, bench.models[number], **bench.shared_settings)
 
     print("\n| sweep | since the one before, s | swap or start, s | captions/s | answered by |", flush=True)
     print("| --- | --- | --- | --- | --- |", flush=True)
-    with ThreadPoolExecutor(2) as two:
-        for number, one in enumerate(two.map(ran, range(len(bench.models)))):
-            cells = f"{one.ended - ended:.1f} | {one.start:.1f} | {one.rate:.1f} | {one.told}"
+    with ThreadPoolExecutor(2) as threads:
+        for number, times in enumerate(threads.map(run_number, range(len(bench.models)))):
+            cells = f"{times.ended - ended:.1f} | {times.start:.1f} | {times.rate:.1f} | {times.reason}"
             print(f"| checkpoint {number} | {cells} |", flush=True)
-            ended = one.ended
+            ended = times.ended
     bench.took["sweep"] = ended - began
     print(f"\nall: {ended - began:.1f} s", flush=True)
 
 
-def separate(bench: Bench) -> None:
+def run_separate(bench: Bench) -> None:
     """The same as jobs that each start an engine; one goes before, so that what they compile is there."""
     end_engines()
-    _told("(caches)", bench, bench.models[0], kind="ray_data_llm", **bench.options.engine)
-    took = [_told(f"separate, checkpoint {number}", bench, model, kind="ray_data_llm", **bench.options.engine)
+    _print_job("(caches)", bench, bench.models[0], kind="ray_data_llm", **bench.options.engine)
+    took = [_print_job(f"separate, checkpoint {number}", bench, model, kind="ray_data_llm", **bench.options.engine)
             for number, model in enumerate(bench.models[: bench.options.separate])]  # fmt: skip
     whole = sum(took) / len(took) * len(bench.models)
     print(f"\n{len(bench.models)} separate jobs: {whole:.1f} s ({len(took)} were run)", flush=True)
@@ -117,7 +117,7 @@ def separate(bench: Bench) -> None:
 
 
 @dataclass
-class Ran:
+class JobTimes:
     """A job's seconds until its end and until its first caption, when it ended, and what its manifest tells."""
 
     took: float
@@ -125,35 +125,39 @@ class Ran:
     ended: float
     start: float
     rate: float
-    told: str
+    reason: str
 
 
-def _ran(bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> Ran:
-    spec = bench.planned(model, bench.options.images, following, **engine)
-    manifests.clear_stage(spec.captions_uri, uuid.uuid4().hex)  # captions are one thing whoever makes them
+def _run_caption_job(bench: Bench, model: Path, next_model: Path | None = None, **engine: Any) -> JobTimes:
+    spec = bench.write_job(model, bench.options.images, next_model, **engine)
+    manifests.clear_stage(spec.captions_uri, uuid.uuid4().hex)  # earlier jobs wrote to the same folder
     began = time.time()
-    took, ended = job("caption", spec, bench.environment), time.time()
-    made = manifests.require_manifest(spec.captions_uri, "caption")
-    first = min(row["finished"] for row in captions(spec, ["finished"])) - began
-    if made.lost:
-        raise RuntimeError(f"{model}: {made.lost}")
-    start = made.seconds.get("swap", made.seconds["cold_start"])
-    return Ran(took, first, ended, start, made.details["per_second"]["answers"], made.details["engine"]["told"])
+    took, ended = run_job("caption", spec, bench.environment), time.time()
+    manifest = manifests.require_manifest(spec.captions_uri, "caption")
+    first = min(row["finished"] for row in read_captions(spec, ["finished"])) - began
+    if manifest.lost:
+        raise RuntimeError(f"{model}: {manifest.lost}")
+    start = manifest.seconds.get("swap", manifest.seconds["cold_start"])
+    return JobTimes(
+        took, first, ended, start, manifest.details["per_second"]["answers"], manifest.details["engine"]["told"]
+    )
 
 
-def _told(name: str, bench: Bench, model: Path, following: Path | None = None, **engine: Any) -> float:
-    one = _ran(bench, model, following, **(engine or bench.shared))
-    cells = f"{one.took:.1f} | {one.first:.1f} | {one.start:.1f} | {one.rate:.1f} | {one.told}"
+def _print_job(name: str, bench: Bench, model: Path, next_model: Path | None = None, **engine: Any) -> float:
+    times = _run_caption_job(bench, model, next_model, **(engine or bench.shared_settings))
+    cells = f"{times.took:.1f} | {times.first:.1f} | {times.start:.1f} | {times.rate:.1f} | {times.reason}"
     print(f"| {name} | {cells} |", flush=True)
-    return one.took
+    return times.took
 
 
-def _engines_there(count: int) -> None:
+def _wait_for_engines(count: int) -> None:
     """Return when so many warm engines are idle."""
     end = time.monotonic() + 200
     while time.monotonic() < end:
         names = [
-            one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if one["namespace"] == NAMESPACE
+            actor["name"]
+            for actor in ray.util.list_named_actors(all_namespaces=True)
+            if actor["namespace"] == NAMESPACE
         ]
         if len(names) >= count:
             for name in names:
@@ -162,20 +166,20 @@ def _engines_there(count: int) -> None:
         time.sleep(1)
 
 
-def ours(bench: Bench) -> None:
+def run_assay(bench: Bench) -> None:
     """Assay's own job, its engines there already."""
     if not bench.took:
-        _told("(start)", bench, bench.models[0])
-    _engines_there(bench.options.replicas)
-    spec = bench.planned(bench.models[0], bench.options.feed, **bench.shared)
+        _print_job("(start)", bench, bench.models[0])
+    _wait_for_engines(bench.options.replicas)
+    spec = bench.write_job(bench.models[0], bench.options.feed, **bench.shared_settings)
     with Watch() as watch:
-        job("caption", spec, bench.environment)
+        run_job("caption", spec, bench.environment)
     manifest = manifests.require_manifest(spec.captions_uri, "caption")
-    times = captions(spec, ["arrived", "finished", "tokens"])
+    times = read_captions(spec, ["arrived", "finished", "tokens"])
     ended = sorted(row["finished"] for row in times)
     first, last = ended[len(ended) // 4], ended[3 * len(ended) // 4]
     engines = bench.options.replicas
-    _row(f"Assay, {engines} engines", [{
+    _print_row(f"Assay, {engines} engines", [{
         "began": min(row["arrived"] for row in times), "ended": ended[-1], "images": len(ended), "start": 0.0,
         "tokens": sum(row["tokens"] for row in times), "steady": len(ended) / 2 / (last - first),
         "busy": watch.busy(first, last),
@@ -183,63 +187,65 @@ def ours(bench: Bench) -> None:
     print(f"  seconds {json.dumps(manifest.seconds)}", flush=True)
 
 
-def memory(bench: Bench) -> None:
+def measure_memory(bench: Bench) -> None:
     """The most that each process of a job holds, on a Ray cluster of its own."""
     end_engines()
     print("| images | job, s | driver, MB | largest worker, MB | vLLM's process, MB | all together, MB |", flush=True)
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for images in bench.options.memory:
-        spec = bench.planned(bench.models[0], images, **bench.shared)
-        cost = measured([sys.executable, "-m", "ray_jobs.caption", "--spec", spec.uri], {"RAY_ADDRESS": "local"}, 0.5)
-        held = [cost.memory[kind] for kind in ("driver", "Ray worker", "vLLM")] + [cost.together]
-        cells = " | ".join(f"{one / 1e6:.0f}" for one in held)
+        spec = bench.write_job(bench.models[0], images, **bench.shared_settings)
+        cost = measure_command(
+            [sys.executable, "-m", "ray_jobs.caption", "--spec", spec.uri], {"RAY_ADDRESS": "local"}, 0.5
+        )
+        bytes_held = [cost.memory[kind] for kind in ("driver", "Ray worker", "vLLM")] + [cost.together]
+        cells = " | ".join(f"{count / 1e6:.0f}" for count in bytes_held)
         print(f"| {images} | {cost.wall:.1f} | {cells} |", flush=True)
 
 
-def plain(way: str, bench: Bench) -> None:
+def run_vllm(method: str, bench: Bench) -> None:
     """vLLM by itself, one engine; inputs `rendered` before for as many engines as Assay has: the ceiling."""
     end_engines()
-    engines = bench.options.replicas if way == "rendered" else 1
-    settings = bench.shared if way == "rendered" else bench.options.engine
-    spec = bench.planned(bench.models[0], bench.options.feed, **settings)
+    engines = bench.options.replicas if method == "rendered" else 1
+    settings = bench.shared_settings if method == "rendered" else bench.options.engine
+    spec = bench.write_job(bench.models[0], bench.options.feed, **settings)
     gpu = bool(ray.cluster_resources().get("GPU"))
     wait = Path(tempfile.mkdtemp(dir=bench.work))
-    command = [sys.executable, "-m", "benchmarks.plain_vllm", way, "--spec", spec.uri, "--engines", str(engines)]
+    command = [sys.executable, "-m", "benchmarks.plain_vllm", method, "--spec", spec.uri, "--engines", str(engines)]
     command += ["--gpu"] * gpu + ["--wait", str(wait)]
-    running = []
+    processes = []
     for number in range(engines):
         with (wait / f"log-{number}").open("w") as log:
             variables = os.environ | engine_environment(gpu)
             process = subprocess.Popen(
                 [*command, "--number", str(number)], env=variables, stdout=log, stderr=subprocess.STDOUT
             )
-            running.append(process)
+            processes.append(process)
         if number + 1 < engines:  # vLLM measures the GPU's memory while it starts: one after the other
-            while running[-1].poll() is None and not list(wait.glob("rendered*")):
+            while processes[-1].poll() is None and not list(wait.glob("rendered*")):
                 time.sleep(0.5)
-    for process in running:
+    for process in processes:
         process.wait()
     lines = [line for number in range(engines) for line in (wait / f"log-{number}").read_text().splitlines()]
-    found = [json.loads(line) for line in lines if line.startswith('{"way"')]
-    if len(found) < engines:
+    results = [json.loads(line) for line in lines if line.startswith('{"way"')]
+    if len(results) < engines:
         print("\n".join(lines[-30:]))
-        raise RuntimeError(f"{way} failed")
-    _row(found[0]["way"] + (f", {engines} engines" if engines > 1 else ""), found)
+        raise RuntimeError(f"{method} failed")
+    _print_row(results[0]["way"] + (f", {engines} engines" if engines > 1 else ""), results)
 
 
-def _row(way: str, found: list[dict[str, Any]]) -> None:
-    took = max(one["ended"] for one in found) - min(one["began"] for one in found)
-    images, steady = sum(one["images"] for one in found), sum(one["steady"] for one in found)
-    busy = "" if found[0]["busy"] is None else f"{100 * sum(one['busy'] for one in found) / len(found):.0f}"
-    tokens = sum(one["tokens"] for one in found) / images
-    start = sum(one["start"] for one in found)
+def _print_row(method: str, results: list[dict[str, Any]]) -> None:
+    took = max(result["ended"] for result in results) - min(result["began"] for result in results)
+    images, steady = sum(result["images"] for result in results), sum(result["steady"] for result in results)
+    busy = "" if results[0]["busy"] is None else f"{100 * sum(result['busy'] for result in results) / len(results):.0f}"
+    tokens = sum(result["tokens"] for result in results) / images
+    start = sum(result["start"] for result in results)
     rates = f"{images / took:.1f} | {steady:.1f} | {busy} | {start:.1f}"
-    print(f"| {way} ({images} images, {tokens:.1f} tokens) | {rates} |", flush=True)
+    print(f"| {method} ({images} images, {tokens:.1f} tokens) | {rates} |", flush=True)
 
 
 STEPS: dict[str, Callable[[Bench], None]] = {
-    "warm": warm, "sweep": sweep, "separate": separate, "ours": ours, "memory": memory,
-    **{way: partial(plain, way) for way in ("generate", "plain", "rendered")},
+    "warm": run_warm, "sweep": run_sweep, "separate": run_separate, "ours": run_assay, "memory": measure_memory,
+    **{method: partial(run_vllm, method) for method in ("generate", "plain", "rendered")},
 }  # fmt: skip
 
 if __name__ == "__main__":
@@ -256,11 +262,13 @@ if __name__ == "__main__":
     parser.add_argument("--engine", type=json.loads, default={}, help="further settings of a suite's engine, as JSON")
     parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")
     parser.add_argument("--work", default=tempfile.gettempdir())
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     ray.init("local", include_dashboard=False, logging_level="warning", log_to_driver=False)
     address = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-    with tempfile.TemporaryDirectory(prefix="assay-benchmark-", dir=asked.work) as folder:
-        there = checkpoints(asked.models or Path(folder, "models"), asked.geometry, asked.checkpoints)
-        bench = Bench(Path(folder), asked, address, there)
-        for step in asked.steps:
+    with tempfile.TemporaryDirectory(prefix="assay-benchmark-", dir=arguments.work) as folder:
+        models = write_checkpoints(
+            arguments.models or Path(folder, "models"), arguments.geometry, arguments.checkpoints
+        )
+        bench = Bench(Path(folder), arguments, address, models)
+        for step in arguments.steps:
             STEPS[step](bench)

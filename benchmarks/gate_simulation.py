@@ -37,7 +37,7 @@ Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Seen:
+class NightPValues:
     """p of every night at the boundary: of "worse" and of "no worse"; and power by family: announced and reached."""
 
     worse: np.ndarray
@@ -48,57 +48,60 @@ class Seen:
 # --- differences with mean 0 ----------------------------------------------------------------------------------------
 
 
-def normal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def draw_normal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return random.standard_normal(shape)
 
 
-def rare_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def draw_rare_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Lognormal with sigma 1: skewness 6.2; few images gain much, which hides when they are not in the sample."""
     return np.exp(random.standard_normal(shape)) - math.exp(0.5)
 
 
-def mild_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def draw_mild_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Lognormal with sigma 0.5: skewness 1.75."""
     return np.asarray(np.exp(0.5 * random.standard_normal(shape)) - math.exp(0.125))
 
 
-def rare_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    return -rare_gains(random, shape)
+def draw_rare_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return -draw_rare_gains(random, shape)
 
 
-def of_lognormals(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    return np.asarray(rare_gains(random, shape) - rare_gains(random, shape))
+def draw_lognormal_differences(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return np.asarray(draw_rare_gains(random, shape) - draw_rare_gains(random, shape))
 
 
-def inflated_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def draw_inflated_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Equal on nine images of ten, a gain of up to 1 on the others."""
     return np.where(random.random(shape) < 0.1, random.random(shape), 0.0) - 0.05
 
 
-def inflated_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    return -inflated_gains(random, shape)
+def draw_inflated_losses(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    return -draw_inflated_gains(random, shape)
 
 
-def inflated(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def draw_inflated(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return np.where(random.random(shape) < 0.1, random.uniform(-1, 1, shape), 0.0)
 
 
-def collapsed(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def draw_collapse(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """`collapse` of two checkpoints that say twenty captions, the k-th with a chance of 1/k: each value is of two."""
-    return np.asarray(_shared(random, shape) - _shared(random, shape))
+    return np.asarray(_draw_shares(random, shape) - _draw_shares(random, shape))
 
 
-def _shared(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def _draw_shares(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     chance = 1 / np.arange(1, 21)
-    said = np.searchsorted(np.cumsum(chance / chance.sum()), random.random(shape)).clip(max=19)
+    caption = np.searchsorted(np.cumsum(chance / chance.sum()), random.random(shape)).clip(max=19)
     night = np.arange(shape[0])[:, None] * 20
-    return np.asarray((np.bincount((night + said).ravel(), minlength=20 * shape[0])[night + said] - 1) / (shape[1] - 1))
+    return np.asarray(
+        (np.bincount((night + caption).ravel(), minlength=20 * shape[0])[night + caption] - 1) / (shape[1] - 1)
+    )
 
 
 MEANS: dict[str, Draw] = {
-    "normal": normal, "lognormal, sigma 0.5, gains": mild_gains, "lognormal, sigma 1, gains": rare_gains,
-    "lognormal, sigma 1, losses": rare_losses, "difference of two lognormals": of_lognormals,
-    "90% zeros, gains": inflated_gains, "90% zeros, losses": inflated_losses, "90% zeros, both": inflated,
+    "normal": draw_normal, "lognormal, sigma 0.5, gains": draw_mild_gains, "lognormal, sigma 1, gains": draw_rare_gains,
+    "lognormal, sigma 1, losses": draw_rare_losses, "difference of two lognormals": draw_lognormal_differences,
+    "90% zeros, gains": draw_inflated_gains, "90% zeros, losses": draw_inflated_losses,
+    "90% zeros, both": draw_inflated,
 }  # fmt: skip
 # baseline's share, correlation of the two runs, margin
 SHARES = {(0.5, 0.2, 0.05), (0.9, 0.5, 0.05), (0.97, 0.5, 0.02), (0.99, 0.8, 0.01), (0.5, 0.5, 0.0), (0.9, 0.8, 0.0)}
@@ -106,43 +109,47 @@ SHARES = {(0.5, 0.2, 0.05), (0.9, 0.5, 0.05), (0.97, 0.5, 0.02), (0.99, 0.8, 0.0
 CLUSTERS = ((10, 0.2, 0.0), (15, 0.2, 0.5), (30, 0.2, 0.5), (100, 0.05, 1.0), (100, 0.5, 0.5))
 
 
-def of_means(random: np.random.Generator, draw: Draw, n: int, nights: int, order: int = 1) -> Seen:
+def simulate_means(random: np.random.Generator, draw: Draw, n: int, nights: int, order: int = 1) -> NightPValues:
     """Nights of one metric with `n` differences; the margin plays no part, for only the distance to it does."""
     step = max(1, 2_000_000 // n)
-    chunks = [compute_moments(draw(random, (min(step, nights - at), n))) for at in range(0, nights, step)]
-    fields = {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("mean", "m2", "m3", "m4")}
-    fields |= {name: np.concatenate([getattr(one, name) for one in chunks]) for name in ("least", "most")}
-    seen = Moments(np.asarray(n), **fields)
+    chunks = [compute_moments(draw(random, (min(step, nights - first), n))) for first in range(0, nights, step)]
+    fields = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("mean", "m2", "m3", "m4")}
+    fields |= {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("least", "most")}
+    moments = Moments(np.asarray(n), **fields)
     with np.errstate(all="ignore"):
-        found = _studentised(accumulator.build_mean_test(seen, order))
-    for at in np.nonzero(seen.constant)[0]:
-        constant = ZeroVarianceTest(float(seen.mean[at]), n, -1.0, 1.0)
-        found.worse[at], found.no_worse[at] = constant.p_below(0.0), constant.p_above(0.0)
-    return found
+        p_values = _compute_p_values(accumulator.build_mean_test(moments, order))
+    for night in np.nonzero(moments.constant)[0]:
+        constant = ZeroVarianceTest(float(moments.mean[night]), n, -1.0, 1.0)
+        p_values.worse[night], p_values.no_worse[night] = constant.p_below(0.0), constant.p_above(0.0)
+    return p_values
 
 
-def of_clusters(random: np.random.Generator, number: int, between: float, unequal: float, nights: int) -> Seen:
+def simulate_clusters(
+    random: np.random.Generator, number: int, between: float, unequal: float, nights: int
+) -> NightPValues:
     """Clusters of about 20 images whose differences have a part in common."""
     counts = np.maximum(np.round(20 * np.exp(unequal * random.standard_normal((nights, number)))), 1)
     common = math.sqrt(between) * random.standard_normal(counts.shape)
-    own = math.sqrt(1 - between) * random.standard_normal(counts.shape)
-    return _studentised(cluster_robust.build_clustered_mean_test(counts, counts * common + np.sqrt(counts) * own))
+    individual = math.sqrt(1 - between) * random.standard_normal(counts.shape)
+    return _compute_p_values(
+        cluster_robust.build_clustered_mean_test(counts, counts * common + np.sqrt(counts) * individual)
+    )
 
 
-def _studentised(test: MeanTest) -> Seen:
+def _compute_p_values(test: MeanTest) -> NightPValues:
     power = {}
     for family in FAMILIES:
         alpha = ALPHAS[1] / family
-        told = np.isfinite(announced := test.detectable(0.0, alpha, POWER))
-        worse = float(announced[told].mean()) if told.mean() > 0.5 else math.nan
-        found = test.p_below(-worse)[told] <= alpha  # all differences moved by `worse` against the bound 0
-        power[family] = worse, float(found.mean()) if told.any() else math.nan
-    return Seen(test.p_below(0.0), test.p_above(0.0), power)
+        is_announced = np.isfinite(announced := test.detectable(0.0, alpha, POWER))
+        worse = float(announced[is_announced].mean()) if is_announced.mean() > 0.5 else math.nan
+        is_found = test.p_below(-worse)[is_announced] <= alpha  # all differences moved by `worse` against the bound 0
+        power[family] = worse, float(is_found.mean()) if is_announced.any() else math.nan
+    return NightPValues(test.p_below(0.0), test.p_above(0.0), power)
 
 
-def of_shares(
+def simulate_shares(
     random: np.random.Generator, share: float, correlation: float, margin: float, n: int, nights: int
-) -> Seen:
+) -> NightPValues:
     """Nights of a binary metric at the boundary: the candidate's share is the baseline's less the margin."""
     both = share * (share - margin)
     both += correlation * math.sqrt(share * (1 - share) * (share - margin) * (1 - share + margin))
@@ -151,8 +158,10 @@ def of_shares(
     power = {}
     for family in FAMILIES:
         alpha = ALPHAS[1] / family
-        told = [PairedProportionsTest(0, seen, n, "").detectable(-margin, alpha, POWER) for seen in _typical(gains)]
-        worse = -float(np.nanmean(told)) if np.isfinite(told).mean() > 0.5 else math.nan
+        differences = [
+            PairedProportionsTest(0, count, n, "").detectable(-margin, alpha, POWER) for count in _pick_typical(gains)
+        ]
+        worse = -float(np.nanmean(differences)) if np.isfinite(differences).mean() > 0.5 else math.nan
         if math.isfinite(worse):
             lost, gained, _ = random.multinomial(n, [gain + worse, gain, 1 - worse - 2 * gain], nights).T
             power[family] = -worse, float((losses_p_value(lost, gained, n, margin) <= alpha).mean())
@@ -160,37 +169,41 @@ def of_shares(
             power[family] = math.nan, math.nan
     never = PairedProportionsTest(0, 0, n, "").p_above(-margin)
     no_worse = np.where((losses == 0) & (gains == 0), never, losses_p_value(gains, losses, n, -margin))
-    return Seen(losses_p_value(losses, gains, n, margin), no_worse, power)
+    return NightPValues(losses_p_value(losses, gains, n, margin), no_worse, power)
 
 
-def _typical(gains: np.ndarray) -> list[int]:
+def _pick_typical(gains: np.ndarray) -> list[int]:
     """Fifteen nights for all: the detectable difference depends on the gains alone, and takes time."""
     middles = (np.arange(15) + 0.5) / 15
-    return [int(seen) for seen in np.quantile(gains, middles, method="nearest")]
+    return [int(count) for count in np.quantile(gains, middles, method="nearest")]
 
 
 # --- the tables -----------------------------------------------------------------------------------------------------
 
 
-def settings(nights: float) -> Iterator[tuple[str, int, Callable[[np.random.Generator], Seen]]]:
+def list_settings(nights: float) -> Iterator[tuple[str, int, Callable[[np.random.Generator], NightPValues]]]:
     """Name, images or clusters, and the nights."""
     for name, draw in MEANS.items():
         for n, full in NIGHTS.items():
-            yield name, n, partial(of_means, draw=draw, n=n, nights=int(full * nights))
+            yield name, n, partial(simulate_means, draw=draw, n=n, nights=int(full * nights))
     for share, correlation, margin in sorted(SHARES):
         for n in NIGHTS:
-            told = f"share {share:g}, correlation {correlation:g}, margin {margin:g}"
-            drawn = partial(of_shares, share=share, correlation=correlation, margin=margin, n=n)
-            yield told, n, partial(drawn, nights=int(80_000 * nights))
+            name = f"share {share:g}, correlation {correlation:g}, margin {margin:g}"
+            drawn = partial(simulate_shares, share=share, correlation=correlation, margin=margin, n=n)
+            yield name, n, partial(drawn, nights=int(80_000 * nights))
     for number, between, unequal in CLUSTERS:
-        told = f"clusters, {between:.0%} of variance between, sizes' sigma {unequal:g}"
-        grouped = partial(of_clusters, number=number, between=between, unequal=unequal)
-        yield told, number, partial(grouped, nights=int(80_000 * nights))
+        name = f"clusters, {between:.0%} of variance between, sizes' sigma {unequal:g}"
+        grouped = partial(simulate_clusters, number=number, between=between, unequal=unequal)
+        yield name, number, partial(grouped, nights=int(80_000 * nights))
     for n, full in NIGHTS.items():
-        yield "collapse, 20 captions", n, partial(of_means, draw=collapsed, n=n, nights=int(full * nights), order=2)
+        yield (
+            "collapse, 20 captions",
+            n,
+            partial(simulate_means, draw=draw_collapse, n=n, nights=int(full * nights), order=2),
+        )
 
 
-def rate(hits: np.ndarray) -> str:
+def format_rate(hits: np.ndarray) -> str:
     """The share in percent with Clopper and Pearson's 95% interval."""
     k, n = int(hits.sum()), len(hits)
     low = stats.beta.ppf(0.025, k, n - k + 1) if k else 0.0
@@ -198,19 +211,21 @@ def rate(hits: np.ndarray) -> str:
     return f"{100 * k / n:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
-def row(name: str, n: int, seen: Seen) -> str:
+def format_row(name: str, n: int, p_values: NightPValues) -> str:
     cells = []
     for alpha in ALPHAS:
         for family in FAMILIES:
-            first = seen.worse[: len(seen.worse) // family * family].reshape(-1, family).min(axis=1)
-            cells.append(rate(first <= alpha / family))  # Holm rejects something when the least p passes its first step
-    cells.append(rate(seen.no_worse <= ALPHAS[1]))
-    for announced, reached in seen.power.values():
+            first = p_values.worse[: len(p_values.worse) // family * family].reshape(-1, family).min(axis=1)
+            cells.append(
+                format_rate(first <= alpha / family)
+            )  # Holm rejects something when the least p passes its first step
+    cells.append(format_rate(p_values.no_worse <= ALPHAS[1]))
+    for announced, reached in p_values.power.values():
         cells.append(f"{100 * reached:.1f} at {announced:.3f}" if math.isfinite(announced) else "not announced")
     return f"| {name} | {n} | {' | '.join(cells)} |"
 
 
-def whole(random: np.random.Generator, nights: int) -> str:
+def simulate_gate(random: np.random.Generator, nights: int) -> str:
     """Four metrics of 300 images, correlated, all at their margins, through `compared` and Holm."""
     kinds = {"normal": "mean", "mild": "mean", "inflated": "mean", "share": "share"}
     metrics = {
@@ -226,7 +241,7 @@ def whole(random: np.random.Generator, nights: int) -> str:
         differences: dict[str, np.ndarray] = {
             "normal": common - 0.05,
             "mild": np.exp(0.35 * common + 0.357 * random.standard_normal(300)) - math.exp(0.125) - 0.05,
-            "inflated": inflated(random, (1, 300))[0] - 0.05,
+            "inflated": draw_inflated(random, (1, 300))[0] - 0.05,
             "share": losses,
         }  # fmt: skip
         ps = []
@@ -234,27 +249,27 @@ def whole(random: np.random.Generator, nights: int) -> str:
             pairs: Any = PairedDifferences(metrics[name])
             pairs.add(np.zeros(300), values)
             ps.append(compare_metric(metrics[name], pairs, 0.05, 0.0027, advisory=True).p_worse or 0.0)
-        for alpha, found in hits.items():
-            found.append(min(adjust_p_values(ps)) <= alpha)
-    return " | ".join(rate(np.array(found)) for found in hits.values())
+        for alpha, rejections in hits.items():
+            rejections.append(min(adjust_p_values(ps)) <= alpha)
+    return " | ".join(format_rate(np.array(rejections)) for rejections in hits.values())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--nights", type=float, default=1.0, help="share of the full number")
     parser.add_argument("--only", default="", help="settings whose name has this in it")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     began = time.perf_counter()
     heads = [f"FAIL, {family} at {alpha:.2%}" for alpha in ALPHAS for family in FAMILIES]
     heads += [f"PASS, 1 at {ALPHAS[1]:.2%}", *(f"power, {family} at {ALPHAS[1]:.2%}" for family in FAMILIES)]
     print(f"| differences | n | {' | '.join(heads)} |\n| {' | '.join(['---'] * (len(heads) + 2))} |")
-    for number, (name, n, simulate) in enumerate(settings(asked.nights)):
-        if asked.only in name:
-            print(row(name, n, simulate(np.random.default_rng(number))), flush=True)
-    if not asked.only:
-        nights = int(10_000 * asked.nights)
+    for number, (name, n, simulate) in enumerate(list_settings(arguments.nights)):
+        if arguments.only in name:
+            print(format_row(name, n, simulate(np.random.default_rng(number))), flush=True)
+    if not arguments.only:
+        nights = int(10_000 * arguments.nights)
         print(f"\n| the whole gate, four metrics at their margins, 300 images, {nights} nights | at 5% | at 0.27% |")
-        print(f"| --- | --- | --- |\n| FAIL | {whole(np.random.default_rng(99), nights)} |")
+        print(f"| --- | --- | --- |\n| FAIL | {simulate_gate(np.random.default_rng(99), nights)} |")
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

@@ -23,7 +23,7 @@ TEXT: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def checkpoints(folder: Path, geometry: str, count: int) -> list[Path]:
+def write_checkpoints(folder: Path, geometry: str, count: int) -> list[Path]:
     """So many checkpoints of one architecture, `tiny` (the demo's own), `3b` or `7b`, no two of the same weights.
 
     They share all shards but one, by hard links: what a swap reads and checks is the whole checkpoint all the same.
@@ -35,11 +35,11 @@ def checkpoints(folder: Path, geometry: str, count: int) -> list[Path]:
     if geometry == "tiny":
         shutil.copytree(DEMO, first)
     else:
-        _made(first, geometry)
-    return [first, *(_changed(first, folder / f"step-{number}", number) for number in range(1, count))]
+        _write_model(first, geometry)
+    return [first, *(_copy_changed(first, folder / f"step-{number}", number) for number in range(1, count))]
 
 
-def _made(target: Path, geometry: str) -> None:
+def _write_model(target: Path, geometry: str) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
@@ -61,7 +61,7 @@ def _made(target: Path, geometry: str) -> None:
     (target / "config.json").write_text(json.dumps(config))
 
 
-def _changed(source: Path, target: Path, number: int) -> Path:
+def _copy_changed(source: Path, target: Path, number: int) -> Path:
     """A copy whose smallest shard has other values."""
     from safetensors.torch import load_file, save_file
 

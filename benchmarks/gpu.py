@@ -1,4 +1,4 @@
-"""How busy the GPU is, as nvidia-smi tells: the share of time in which a kernel ran, sampled ten times a second."""
+"""Samples ten times per second how busy the GPU is: the share of time in which a kernel ran, as nvidia-smi has it."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 
 class Watch:
-    """Looks at the GPU while it is entered; then `busy` tells the mean between two moments, seconds since the epoch."""
+    """Samples the GPU between `__enter__` and `__exit__`. `busy` then returns the mean between two moments."""
 
     def __init__(self) -> None:
         self._seen: list[tuple[float, float]] = []
@@ -22,9 +22,9 @@ class Watch:
         self._thread.join()
 
     def busy(self, first: float, last: float) -> float | None:
-        """0 to 1; None without a GPU."""
-        found = [share for at, share in self._seen if first <= at <= last]
-        return sum(found) / len(found) if found else None
+        """The mean share, 0 to 1, between two moments in seconds since the epoch; None without a GPU."""
+        shares = [share for moment, share in self._seen if first <= moment <= last]
+        return sum(shares) / len(shares) if shares else None
 
     def _look(self) -> None:
         import torch

@@ -31,41 +31,41 @@ FEW = 7
 
 def ask(llm: object, pairs: Sequence[tuple[Image.Image, str]], at_once: int) -> list[Judgement]:
     """What the judge says of each image and caption."""
-    asked = [(image, build_question(JUDGE, caption, [])) for image, caption in pairs]
-    said: list[str] = []
-    for first in range(0, len(asked), at_once):
-        said += vllm_engine.ask(llm, asked[first : first + at_once], build_schema(JUDGE))
-    return [parse_answer(JUDGE, text, None) for text in said]
+    questions = [(image, build_question(JUDGE, caption, [])) for image, caption in pairs]
+    answers: list[str] = []
+    for first in range(0, len(questions), at_once):
+        answers += vllm_engine.ask(llm, questions[first : first + at_once], build_schema(JUDGE))
+    return [parse_answer(JUDGE, text, None) for text in answers]
 
 
-def clopper_pearson(count: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+def compute_interval(count: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
     """The exact interval of a share (Clopper and Pearson, 1934)."""
     low = float(beta.ppf(alpha / 2, count, n - count + 1)) if count else 0.0
     high = float(beta.ppf(1 - alpha / 2, count + 1, n - count)) if count < n else 1.0
     return low, high
 
 
-def agreement(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def compute_agreement(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy and Cohen's kappa (1960) of confusion counts [..., truth, said]; kappa is NaN where all agree on one."""
     observed = np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
-    expected = agreement_by_chance(counts)
+    expected = compute_chance_agreement(counts)
     with np.errstate(invalid="ignore", divide="ignore"):
         return observed, (observed - expected) / (1 - expected)
 
 
-def agreement_by_chance(counts: np.ndarray) -> np.ndarray:
+def compute_chance_agreement(counts: np.ndarray) -> np.ndarray:
     chance: np.ndarray = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / counts.sum(axis=(-2, -1)) ** 2
     return chance
 
 
-def confusion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> np.ndarray:
+def count_confusion(truth: np.ndarray, judged: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Counts [image, truth, said] of one criterion's verdicts."""
     counts = np.zeros((image.max() + 1, 2, 2))
-    np.add.at(counts, (image, truth.astype(int), said.astype(int)), 1)
+    np.add.at(counts, (image, truth.astype(int), judged.astype(int)), 1)
     return counts
 
 
-def by_criterion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> list[str]:
+def list_criterion_rows(truth: np.ndarray, judged: np.ndarray, image: np.ndarray) -> list[str]:
     """One line a criterion: accuracy and kappa, with intervals from a bootstrap over images, whose captions go
     together. Where nothing is wrong every resample is right too; the lower bound is then Clopper and Pearson's for as
     many right images as there are."""
@@ -75,25 +75,27 @@ def by_criterion(truth: np.ndarray, said: np.ndarray, image: np.ndarray) -> list
     lines = []
     for number, name in enumerate((*CRITERIA, "all of them")):
         pick = slice(None) if name == "all of them" else slice(number, number + 1)
-        each = [confusion(truth[:, one], said[:, one], image) for one in range(len(CRITERIA))[pick]]
-        counts = np.sum(each, axis=0)
-        accuracy, kappa = agreement(counts.sum(axis=0))
-        spread = agreement(np.einsum("ri,its->rts", weights, counts))
+        confusions = [
+            count_confusion(truth[:, column], judged[:, column], image) for column in range(len(CRITERIA))[pick]
+        ]
+        counts = np.sum(confusions, axis=0)
+        accuracy, kappa = compute_agreement(counts.sum(axis=0))
+        spread = compute_agreement(np.einsum("ri,its->rts", weights, counts))
         ranges = [np.nanpercentile(values, (2.5, 97.5)) for values in spread]
         if accuracy == 1:
-            low = clopper_pearson(images, images)[0]
-            expected = agreement_by_chance(counts.sum(axis=0))
+            low = compute_interval(images, images)[0]
+            expected = compute_chance_agreement(counts.sum(axis=0))
             ranges = [np.array((low, 1.0)), np.array(((low - expected) / (1 - expected), 1.0))]
-        found = zip((accuracy, kappa), ranges, strict=True)
-        cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in found]
+        measures = zip((accuracy, kappa), ranges, strict=True)
+        cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in measures]
         share = truth[:, number].mean() if number < len(CRITERIA) else truth.mean()
         lines.append(f"| {name} | {share:.3f} | {' | '.join(cells)} |")
     return lines
 
 
-def verdicts(judgements: Sequence[Judgement]) -> np.ndarray:
+def read_verdicts(judgements: Sequence[Judgement]) -> np.ndarray:
     """[question, criterion] as true or false; NaN where there is no valid answer."""
-    return np.array([[one.values.get(f"judge_{name}", np.nan) for name in CRITERIA] for one in judgements])
+    return np.array([[judgement.values.get(f"judge_{name}", np.nan) for name in CRITERIA] for judgement in judgements])
 
 
 def main() -> None:
@@ -104,7 +106,7 @@ def main() -> None:
     truths = [scene for scene, _ in held_out]
     planted_pairs = [pair for pairs in plant_captions(truths).values() for pair in pairs]
     image = np.array([number for number, _ in planted_pairs])
-    asked = [(held_out[number][1], caption) for number, caption in planted_pairs]
+    questions = [(held_out[number][1], caption) for number, caption in planted_pairs]
     truth = np.array(
         [
             [judge_task.judge_attributes(truths[number], caption)[name] for name in CRITERIA]
@@ -114,29 +116,30 @@ def main() -> None:
 
     llm = vllm_engine.start(Path(vllm_engine.__file__).parent / "judge")
     began = time.monotonic()
-    first = verdicts(ask(llm, asked, 64))
+    first = read_verdicts(ask(llm, questions, 64))
     took = time.monotonic() - began
-    order = random.Random(1).sample(range(len(asked)), len(asked))
+    order = random.Random(1).sample(range(len(questions)), len(questions))
     second = np.empty_like(first)
-    second[order] = verdicts(ask(llm, [asked[number] for number in order], FEW))
+    second[order] = read_verdicts(ask(llm, [questions[number] for number in order], FEW))
 
     valid = ~np.isnan(first).any(axis=1)
     print(
-        f"`python -m benchmarks.judge --scenes {count}`: {len(asked)} captions of {count} images with planted errors,"
+        f"`python -m benchmarks.judge --scenes {count}`: {len(questions)} captions of {count} images "
+        "with planted errors,"
     )
     print(f"{int(valid.sum())} valid answers, {took:.0f} s; 95% intervals from {RESAMPLES} resamples of the images.\n")
     print("| criterion | holds, in truth | accuracy | Cohen's kappa |\n| --- | --- | --- | --- |")
-    print("\n".join(by_criterion(truth[valid], first[valid] == 1, image[valid])))
+    print("\n".join(list_criterion_rows(truth[valid], first[valid] == 1, image[valid])))
 
     both = valid & ~np.isnan(second).any(axis=1)
     differs = first[both] != second[both]
     print(f"\nA/A: the same questions in another order, {FEW} at once in place of 64.\n")
     print("| what | of | flipped | share, 95% Clopper-Pearson |\n| --- | --- | --- | --- |")
-    for what, flips in (("verdicts", differs), ("answers with a verdict that flips", differs.any(axis=1))):
-        low, high = clopper_pearson(int(flips.sum()), flips.size)
-        print(f"| {what} | {flips.size} | {int(flips.sum())} | {flips.mean():.5f} [{low:.5f}, {high:.5f}] |")
+    for kind, flips in (("verdicts", differs), ("answers with a verdict that flips", differs.any(axis=1))):
+        low, high = compute_interval(int(flips.sum()), flips.size)
+        print(f"| {kind} | {flips.size} | {int(flips.sum())} | {flips.mean():.5f} [{low:.5f}, {high:.5f}] |")
     once = int((np.isnan(first).any(axis=1) != np.isnan(second).any(axis=1)).sum())
-    print(f"\nValid in only one of the two: {once} of {len(asked)}.")
+    print(f"\nValid in only one of the two: {once} of {len(questions)}.")
 
 
 if __name__ == "__main__":

@@ -11,27 +11,27 @@ PHOTOS = sorted((Path(__file__).parent.parent / "demo" / "images" / "photos").gl
 VARIANTS = 12
 
 
-def photograph(number: int, width: int, height: int) -> Image.Image:
+def draw_photograph(number: int, width: int, height: int) -> Image.Image:
     """A photograph of the size, with noise of its own."""
     image = Image.open(PHOTOS[number % len(PHOTOS)]).convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
     noise = np.random.default_rng(number).normal(0, 5, (height, width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
-def jpegs(folder: Path, count: int, width: int, height: int, quality: int = 90) -> Path:
+def write_jpegs(folder: Path, count: int, width: int, height: int, quality: int = 90) -> Path:
     """A folder of `count` JPEG files, no two the same bytes, of twelve pictures."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    encoded = []
     for number in range(min(count, VARIANTS)):
         sink = io.BytesIO()
-        photograph(number, width, height).save(sink, "JPEG", quality=quality)
-        made.append(sink.getvalue())
+        draw_photograph(number, width, height).save(sink, "JPEG", quality=quality)
+        encoded.append(sink.getvalue())
     for number in range(count):
-        (folder / f"{number:07d}.jpg").write_bytes(_commented(made[number % len(made)], f"image {number}"))
+        (folder / f"{number:07d}.jpg").write_bytes(_add_comment(encoded[number % len(encoded)], f"image {number}"))
     return folder
 
 
-def _commented(jpeg: bytes, comment: str) -> bytes:
+def _add_comment(jpeg: bytes, comment: str) -> bytes:
     """The JPEG with a comment segment after its first marker."""
     text = comment.encode()
     return jpeg[:2] + b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text + jpeg[2:]

@@ -25,10 +25,10 @@ from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.settings import build_warm_config, vllm_arguments
 from ray_jobs.storage import manifests, objects, parts
 
-PLAIN = ("compilation_config",)  # what Assay sets beyond a user's own settings
+ASSAY_ONLY = ("compilation_config",)  # what Assay sets beyond a user's own settings
 
 
-def prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:
+def list_prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:
     maker = PromptBuilder(Path(spec.checkpoint.uri), spec.checkpoint.uri)
     names = [part.name for part in manifests.require_manifest(spec.golden_uri, "golden").parts]
     images = [image.as_py() for name in names for image in parts.read(spec.golden_uri, name, ["image"])["image"]]
@@ -36,12 +36,12 @@ def prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:
     return [{"prompt": text, "multi_modal_data": {"image": image}} for image in images[share]]
 
 
-def opened(prompt: dict[str, Any]) -> dict[str, Any]:
+def open_image(prompt: dict[str, Any]) -> dict[str, Any]:
     image = Image.open(io.BytesIO(prompt["multi_modal_data"]["image"])).convert("RGB")
     return prompt | {"multi_modal_data": {"image": image}}
 
 
-def together(wait: str | None, engines: int, mark: str) -> None:
+def wait_for_others(wait: str | None, engines: int, mark: str) -> None:
     """Return when all processes are this far."""
     if wait:
         (Path(wait) / f"{mark}-{os.getpid()}").touch()
@@ -49,11 +49,11 @@ def together(wait: str | None, engines: int, mark: str) -> None:
             time.sleep(0.02)
 
 
-def tell(way: str, began: float, ended: list[float], tokens: int, watch: Watch, start: float) -> None:
+def print_result(method: str, began: float, ended: list[float], tokens: int, watch: Watch, start: float) -> None:
     ended.sort()
     first, last = ended[len(ended) // 4], ended[3 * len(ended) // 4]
     print(json.dumps({
-        "way": way, "began": began, "ended": ended[-1], "images": len(ended), "tokens": tokens, "start": start,
+        "way": method, "began": began, "ended": ended[-1], "images": len(ended), "tokens": tokens, "start": start,
         "steady": len(ended) / 2 / max(last - first, 1e-9), "busy": watch.busy(first, last),
     }), flush=True)  # fmt: skip
 
@@ -61,31 +61,39 @@ def tell(way: str, began: float, ended: list[float], tokens: int, watch: Watch, 
 def generate(spec: Spec, gpu: bool) -> None:
     from vllm import LLM, SamplingParams
 
-    asked, settings = prompts(spec, slice(None)), spec.suite.caption
-    own = {name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
+    prompts, settings = list_prompts(spec, slice(None)), spec.suite.caption
+    engine_arguments = {
+        name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in ASSAY_ONLY
+    }
     start = time.time()
-    llm = LLM(spec.checkpoint.uri, trust_remote_code=False, **own)
+    llm = LLM(spec.checkpoint.uri, trust_remote_code=False, **engine_arguments)
     start = time.time() - start
     sampling = SamplingParams(max_tokens=settings.max_tokens, temperature=0, ignore_eos=True)
-    llm.generate([opened(one) for one in asked[:64]], sampling, use_tqdm=False)
+    llm.generate([open_image(prompt) for prompt in prompts[:64]], sampling, use_tqdm=False)
     with Watch() as watch:
         began = time.time()
-        outputs = llm.generate([opened(one) for one in asked], sampling, use_tqdm=False)
+        outputs = llm.generate([open_image(prompt) for prompt in prompts], sampling, use_tqdm=False)
         ended = time.time()
-    took = [began + (ended - began) * share / len(outputs) for share in range(1, len(outputs) + 1)]
-    tell("LLM.generate", began, took, sum(len(one.outputs[0].token_ids) for one in outputs), watch, start)
+    finish_times = [began + (ended - began) * share / len(outputs) for share in range(1, len(outputs) + 1)]
+    print_result(
+        "LLM.generate", began, finish_times, sum(len(prompt.outputs[0].token_ids) for prompt in outputs), watch, start
+    )
 
 
-async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, number: int, way: str) -> None:
+async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, number: int, method: str) -> None:
     from vllm import AsyncEngineArgs, SamplingParams
     from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    asked, settings = prompts(spec, slice(number, None, engines)), spec.suite.caption
+    prompts, settings = list_prompts(spec, slice(number, None, engines)), spec.suite.caption
     start = time.time()
-    if way == "plain":
-        own = {name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in PLAIN}
-        llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=spec.checkpoint.uri, trust_remote_code=False, **own))
+    if method == "plain":
+        engine_arguments = {
+            name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in ASSAY_ONLY
+        }
+        llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(model=spec.checkpoint.uri, trust_remote_code=False, **engine_arguments)
+        )
     else:
         llm = AsyncLLM.from_vllm_config(build_warm_config(spec.suite.engine, gpu, spec.checkpoint.uri))
     start = time.time() - start
@@ -93,37 +101,40 @@ async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, nu
         max_tokens=settings.max_tokens, temperature=0, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY
     )
 
-    async def measured(name: str, rendered: Callable[[int], Awaitable[Any]]) -> None:
+    async def measure_requests(name: str, rendered: Callable[[int], Awaitable[Any]]) -> None:
         room, ended, tokens = asyncio.Semaphore(int(1.5 * spec.suite.engine.max_num_seqs)), [], 0
 
-        async def one(at: int) -> None:
+        async def generate_caption(number: int) -> None:
             nonlocal tokens
             async with room:
-                async for output in llm.generate(await rendered(at), sampling, f"{name}-{at}"):
+                async for output in llm.generate(await rendered(number), sampling, f"{name}-{number}"):
                     tokens += len(output.outputs[0].token_ids)
                 ended.append(time.time())
 
-        together(wait, engines, name.replace(" ", "-"))
+        wait_for_others(wait, engines, name.replace(" ", "-"))
         with Watch() as watch:
             began = time.time()
-            await asyncio.gather(*map(one, range(len(asked))))
-        tell(name, began, ended, tokens, watch, start)
+            await asyncio.gather(*map(generate_caption, range(len(prompts))))
+        print_result(name, began, ended, tokens, watch, start)
 
-    async def render(at: int) -> Any:
-        image = await asyncio.to_thread(opened, asked[at])
+    async def render(number: int) -> Any:
+        image = await asyncio.to_thread(open_image, prompts[number])
         return (await llm.renderer.render_cmpl_async([image]))[0]
 
-    first = [llm.generate(await render(at), sampling, f"warm-{at}").__anext__() for at in range(min(64, len(asked)))]
+    first = [
+        llm.generate(await render(number), sampling, f"warm-{number}").__anext__()
+        for number in range(min(64, len(prompts)))
+    ]
     await asyncio.gather(*first)
-    if way == "plain":
-        await measured("AsyncLLM", render)
+    if method == "plain":
+        await measure_requests("AsyncLLM", render)
     else:
-        ready = [await render(at) for at in range(len(asked))]
+        ready = [await render(number) for number in range(len(prompts))]
 
-        async def there(at: int) -> Any:
-            return ready[at]
+        async def find_rendered(number: int) -> Any:
+            return ready[number]
 
-        await measured("rendered before", there)
+        await measure_requests("rendered before", find_rendered)
     llm.shutdown()
 
 
@@ -135,10 +146,12 @@ if __name__ == "__main__":
     parser.add_argument("--engines", type=int, default=1)
     parser.add_argument("--number", type=int, default=0)
     parser.add_argument("--wait")
-    told = parser.parse_args()
-    planned = Spec.model_validate_json(objects.read(told.spec))
-    if told.way == "generate":
-        generate(planned, told.gpu)
+    arguments = parser.parse_args()
+    spec = Spec.model_validate_json(objects.read(arguments.spec))
+    if arguments.way == "generate":
+        generate(spec, arguments.gpu)
     else:
-        asyncio.run(asynchronous(planned, told.gpu, told.wait, told.engines, told.number, told.way))
+        asyncio.run(
+            asynchronous(spec, arguments.gpu, arguments.wait, arguments.engines, arguments.number, arguments.way)
+        )
     os._exit(0)

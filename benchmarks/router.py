@@ -87,9 +87,9 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds added to each request")
     parser.add_argument("--folder", help="a local directory instead of the S3 server")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     server = None
-    if not given.folder:
+    if not arguments.folder:
         from moto.server import ThreadedMotoServer
 
         logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs each request
@@ -101,29 +101,29 @@ def main() -> None:
             "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
         objects._s3().create_bucket(Bucket="bench")
-    place = given.folder or "s3://bench"
+    place = arguments.folder or "s3://bench"
     root, uri = f"{place}/root", f"{place}/in"
     with ThreadPoolExecutor(8) as pool:
-        known = [f"known-{number}" for number in range(given.known)]
-        list(pool.map(lambda name: upload(uri, name, given.shards), known))
+        known = [f"known-{number}" for number in range(arguments.known)]
+        list(pool.map(lambda name: upload(uri, name, arguments.shards), known))
         list(pool.map(lambda name: publish(root, uri, name), known))
-    requests = Requests(given.delay) if server else None
+    requests = Requests(arguments.delay) if server else None
     requested: set[str] = set()
-    print(f"{given.shards} shards each, {given.delay} s added to each request\n")
+    print(f"{arguments.shards} shards each, {arguments.delay} s added to each request\n")
     print("| pass | requests | seconds | to validate |\n| --- | --- | --- | --- |")
 
-    def measure(what: str) -> None:
+    def measure(pass_name: str) -> None:
         before, began = requests.count if requests else 0, time.monotonic()
         result = make_pass(root, uri, requested)
         count = requests.count - before if requests else 0
-        print(f"| {what} | {count or ''} | {time.monotonic() - began:.1f} | {len(result.requests)} |", flush=True)
+        print(f"| {pass_name} | {count or ''} | {time.monotonic() - began:.1f} | {len(result.requests)} |", flush=True)
 
-    measure(f"first sight of {given.known} that have records")
-    measure(f"{given.known} known, none new")
+    measure(f"first sight of {arguments.known} that have records")
+    measure(f"{arguments.known} known, none new")
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: upload(uri, f"new-{number}", given.shards), range(given.new)))
-    for _ in range(1 + (given.new - 1) // router.MAX_REQUESTS):
-        measure(f"{given.known} known and {given.new} that arrived at once")
+        list(pool.map(lambda number: upload(uri, f"new-{number}", arguments.shards), range(arguments.new)))
+    for _ in range(1 + (arguments.new - 1) // router.MAX_REQUESTS):
+        measure(f"{arguments.known} known and {arguments.new} that arrived at once")
     measure("the same, all asked for")
     if server:
         server.stop()

@@ -24,10 +24,10 @@ CHECKPOINTS = ("step-0200", "step-0300", "step-0800", "step-0809")
 
 
 def main(other: Path, rounds: int, work: Path) -> None:
-    from benchmarks.measuring import Cost, measured
-    from benchmarks.pictures import jpegs
+    from benchmarks.command_cost import Cost, measure_command
+    from benchmarks.pictures import write_jpegs
 
-    jpegs(work / "photographs", IMAGES, 1280, 960)
+    write_jpegs(work / "photographs", IMAGES, 1280, 960)
     costs: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for number in range(rounds):
         trees = {"before": other, "now": ROOT}
@@ -37,7 +37,7 @@ def main(other: Path, rounds: int, work: Path) -> None:
                 place.mkdir()
                 variables = {"PYTHONPATH": str(trees[version]), "RAY_USAGE_STATS_ENABLED": "0", "HF_HUB_OFFLINE": "1"}
                 command = [sys.executable, __file__, "--workload", workload, "--work", str(place), str(trees[version])]
-                cost: Cost = measured(command, variables)
+                cost: Cost = measure_command(command, variables)
                 measures = json.loads(cost.output.splitlines()[-1])
                 costs.setdefault((workload, version), []).append((cost.cpu, measures["seconds"]))
                 print(f"{workload} {version}: {cost.cpu:.1f} CPU s, {measures}", file=sys.stderr, flush=True)

@@ -29,9 +29,9 @@ def fetch_all(address: str, images: int) -> None:
     seconds = time.monotonic() - started
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    grown = (after.ru_maxrss - before.ru_maxrss) / 1024
+    growth = (after.ru_maxrss - before.ru_maxrss) / 1024
     speed = f"{images / seconds:.0f} images/s, {cpu / images * 1000:.2f} ms of CPU an image"
-    memory = f"{after.ru_maxrss / 1024:.0f} MB at most, {grown:.0f} above the start"
+    memory = f"{after.ru_maxrss / 1024:.0f} MB at most, {growth:.0f} above the start"
     print(f"{speed}, {memory}, {lengths.count(0)} failed")
 
 
@@ -53,10 +53,10 @@ async def serve(arguments: argparse.Namespace) -> None:
         for tree in [*arguments.against, os.getcwd()]:
             command = [sys.executable, __file__, "--client", address, "--images", str(arguments.images)]
             environment = os.environ | {"PYTHONPATH": tree, "ASSAY_SOURCES": "127.0.0.1"}
-            done = await asyncio.to_thread(
+            process = await asyncio.to_thread(
                 subprocess.run, command, env=environment, check=True, stdout=subprocess.PIPE, text=True
             )
-            print(f"{tree}: {done.stdout.strip()}", flush=True)
+            print(f"{tree}: {process.stdout.strip()}", flush=True)
     await runner.cleanup()
 
 

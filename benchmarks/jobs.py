@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from benchmarks.pictures import VARIANTS, photograph
+from benchmarks.pictures import VARIANTS, draw_photograph
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.artifacts import Part
 from ray_jobs.contract.parse_suite import parse_suite
@@ -21,31 +21,31 @@ from ray_jobs.storage import manifests, objects, parts
 PART = 256  # images
 
 
-def planned(
-    root: Path, suite: dict[str, Any], model: Path, name: str, images: Iterable[bytes], following: Path | None = None
+def write_job(
+    root: Path, suite: dict[str, Any], model: Path, name: str, images: Iterable[bytes], next_model: Path | None = None
 ) -> Spec:
     """The spec of a job of the suite over these images, a golden set that is made where none of this name is there."""
     spec = Spec(
         root=str(root), suite=parse_suite(json.dumps(suite), suite["name"]),
         checkpoint=inspect.resolve(str(model)), source_revision=name,
-        next_checkpoint=str(following) if following else None,
+        next_checkpoint=str(next_model) if next_model else None,
     )  # fmt: skip
     if manifests.load_manifest(spec.golden_uri) is None:
-        made: list[Part] = []
-        left, count = iter(images), 0
-        while some := list(islice(left, PART)):
-            rows = [{"image_id": f"{count + at:07d}", "image": image} for at, image in enumerate(some)]
-            name_of_part, table = manifests.name_of_part(len(made)), pa.Table.from_pylist(rows)
-            made.append(parts.write(spec.golden_uri, name_of_part, table, {"lost": {}}))
+        written: list[Part] = []
+        remaining_images, count = iter(images), 0
+        while batch := list(islice(remaining_images, PART)):
+            rows = [{"image_id": f"{count + row:07d}", "image": image} for row, image in enumerate(batch)]
+            name_of_part, table = manifests.name_of_part(len(written)), pa.Table.from_pylist(rows)
+            written.append(parts.write(spec.golden_uri, name_of_part, table, {"lost": {}}))
             count += len(rows)
-        manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, made, count, {}, {}))
+        manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, written, count, {}, {}))
     objects.write(spec.uri, spec.model_dump_json().encode())
     return spec
 
 
-def photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
+def draw_photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
     """So many JPEGs that look like photographs, no two alike."""
-    pictures = [np.asarray(photograph(number, *size)) for number in range(VARIANTS)]
+    pictures = [np.asarray(draw_photograph(number, *size)) for number in range(VARIANTS)]
     for key in range(count):
         sink = io.BytesIO()
         rolled = np.roll(pictures[key % VARIANTS], divmod(key // VARIANTS, size[0]), (0, 1))
@@ -53,12 +53,12 @@ def photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
         yield sink.getvalue()
 
 
-def captions(spec: Spec, columns: list[str]) -> list[dict[str, Any]]:
+def read_captions(spec: Spec, columns: list[str]) -> list[dict[str, Any]]:
     """These columns of the job's captions."""
     names = [part.name for part in manifests.require_manifest(spec.captions_uri, "caption").parts]
     return [row for name in names for row in parts.read(spec.captions_uri, name, columns).to_pylist()]
 
 
-def said(spec: Spec) -> dict[str, str]:
+def read_captions_by_image(spec: Spec) -> dict[str, str]:
     """The job's captions by image."""
-    return {row["image_id"]: row["caption"] for row in captions(spec, ["image_id", "caption"])}
+    return {row["image_id"]: row["caption"] for row in read_captions(spec, ["image_id", "caption"])}

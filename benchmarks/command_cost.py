@@ -1,4 +1,4 @@
-"""What a command costs: wall seconds, and the CPU seconds and memory of every process it starts."""
+"""Measures a command: its wall seconds, and the CPU seconds and memory of every process that it starts."""
 
 import os
 import subprocess
@@ -15,9 +15,9 @@ MARK = "ASSAY_BENCHMARK"
 
 @dataclass
 class Cost:
-    """`memory`: for each kind of process the most that one of them held, in bytes, shared pages left out.
+    """`memory`: for each kind of process the largest memory of one process, in bytes, without shared pages.
 
-    `together`: the most that all of them held at one time, shared pages counted once, looked at once a second.
+    `together`: the largest memory of all processes at one time, with shared pages counted once, sampled every second.
     """
 
     wall: float = 0.0
@@ -28,36 +28,38 @@ class Cost:
     output: str = ""
 
 
-def measured(command: list[str], environment: dict[str, str] | None = None, every: float = 0.1) -> Cost:
-    """Run a command to its end. Daemons that it leaves behind are counted too, found by a mark in their environment.
+def measure_command(command: list[str], environment: dict[str, str] | None = None, every: float = 0.1) -> Cost:
+    """Run a command to its end. Daemons that it leaves behind are counted too: their environment has a mark.
 
-    The processes are looked at ten times a second, so up to that much of each one's end is missed.
+    The processes are sampled every `every` seconds, so up to that much of the end of each process is missed.
     """
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    cost, cpu, done = Cost(), {}, threading.Event()
+    cost, cpu, ended = Cost(), {}, threading.Event()
     process = subprocess.Popen(
         command, env=os.environ | (environment or {}) | {MARK: mark},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
     def watch() -> None:
-        known: dict[int, psutil.Process | None] = {}
+        processes: dict[int, psutil.Process | None] = {}
         kinds: dict[int, str] = {}
         summed = 0.0
-        while not done.is_set():
+        while not ended.is_set():
             for pid in psutil.pids():
-                if pid not in known:
-                    known[pid] = _marked(pid, mark)
-                if (one := known[pid]) is not None:
+                if pid not in processes:
+                    processes[pid] = _find_marked(pid, mark)
+                if (child := processes[pid]) is not None:
                     with suppress(psutil.Error):
-                        times, held = one.cpu_times(), one.memory_info()
-                        kind = kinds[pid] = kinds.get(pid) or _kind(one)  # one that ends has no command line any more
+                        times, memory = child.cpu_times(), child.memory_info()
+                        kind = kinds[pid] = kinds.get(pid) or _name_kind(
+                            child
+                        )  # one that ends has no command line any more
                         cpu[pid] = kind, times.user + times.system
-                        cost.memory[kind] = max(cost.memory[kind], held.rss - held.shared)
+                        cost.memory[kind] = max(cost.memory[kind], memory.rss - memory.shared)
             if time.monotonic() - summed >= 1:
                 summed = time.monotonic()
-                cost.together = max(cost.together, sum(_share(one) for one in known.values() if one))
-            done.wait(every)
+                cost.together = max(cost.together, sum(_read_pss(child) for child in processes.values() if child))
+            ended.wait(every)
 
     watcher = threading.Thread(target=watch)
     began = time.perf_counter()
@@ -65,7 +67,7 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
     cost.output, _ = process.communicate()
     cost.wall = time.perf_counter() - began
     time.sleep(2 * every)
-    done.set()
+    ended.set()
     watcher.join()
     if process.returncode:
         raise RuntimeError(f"{command} failed:\n{cost.output[-3000:]}")
@@ -75,7 +77,7 @@ def measured(command: list[str], environment: dict[str, str] | None = None, ever
     return cost
 
 
-def _marked(pid: int, mark: str) -> psutil.Process | None:
+def _find_marked(pid: int, mark: str) -> psutil.Process | None:
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         if process.environ().get(MARK) == mark:
@@ -83,15 +85,15 @@ def _marked(pid: int, mark: str) -> psutil.Process | None:
     return None
 
 
-def _share(process: psutil.Process) -> int:
-    """The process's bytes in memory, of each page that several have its share (PSS)."""
+def _read_pss(process: psutil.Process) -> int:
+    """The proportional set size (PSS) in bytes: a page that several processes share counts by its share."""
     with suppress(psutil.Error):
         return int(process.memory_full_info().pss)
     return 0
 
 
-def _kind(process: psutil.Process) -> str:
-    """What a process is, by its command line."""
+def _name_kind(process: psutil.Process) -> str:
+    """The kind of a process, by its command line."""
     line = " ".join(process.cmdline())
     for sign, kind in (
         ("EngineCore", "vLLM"), ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"),
