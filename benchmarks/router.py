@@ -28,7 +28,7 @@ from ray_jobs.checkpoints.inspect import resolve
 from ray_jobs.contract.artifacts import Record, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Suite
-from ray_jobs.storage import index, objects
+from ray_jobs.storage import index, objects, s3_client
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -62,7 +62,7 @@ class Requests:
 
     def __init__(self, delay: float) -> None:
         self.count, self._delay, self._lock = 0, delay, threading.Lock()
-        objects._s3().meta.events.register("before-send.s3.*", self._send)
+        s3_client.get_client().meta.events.register("before-send.s3.*", self._send)
 
     def _send(self, **_: Any) -> None:
         with self._lock:
@@ -100,7 +100,7 @@ def main() -> None:
             "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "us-east-1",
         }  # fmt: skip
-        objects._s3().create_bucket(Bucket="bench")
+        s3_client.get_client().create_bucket(Bucket="bench")
     place = arguments.folder or "s3://bench"
     root, uri = f"{place}/root", f"{place}/in"
     with ThreadPoolExecutor(8) as pool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` recognises its own
@@ -38,7 +38,7 @@ class Settings:
     run: Path = _read_setting("ASSAY_RUN_DIR", REPO / ".assay" / "run", _path)  # noqa: RUF009
     control: Path = _read_setting("ASSAY_CONTROL_ENV", REPO / ".assay" / "control", _path)  # noqa: RUF009
     data: Path = _read_setting("ASSAY_DATA_ENV", REPO / ".assay" / "data", _path)  # noqa: RUF009
-    root: str = _read_setting("ASSAY_ROOT", REPO / ".assay" / "root", objects.absolute)
+    root: str = _read_setting("ASSAY_ROOT", REPO / ".assay" / "root", uris.make_absolute)
     airflow_port: int = _read_setting("ASSAY_AIRFLOW_PORT", 8080, int)
     ray_port: int = _read_setting("ASSAY_RAY_PORT", 8265, int)  # and the three after it
     ray_cpus: int = _read_setting("ASSAY_RAY_CPUS", max(2, os.cpu_count() or 2), int)

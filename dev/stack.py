@@ -26,7 +26,7 @@ from dev.processes import AIRFLOW, PROGRAMS, StackError
 from dev.settings import REPO, Settings, environment, secrets_of
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import submission_probe
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 
 HEALTHY_WITHIN_S = 300
 SAY_AFTER_S, SAY_EVERY_S = 10, 60  # when a line names what is still missing
@@ -165,8 +165,8 @@ def _list_missing_dags(api: AirflowAPI) -> str:
 
 
 def _build_conf(arguments: argparse.Namespace) -> dict[str, Any]:
-    suite = objects.absolute(arguments.suite) if arguments.suite.endswith((".yaml", ".yml")) else arguments.suite
-    conf = {"checkpoint": objects.absolute(arguments.checkpoint), "suite": suite, "force": arguments.force}
+    suite = uris.make_absolute(arguments.suite) if arguments.suite.endswith((".yaml", ".yml")) else arguments.suite
+    conf = {"checkpoint": uris.make_absolute(arguments.checkpoint), "suite": suite, "force": arguments.force}
     return conf | ({"baseline": arguments.baseline} if arguments.baseline else {})
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.files import Incomplete
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.inputs.errors import InputError
 
 DEMO = Path(__file__).parents[1] / "demo" / "checkpoints" / "step-0800"

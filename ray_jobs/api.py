@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from ray_jobs.contract.artifacts import Comparison, Manifest, Record
 from ray_jobs.inputs.errors import InputError, RetryableError, nearest
-from ray_jobs.storage import index, manifests, objects, records
+from ray_jobs.storage import index, manifests, records, uris
 from ray_jobs.storage.index import RecordSummary
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def list_records(root: str, suite: str) -> list[RecordSummary]:
     Reads one file for a suite of any length, and one more for each run that was published since that file was written.
     A suite without runs gives an empty list.
     """
-    return list(index.load_complete(objects.absolute(root), suite).records.values())
+    return list(index.load_complete(uris.make_absolute(root), suite).records.values())
 
 
 def load_record(run_uri: str) -> Record:

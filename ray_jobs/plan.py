@@ -20,7 +20,7 @@ from ray_jobs.dataset.revision import source_revision
 from ray_jobs.dataset.same_content import find_same_content
 from ray_jobs.planning import predecessor
 from ray_jobs.planning.suites import load_suite, load_synonyms, read_custom_metrics
-from ray_jobs.storage import json_files, objects, records
+from ray_jobs.storage import baselines, json_files, uris
 from ray_jobs.storage.store_probe import require_conditional_create
 
 log = logging.getLogger("assay")
@@ -40,13 +40,13 @@ def plan(
     `baseline` overrides the suite's. `force` names a request that captions and scores everything again.
     `next_checkpoint` is the URI of the checkpoint that is validated next. `suite_name` is a suite's name; with
     `by_hand`, for a person at a shell, it may be a file too. Raises InputError, NewerSchema when a newer Assay planned
-    this run, and `inspect.Incomplete` for an incomplete checkpoint.
+    this run, and `Incomplete` for an incomplete checkpoint.
     """
     suite = load_suite(suite_name, by_hand)
     requested = baseline or suite.gate.baseline  # part of the spec: the same words make the same run
     suite = suite.model_copy(update={"gate": suite.gate.model_copy(update={"baseline": requested})})
     spec = Spec(
-        root=objects.absolute(root),
+        root=uris.make_absolute(root),
         suite=suite,
         checkpoint=keep_former(root, inspect.resolve(checkpoint_uri, suite.engine.base_model)),
         judge=_judge(suite.judge),
@@ -55,14 +55,14 @@ def plan(
         synonyms=load_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
         source_revision=source_revision(suite.dataset),
         force=force,
-        next_checkpoint=objects.absolute(next_checkpoint) if next_checkpoint else None,
+        next_checkpoint=uris.make_absolute(next_checkpoint) if next_checkpoint else None,
     )
     spec = spec.model_copy(update=find_same_content(spec, source_revision))
     check_prompts(suite, spec.checkpoint, spec.judge)
     for doubt in find_doubts(suite):
         log.warning("suite %s: %s", suite.name, doubt)
-    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, requested)})
-    spec = spec.model_copy(update={"anchor": records.anchor_for(spec, suite.gate.anchor)})
+    spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, requested)})
+    spec = spec.model_copy(update={"anchor": baselines.find_anchor(spec, suite.gate.anchor)})
     spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, requested)})
     require_conditional_create(spec.root)
     json_files.replace(spec.uri, spec)

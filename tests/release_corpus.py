@@ -12,7 +12,7 @@ import pytest
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.plan import plan
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 
 REPOSITORY = Path(__file__).parents[1]
 CORPUS = REPOSITORY / "tests" / "corpus" / "e0c6db2"
@@ -31,10 +31,10 @@ def restore(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     The path of the images is part of the golden set's id, and no other path is part of any id. So the suite names the
     images where they were, and storage finds them below the folder, as a mount would have it.
     """
-    local_path = objects._path
+    local_path = uris.path_of
     monkeypatch.setattr(
-        objects,
-        "_path",
+        uris,
+        "path_of",
         lambda uri: home / "demo" / "images" / uri[len(IMAGES) + 1 :] if uri.startswith(IMAGES) else local_path(uri),
     )
     root = home / "root"

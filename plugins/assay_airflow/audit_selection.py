@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import audits, index, manifests, objects, records, specs
+from ray_jobs.storage import audits, index, manifests, object_listing, objects, specs, uris
 from ray_jobs.storage.odd_items import raise_outage, refusal
 from ray_jobs.storage.specs import load_spec
 
@@ -19,14 +19,14 @@ TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"  # as in an entry's key
 def select_due(root: str, suite: str | None, now: datetime) -> list[str]:
     """URIs of the specs to audit, at most one per suite. The log says why the other runs need no audit."""
     since = (now - DAY).strftime(TIME_FORMAT)
-    uris = []
+    spec_uris = []
     for name in _list_suites(root, suite):
         recent = (entry for entry in reversed(_list_entries(root, name)) if entry.published_at > since)
         candidates = (spec for entry in recent if (spec := _load_readable_spec(entry.run_uri(root))) and _is_due(spec))
         if spec := next(candidates, None):
             print(f"to audit: {spec.checkpoint.name}, suite {name} ({spec.captions_uri})")
-            uris.append(spec.uri)
-    return uris
+            spec_uris.append(spec.uri)
+    return spec_uris
 
 
 def select_for_checkpoint(root: str, checkpoint: str, suite: str | None) -> list[str]:
@@ -34,26 +34,26 @@ def select_for_checkpoint(root: str, checkpoint: str, suite: str | None) -> list
 
     Any engine may have made the captions. Raises InputError if the checkpoint has no run.
     """
-    uri = objects.absolute(checkpoint)
-    uris = []
+    uri = uris.make_absolute(checkpoint)
+    spec_uris = []
     for name in _list_suites(root, suite):
         lines = reversed(index.load_complete(root, name).records.values())
         specs = (_load_readable_spec(line.run_uri) for line in lines if uri in (line.run_uri, line.checkpoint.uri))
         if spec := next(filter(None, specs), None):
-            uris.append(spec.uri)
-    if not uris:
+            spec_uris.append(spec.uri)
+    if not spec_uris:
         raise InputError(f"checkpoint {checkpoint}: no run of it in suite {suite or 'any'}; validate it first")
-    return uris
+    return spec_uris
 
 
 def _list_suites(root: str, suite: str | None) -> list[str]:
-    return [suite] if suite else objects.folders(f"{root}/index")
+    return [suite] if suite else object_listing.list_subfolders(f"{root}/index")
 
 
 def _list_entries(root: str, suite: str) -> list[index.IndexEntry]:
     """The suite's entries. If its folder cannot be listed, prints why and returns none."""
     try:
-        return records.list_entries(root, suite)
+        return index.list_entries(root, suite)
     except Exception as error:
         raise_outage(error, f"{root}/index")
         print(f"passed over: {refusal(f'suite {suite}', error)}")
@@ -64,12 +64,12 @@ def _load_readable_spec(run_uri: str) -> Spec | None:
     """The run's first spec that this version of Assay can read, or None."""
     root = run_uri.rsplit("/runs/", 1)[0]
     try:
-        uris = specs.list_specs(run_uri)
+        spec_uris = specs.list_specs(run_uri)
     except Exception as error:
         raise_outage(error, f"{root}/runs")
         print(f"passed over: {refusal(f'run {run_uri}', error)}")
         return None
-    for uri in uris:
+    for uri in spec_uris:
         try:
             return load_spec(uri)
         except Exception as error:  # a fault of this spec ends nothing else

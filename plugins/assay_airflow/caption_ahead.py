@@ -4,7 +4,7 @@ The task `plan_following` calls this. It may not if its captions could take a GP
 the verdict would come later. It may not without a warm engine either: only a warm engine makes jobs queue for a GPU.
 """
 
-from ray_jobs.checkpoints.inspect import quantization_method
+from ray_jobs.checkpoints.quantization import quantization_method
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Suite

@@ -5,26 +5,26 @@ sizes, modification and change times, and inodes, because a copy can keep size a
 `rsync -t`, tar) but not the change time. On S3 nothing is cached: a listing has the fingerprint.
 """
 
-from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints import adapter_base, files, fingerprints, inspect
 from ray_jobs.checkpoints.former_fingerprints import has_runs, keep_former
 from ray_jobs.contract.ids import digest, name_of
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.storage import objects
+from ray_jobs.storage import objects, uris
 
 OF_LOADED_FILES = "of loaded files"  # part of the cache key since fingerprints leave out notes
 
 
 def resolve(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
     """The checkpoint at `uri`, from the cache if its listing has not changed. Raises what `inspect` raises."""
-    uri = objects.absolute(uri)
+    uri = uris.make_absolute(uri)
     inspect.require_complete(uri)
-    base_uri = inspect.find_base(uri, base_model)
+    base_uri = adapter_base.find_base(uri, base_model)
     base = resolve(root, base_uri) if base_uri else None
-    if objects.is_s3(uri):
+    if uris.is_s3(uri):
         return _resolve_without_files(root, uri, base)
-    listing = [(entry.key, entry.size, entry.version) for entry in inspect.list_files(uri)]
+    listing = [(entry.key, entry.size, entry.version) for entry in files.list_files(uri)]
     state = [uri, listing, *([base.fingerprint] if base else [])]
-    folder = f"{objects.absolute(root)}/fingerprints"
+    folder = f"{uris.make_absolute(root)}/fingerprints"
     cache_uri = f"{folder}/{digest(OF_LOADED_FILES, *state)}"
     try:
         return Checkpoint(uri=uri, name=name_of(uri), fingerprint=objects.read(cache_uri).decode(), base=base)
@@ -50,4 +50,4 @@ def _load_former(root: str, uri: str, base: Checkpoint | None, cache_uri: str) -
 
 def _resolve_without_files(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:
     """The checkpoint without its file hashes: the router keeps thousands of checkpoints and loads none of them."""
-    return keep_former(root, inspect.with_fingerprint(uri, base)).model_copy(update={"files": ()})
+    return keep_former(root, fingerprints.with_fingerprint(uri, base)).model_copy(update={"files": ()})

@@ -10,7 +10,7 @@ from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.stored_model import NewerSchema, StoredModel
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, objects, uris
 from ray_jobs.storage.odd_items import describe
 
 MAX_BYTES = 64 << 20  # bytes: some 200,000 checkpoints
@@ -42,7 +42,7 @@ class KnownCheckpoints:
     """The cached results of one folder. `save` writes them if any changed."""
 
     def __init__(self, root: str, folder: str) -> None:
-        self.uri = f"{objects.absolute(root)}/router/{digest(folder)}.json"
+        self.uri = f"{uris.make_absolute(root)}/router/{digest(folder)}.json"
         self._folder = folder
         self._changed, self._writable = False, True
         self._known = self._load()

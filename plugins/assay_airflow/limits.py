@@ -1,6 +1,7 @@
 """Time limits of runs, waits and jobs. The limits of a run's tasks add up to less than the run's own limit.
 
 The DAGs and the operators read them; `tests/security/control/test_limits_add_up.py` sums them. A job's limit follows
+from ray_jobs.storage import index
 from its images at the rate of the suite's last record, times four, and is at least an hour. `ASSAY_RUN_HOURS` (24)
 scales every limit, for sets of images that take longer. A job that was stopped but made progress is submitted again
 within the run (`timeouts.py`), so these limits only have to cover jobs that hang.
@@ -10,7 +11,7 @@ import os
 from datetime import timedelta
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import manifests, records
+from ray_jobs.storage import index, manifests, records
 
 RUN = timedelta(hours=max(1.0, float(os.environ.get("ASSAY_RUN_HOURS", "24"))))
 PASS = 0.95 * RUN  # the router's, which ends before the next night's pass
@@ -52,7 +53,7 @@ def _find_rate(stage: str, spec: Spec) -> float:
     """Images per second of this stage in the suite's newest record, or a default."""
     default = DEFAULT_RATES.get(stage, DEFAULT_RATES["caption"])
     try:
-        newest = records.list_entries(spec.root, spec.suite.name)[-1]
+        newest = index.list_entries(spec.root, spec.suite.name)[-1]
         record = records.read(newest.run_uri(spec.root))
         images = record.images["read" if stage == "preprocess" else "captioned"]
         seconds = sum(record.seconds["caption" if stage == "audit" else stage].values())

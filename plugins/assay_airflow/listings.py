@@ -13,7 +13,7 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, uris
 
 MAX_FILES = 10_000  # in one checkpoint; the largest models have some hundreds
 
@@ -31,14 +31,14 @@ def list_checkpoints(uri: str) -> dict[str, Listing]:
     Raises InputError or RetryableError if `uri` itself cannot be listed. If one folder cannot be, its listing has an
     error.
     """
-    if objects.is_s3(uri):
-        entries = (entry for entry in objects.entries(uri) if "/" in entry.key)
+    if uris.is_s3(uri):
+        entries = (entry for entry in object_listing.iterate_entries(uri) if "/" in entry.key)
         listings = {
             name: _digest_files((entry.key[len(name) + 1 :], entry.size, entry.version) for entry in files)
             for name, files in groupby(entries, key=lambda entry: entry.key.partition("/")[0])
         }
     else:
-        names = [name for name in objects.folders(uri) if not name.startswith(".")]
+        names = [name for name in object_listing.list_subfolders(uri) if not name.startswith(".")]
         listings = {name: list_checkpoint(f"{uri}/{name}") for name in names}
     return dict(sorted(listings.items(), key=lambda item: natural_key(item[0])))
 
@@ -46,10 +46,10 @@ def list_checkpoints(uri: str) -> dict[str, Listing]:
 def list_checkpoint(uri: str) -> Listing:
     """The listing of the one folder at `uri`."""
     try:
-        if objects.is_s3(uri):
-            return _digest_files(iter(objects.entries(uri)))
-        path = objects.local_path(uri)
-        files = islice(objects.entries(uri), MAX_FILES + 1)
+        if uris.is_s3(uri):
+            return _digest_files(iter(object_listing.iterate_entries(uri)))
+        path = uris.local_path(uri)
+        files = islice(object_listing.iterate_entries(uri), MAX_FILES + 1)
         return _digest_files((entry.key, entry.size, read_file_state(f"{path}/{entry.key}")) for entry in files)
     except Exception as error:
         return Listing("", error)
@@ -70,13 +70,13 @@ def read_file_state(path: str) -> str:
     return f"{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
-def _digest_files(files: Iterable[tuple[str, int, str] | objects.Entry]) -> Listing:
+def _digest_files(files: Iterable[tuple[str, int, str] | object_listing.Entry]) -> Listing:
     """Consumes all of `files`, because on S3 the files of the next folder follow in the same iterator."""
     sha, count = hashlib.sha256(), 0
     for file in files:
         count += 1
         if count <= MAX_FILES:
-            row = (file.key, file.size, file.version) if isinstance(file, objects.Entry) else file
+            row = (file.key, file.size, file.version) if isinstance(file, object_listing.Entry) else file
             sha.update(json.dumps(row).encode())  # ASCII, so that names which are no UTF-8 have a digest as well
     if count > MAX_FILES:
         return Listing("", InputError(f"more than {MAX_FILES} files; move what is not the checkpoint elsewhere"))

@@ -18,7 +18,7 @@ from threading import Lock
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.stored_model import StoredModel
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, objects, uris
 from ray_jobs.storage.odd_items import describe
 
 NEVER_CAME_BACK = "its reading was begun and never came back: killed, out of memory, or out of time"
@@ -48,8 +48,8 @@ class Quarantine:
     """The quarantine of a storage root. Entries are listed once, and read only for checkpoints that have one."""
 
     def __init__(self, root: str) -> None:
-        self._folder = f"{objects.absolute(root)}/quarantine"
-        self._keys = {entry.key for entry in islice(objects.entries(self._folder), MAX_ENTRIES)}
+        self._folder = f"{uris.make_absolute(root)}/quarantine"
+        self._keys = {entry.key for entry in islice(object_listing.iterate_entries(self._folder), MAX_ENTRIES)}
         self._begun: dict[str, QuarantineEntry | None] = {}  # by URI of an open checkpoint: its entry before
         self._suspect_lock = Lock()
 

@@ -16,7 +16,7 @@ from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Suite
 from ray_jobs.planning.suite_files import find_suite, read_suite
 from ray_jobs.planning.suites import load_suite
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, objects, uris
 from ray_jobs.storage.odd_items import describe
 
 RunCount = Callable[[list[str], list[str] | None], int]
@@ -31,7 +31,7 @@ def find_last_failure(root: str, suite_name: str, checkpoint: Checkpoint) -> Fai
 
     An input error does not count if the suite has changed since, because the new suite may mend it.
     """
-    folder = f"{objects.absolute(root)}/runs/{checkpoint.folder}"
+    folder = f"{uris.make_absolute(root)}/runs/{checkpoint.folder}"
     newest = max(_iter_failures(folder, suite_name), key=lambda item: item[0], default=None)
     return newest[1] if newest else None
 
@@ -64,7 +64,7 @@ def count_hours_until_retry(run_id: str, failure: Failure | None, count_runs: Ru
 
 def _iter_failures(folder: str, suite_name: str) -> Iterator[tuple[float, Failure]]:
     """Each readable failure with its time in epoch seconds."""
-    keys = [entry.key for entry in objects.entries(folder)]
+    keys = [entry.key for entry in object_listing.iterate_entries(folder)]
     for key in [key for key in keys if key.endswith("/failure.json")][:MAX_FAILURES_READ]:
         run = key.removesuffix("/failure.json")
         specs = [f"{folder}/{name}" for name in keys if name.startswith(f"{run}/spec") and name.endswith(".json")]

@@ -22,7 +22,7 @@ from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.ids import slug
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.names import check_name, printable
-from ray_jobs.storage import objects, records
+from ray_jobs.storage import index, object_listing, uris
 from ray_jobs.storage.odd_items import raise_outage
 
 ACTIVE = ["queued", "running"]
@@ -63,7 +63,7 @@ class Pass:
 def read_checkpoints_uri() -> str | None:
     """ASSAY_CHECKPOINTS: the folder whose folders are checkpoints."""
     uri = os.environ.get("ASSAY_CHECKPOINTS")
-    return objects.absolute(uri) if uri else None
+    return uris.make_absolute(uri) if uri else None
 
 
 def read_suite_name() -> str:
@@ -72,7 +72,7 @@ def read_suite_name() -> str:
 
 def list_names(uri: str) -> list[str]:
     """Names of the folders below `uri`, step-200 before step-1000, so that baselines go forward."""
-    return sorted((name for name in objects.folders(uri) if not name.startswith(".")), key=natural_key)
+    return sorted((name for name in object_listing.list_subfolders(uri) if not name.startswith(".")), key=natural_key)
 
 
 def run_pass(
@@ -119,7 +119,7 @@ def _iter_unrecorded(
     survey: Survey, root: str, suite_name: str, result: Pass, after: str | None = None
 ) -> Generator[Checkpoint]:
     name = retries.resolve_suite_name(suite_name)
-    recorded = {entry.checkpoint_folder for entry in records.list_entries(objects.absolute(root), name)}
+    recorded = {entry.checkpoint_folder for entry in index.list_entries(uris.make_absolute(root), name)}
     for finding in survey.findings():
         checkpoint = finding.checkpoint
         if after and natural_key(finding.name) <= natural_key(after):

@@ -14,13 +14,13 @@ from assay_airflow.fingerprint_cache import resolve
 from assay_airflow.known_checkpoints import KnownCheckpoint, KnownCheckpoints
 from assay_airflow.listings import Listing, list_checkpoint, list_checkpoints
 from assay_airflow.quarantine import Quarantine
+from ray_jobs.checkpoints.adapter_base import is_adapter
 from ray_jobs.checkpoints.former_fingerprints import has_runs
-from ray_jobs.checkpoints.inspect import is_adapter
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import check_name, printable
 from ray_jobs.planning.suites import load_suite
-from ray_jobs.storage import objects, odd_items
+from ray_jobs.storage import odd_items, uris
 
 MAX_CONCURRENT = 8  # on S3, where opening waits for the network; in a directory, hashing has its own threads
 MIN_UNREADABLE = 3  # if so many checkpoints were opened and none was readable, the store is down
@@ -40,7 +40,7 @@ class Survey:
     """The folders below `uri`, as checkpoints for a suite. `reopen`: open folders again that were refused before."""
 
     def __init__(self, root: str, suite_name: str, uri: str, reopen: bool = True) -> None:
-        self.uri, self.root, self._suite_name, self._reopen = uri, objects.absolute(root), suite_name, reopen
+        self.uri, self.root, self._suite_name, self._reopen = uri, uris.make_absolute(root), suite_name, reopen
         self._listings = list_checkpoints(uri)
         self._known = KnownCheckpoints(self.root, uri)
         self._quarantine = Quarantine(self.root)
@@ -50,7 +50,7 @@ class Survey:
 
     def findings(self) -> Iterator[Finding]:
         """Yield one finding per folder, in the order of names. Raises RetryableError or InputError in an outage."""
-        at_once = MAX_CONCURRENT if objects.is_s3(self.uri) else 1
+        at_once = MAX_CONCURRENT if uris.is_s3(self.uri) else 1
         folders = iter(self._listings.items())
         self._known.keep_only(set(self._listings))
         try:
@@ -64,7 +64,7 @@ class Survey:
 
     def raise_if_nothing_could_be_read(self) -> None:
         """Raises RetryableError if the store failed for every checkpoint that was opened, and there were several."""
-        if MIN_UNREADABLE <= len(self.unreadable) == self.opened and objects.is_s3(self.uri):
+        if MIN_UNREADABLE <= len(self.unreadable) == self.opened and uris.is_s3(self.uri):
             first = odd_items.describe(self.unreadable[0])
             raise RetryableError(
                 f"checkpoints {self.uri}: none of {self.opened} could be read, so this is an outage: {first}"

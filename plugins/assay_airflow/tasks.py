@@ -15,13 +15,13 @@ from assay_airflow.retries import RunCount
 from assay_airflow.run_conf import check_params
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Record, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import find_fault, printable
 from ray_jobs.planning import suites
-from ray_jobs.storage import objects, records, specs
+from ray_jobs.storage import object_listing, records, specs, uris
 
 # Why the router's DAG runs, by the type of its run. Any other type is "person", which retries failed runs as well.
 OCCASIONS: dict[str, router.Occasion] = {
@@ -170,7 +170,7 @@ def reconcile(
     Calls `tell` with a summary of the pass. A pass that continues another gets its `occasion`, and in `after` the last
     checkpoint that it requested. Raises InputError for an empty folder or a suite that does not exist.
     """
-    uri = objects.absolute(folder.rstrip("/")) if folder else router.read_checkpoints_uri()
+    uri = uris.make_absolute(folder.rstrip("/")) if folder else router.read_checkpoints_uri()
     if uri is None:
         raise AirflowSkipException("ASSAY_CHECKPOINTS is not set: there is no folder of checkpoints to look into")
     if folder and not router.list_names(uri):
@@ -188,10 +188,10 @@ def select_audits(checkpoint: str | None = None, suite: str | None = None) -> li
 
     Raises InputError for a checkpoint that was not validated, and for a suite that has no record and does not exist.
     """
-    root = objects.absolute(storage_root())
+    root = uris.make_absolute(storage_root())
     if suite and (fault := find_fault(suite)):
         raise InputError(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
-    if suite and not checkpoint and suite not in objects.folders(f"{root}/index"):
+    if suite and not checkpoint and suite not in object_listing.list_subfolders(f"{root}/index"):
         suites.load_suite(suite)
     spec_uris = (
         audit_selection.select_for_checkpoint(root, checkpoint, suite)

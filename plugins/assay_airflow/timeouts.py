@@ -13,7 +13,7 @@ from assay_airflow.exceptions import RayJobTimeout
 from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, objects
 from ray_jobs.storage.odd_items import describe
 
 REMEDY = "ASSAY_RUN_HOURS gives each job more time"
@@ -32,7 +32,7 @@ def digest_progress(stage: str, spec: Spec) -> str | None:
     names = hashlib.sha256()
     try:
         for folder in folders:
-            for entry in objects.entries(folder):
+            for entry in object_listing.iterate_entries(folder):
                 names.update(f"{folder}/{entry.key}\n".encode(errors="surrogateescape"))
     except Exception as error:  # the job does not depend on this listing
         print(f"{stage}: its progress is unknown: {describe(error)}")

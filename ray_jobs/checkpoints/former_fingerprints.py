@@ -6,9 +6,9 @@ whether the root has runs under the former fingerprint and none under the new on
 checked, because their scores are computed again from captions that are kept.
 """
 
-from ray_jobs.checkpoints import inspect as checkpoints
+from ray_jobs.checkpoints import fingerprints
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, uris
 
 
 def keep_former(root: str, checkpoint: Checkpoint) -> Checkpoint:
@@ -23,12 +23,14 @@ def _by_former_rule(checkpoint: Checkpoint) -> Checkpoint | None:
     """Return the checkpoint with its former fingerprint and base, or None if the former fingerprint is the same."""
     base = checkpoint.base and _by_former_rule(checkpoint.base)
     known = base or checkpoint.base
-    fingerprint = checkpoints.former_fingerprint(checkpoint.uri, known)
+    fingerprint = fingerprints.compute_former_fingerprint(checkpoint.uri, known)
     if fingerprint is None and base:
-        fingerprint = checkpoints.fingerprint(checkpoint.uri, base)
+        fingerprint = fingerprints.compute_fingerprint(checkpoint.uri, base)
     return checkpoint.model_copy(update={"fingerprint": fingerprint, "base": known}) if fingerprint else None
 
 
 def has_runs(root: str, checkpoint: Checkpoint) -> bool:
     """True if the root has runs of the checkpoint under its present fingerprint."""
-    return next(objects.entries(f"{objects.absolute(root)}/runs/{checkpoint.folder}"), None) is not None
+    return (
+        next(object_listing.iterate_entries(f"{uris.make_absolute(root)}/runs/{checkpoint.folder}"), None) is not None
+    )

@@ -13,11 +13,11 @@ from itertools import islice
 from typing import NamedTuple
 
 from ray_jobs.checkpoints import lora_config
-from ray_jobs.checkpoints.files import NeverWhole
+from ray_jobs.checkpoints.errors import NeverWhole
 from ray_jobs.checkpoints.weights import INDEX, SINGLE
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, uris
 
 MOST_FOLDERS = 1_000  # folders of which the names are read
 MOST_OPENED = 20  # folders that are searched for a model
@@ -165,7 +165,7 @@ def _refuse_cache(uri: str, folders: list[str]) -> None:
     """Raise NeverWhole with the URI of a snapshot if the folder is a repository in the hub's cache."""
     if not {"blobs", "snapshots"} <= set(folders):
         return
-    snapshot = next(iter(objects.folders(f"{uri}/snapshots")), None)
+    snapshot = next(iter(object_listing.list_subfolders(f"{uri}/snapshots")), None)
     if snapshot:
         place = f"{uri}/snapshots/{printable(snapshot, 100)}"
         raise NeverWhole(f"checkpoint {uri}: a repository in the cache of the Hugging Face hub; name {place}")
@@ -173,8 +173,10 @@ def _refuse_cache(uri: str, folders: list[str]) -> None:
 
 def _refuse_nested(uri: str, folders: list[str]) -> None:
     for folder in [*folders[:MOST_OPENED], "actor/huggingface"]:
-        is_adapter = all(objects.entry(f"{uri}/{folder}/{name}") for name in (lora_config.CONFIG, lora_config.WEIGHTS))
-        if is_adapter or all(any(map(objects.entry, some)) for some in _marks(f"{uri}/{folder}")):
+        is_adapter = all(
+            object_listing.find_entry(f"{uri}/{folder}/{name}") for name in (lora_config.CONFIG, lora_config.WEIGHTS)
+        )
+        if is_adapter or all(any(map(object_listing.find_entry, some)) for some in _marks(f"{uri}/{folder}")):
             form = "adapter" if is_adapter else "model"
             place = printable(folder, 100)
             raise NeverWhole(f"checkpoint {uri}: the {form} is in {place}/; name {uri}/{place}")
@@ -198,12 +200,12 @@ def _refuse_run(uri: str, folders: list[str]) -> None:
 
 
 def _folders(uri: str) -> list[str]:
-    return [name for name in islice(objects.folders(uri), MOST_FOLDERS) if not name.startswith(".")]
+    return [name for name in islice(object_listing.list_subfolders(uri), MOST_FOLDERS) if not name.startswith(".")]
 
 
 def _remedy(layout: Layout, uri: str, name: str) -> str:
     """Return the command with the names filled in. A name that a shell would not take as it is stays DIR or FILE."""
-    local = objects.local_path(uri)
+    local = uris.local_path(uri)
     place = str(local) if local is not None and PLAIN.fullmatch(str(local)) else "DIR"
     file = name.rstrip("/")
     return layout.remedy.replace("FILE", file if PLAIN.fullmatch(file) else "FILE").replace("DIR", place)

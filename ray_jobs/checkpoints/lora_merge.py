@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from ray_jobs.checkpoints.files import Tensor, read_header, read_json
+from ray_jobs.checkpoints.config_files import read_json
 from ray_jobs.checkpoints.lora_config import CONFIG, WEIGHTS, scale
+from ray_jobs.checkpoints.safetensors_header import Tensor, read_header
 from ray_jobs.inputs.errors import InputError
 
 PREFIX = "base_model.model."  # PEFT puts this before every name

@@ -19,13 +19,15 @@ from pathlib import Path
 from blake3 import blake3
 from filelock import FileLock, Timeout
 
-from ray_jobs.checkpoints.inspect import list_leftovers, list_loaded, sidecar_files, verify
+from ray_jobs.checkpoints.inspect import sidecar_files
+from ray_jobs.checkpoints.verification import verify
+from ray_jobs.checkpoints.weights import list_leftovers, list_loaded
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.private_cache import cache
 from ray_jobs.runtime.waiting import tell_waiting
-from ray_jobs.storage import objects
+from ray_jobs.storage import objects, uris
 
 MIN_KEPT = 6  # the last used copies are never deleted, because an engine, a judge or CLIP may be about to load one
 MIN_FREE_FRACTION = (
@@ -49,7 +51,7 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
     Raises InputError if adapter and base do not match. Raises RetryableError if the disk has no room for a copy; with
     `ahead`, a copy made before it is needed, MIN_FREE_FRACTION of the disk must stay free too.
     """
-    local = objects.local_path(checkpoint.uri)
+    local = uris.local_path(checkpoint.uri)
     if local is not None and not checkpoint.base:
         return _without_leftovers(checkpoint.uri, local)
     target = (folder or cache()) / checkpoint.fingerprint
@@ -74,7 +76,7 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
 
 def place_of_weights(checkpoint: Checkpoint, fetched: Path) -> str:
     """Return the place to read the weights' headers from: the fetched copy, or else the checkpoint's own directory."""
-    is_copy = checkpoint.base or objects.is_s3(checkpoint.uri)
+    is_copy = checkpoint.base or uris.is_s3(checkpoint.uri)
     return str(fetched) if is_copy else checkpoint.uri
 
 
@@ -251,7 +253,7 @@ def _merge(checkpoint: Checkpoint, base: Path, target: Path) -> None:
         (target / name).write_bytes(objects.read(uri))
     downloaded = target / ".adapter"
     downloaded.mkdir()
-    local = objects.local_path(checkpoint.uri)
+    local = uris.local_path(checkpoint.uri)
     if local is None:
         _download(checkpoint.uri, downloaded)
     merge(base, local or downloaded, target, f"checkpoint {checkpoint.uri}")

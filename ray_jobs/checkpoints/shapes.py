@@ -9,7 +9,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ray_jobs.checkpoints.files import Config, Tensor
+from ray_jobs.checkpoints.config_files import Config
+from ray_jobs.checkpoints.safetensors_header import Tensor
 from ray_jobs.inputs.names import printable
 
 EMBEDDINGS = (
@@ -126,18 +127,6 @@ def _find_quantization_faults(method: str | None, tensors: Mapping[str, Tensor])
             f"config.json says that its weights are quantised ({method}), and none of them is; take "
             "quantization_config out of it, or save the quantised weights"
         )
-
-
-def find_quantization(config: Config) -> str | None:
-    """Return the quantisation method from the config or the config of its text model, or None if neither has one."""
-    inside = config.text_config or {}
-    for named in (
-        config.quantization_config or config.compression_config,
-        inside.get("quantization_config") or inside.get("compression_config"),
-    ):
-        if named:
-            return printable(str(named.get("quant_method") or "unnamed") if isinstance(named, dict) else str(named), 60)
-    return None
 
 
 def _count(value: Any) -> int | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from ray_jobs.checkpoints import files
+from ray_jobs.checkpoints import config_files, errors
 from ray_jobs.contract.prompt_tokens import find_fault, texts_for_judge, texts_for_model
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Suite
@@ -36,8 +36,8 @@ def read_special_tokens(checkpoint: Checkpoint) -> set[str]:
     tokens = set[str]()
     for model in filter(None, (checkpoint, checkpoint.base)):
         for name in FILES:
-            with suppress(InputError, FileNotFoundError, files.Incomplete):
-                tokens |= set(_tokens_in(files.read_json(f"{model.uri}/{name}", model.uri)))
+            with suppress(InputError, FileNotFoundError, errors.Incomplete):
+                tokens |= set(_tokens_in(config_files.read_json(f"{model.uri}/{name}", model.uri)))
     return {token for token in tokens if len(token) > 1}
 
 

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ray_jobs.checkpoints import lora_config
-from ray_jobs.checkpoints.files import Incomplete, Tensor, is_loaded, list_files, read_header, read_index, read_piece
+from ray_jobs.checkpoints.config_files import read_index
+from ray_jobs.checkpoints.errors import Incomplete
+from ray_jobs.checkpoints.files import is_loaded, list_files, read_piece
+from ray_jobs.checkpoints.safetensors_header import Tensor, read_header
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 QUANTISATION = ("quantize_config.json", "quant_config.json", "hf_quant_config.json", "quantization_config.json")
@@ -45,7 +48,7 @@ def is_adapter_folder(names: Iterable[str]) -> bool:
     )
 
 
-def list_loaded(uri: str) -> list[objects.Entry]:
+def list_loaded(uri: str) -> list[object_listing.Entry]:
     """Return the files that loaders need, sorted by name. Raises as `choose_weights` does."""
     entries = list_files(uri)
     names = {entry.key for entry in entries}

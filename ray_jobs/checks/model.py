@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ray_jobs.checkpoints import config_files
 from ray_jobs.checkpoints import files as checkpoint_files
-from ray_jobs.checkpoints.inspect import quantization_method, resolve, sidecar_files
+from ray_jobs.checkpoints.inspect import resolve, sidecar_files
+from ray_jobs.checkpoints.quantization import quantization_method
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.contract.spec import Checkpoint
@@ -67,7 +69,7 @@ def resolve_model(uri: str, base_model: str | None) -> Model:
     weights = [entry for entry in checkpoint_files.list_files(checkpoint.uri) if entry.key.endswith(WEIGHTS)]
     beside = sidecar_files(checkpoint)
     config_uri = beside["config.json"]
-    config = checkpoint_files.read_json(config_uri, checkpoint.uri)
+    config = config_files.read_json(config_uri, checkpoint.uri)
     return Model(
         checkpoint=checkpoint,
         files=len(weights),
@@ -129,7 +131,7 @@ def _copy_files(checkpoint: Checkpoint) -> Iterator[str]:
     """A temporary folder with copies of the files beside the weights."""
     with tempfile.TemporaryDirectory(prefix="assay-check-") as folder:
         for name, uri in sidecar_files(checkpoint).items():
-            Path(folder, name).write_bytes(checkpoint_files.read(uri, checkpoint_files.BESIDE_BYTES))
+            Path(folder, name).write_bytes(checkpoint_files.read(uri, checkpoint_files.SIDECAR_BYTES))
         yield folder
 
 

@@ -45,7 +45,7 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None, 
 
 def exit_code_of(error: Exception) -> int | None:
     """2 for bad input, 1 for trouble, None for an error that is neither: a fault of Assay's own."""
-    from ray_jobs.checkpoints.inspect import Incomplete  # here, because only an error needs it
+    from ray_jobs.checkpoints.errors import Incomplete  # here, because only an error needs it
 
     if isinstance(error, RetryableError):
         return TROUBLE

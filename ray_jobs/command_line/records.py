@@ -9,6 +9,7 @@ import click
 from ray_jobs.command_line.frame import exit_codes, json_option, print_json
 from ray_jobs.command_line.group import OrderedGroup
 from ray_jobs.command_line.stages import root_option
+from ray_jobs.storage import object_listing, uris
 
 if TYPE_CHECKING:
     from ray_jobs.contract.artifacts import Record
@@ -34,10 +35,10 @@ def list_records(root: str, suite: str | None, as_json: bool) -> int:
       assay records list --suite demo
     """
     from ray_jobs.inputs.names import printable
-    from ray_jobs.storage import index, objects
+    from ray_jobs.storage import index
 
-    root = objects.absolute(root)
-    suites = [suite] if suite else sorted(objects.folders(f"{root}/index"))
+    root = uris.make_absolute(root)
+    suites = [suite] if suite else sorted(object_listing.list_subfolders(f"{root}/index"))
     listed = [(name, line) for name in suites for line in index.load_complete(root, name).records.values()]
     if as_json:
         print_json([{"suite": name, **line.model_dump(mode="json")} for name, line in listed])
@@ -88,10 +89,9 @@ def rebuild(root: str, as_json: bool) -> int:
     Example:
       assay records rebuild s3://bucket/assay
     """
-    from ray_jobs.storage import objects
-    from ray_jobs.storage.records import rebuild as rebuild_index
+    from ray_jobs.storage.index_rebuild import rebuild_index
 
-    count, left_out = rebuild_index(objects.absolute(root))
+    count, left_out = rebuild_index(uris.make_absolute(root))
     if as_json:
         print_json({"indexed": count, "left_out": left_out})
         return 0

@@ -7,7 +7,7 @@ from ray_jobs.contract.artifacts import Record, Scores
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage import json_files, objects, records, specs
+from ray_jobs.storage import json_files, records, specs, uris
 from ray_jobs.storage.odd_items import describe
 
 
@@ -28,7 +28,7 @@ class PublishedRun:
 
 def load_run(uri: str) -> PublishedRun:
     """The run at the URI of its folder or of its record.json. Raises InputError when the run is missing or damaged."""
-    uri = objects.absolute(uri.removesuffix("/record.json"))
+    uri = uris.make_absolute(uri.removesuffix("/record.json"))
     try:
         return _load(uri)
     except (InputError, RetryableError):

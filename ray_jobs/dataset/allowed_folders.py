@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 
 SYSTEM = ("/proc", "/sys", "/dev", "/run")  # these hold secrets of processes, and files without an end
 DATA = ("/dev/shm", "/run/media")  # noqa: S108 - folders below SYSTEM in which people keep data
@@ -46,10 +46,10 @@ def find_home(source: str) -> Path | None:
 
 def refuse_system_path(uri: str, what: str) -> None:
     """Raise InputError if a local path leads into a system folder, with links followed. `what` names its role."""
-    if objects.is_s3(uri):
+    if uris.is_s3(uri):
         return
     try:
-        path = Path(objects.absolute(uri)).resolve()
+        path = Path(uris.make_absolute(uri)).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # for example a loop of links, or a null byte
         raise InputError(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
     if path == Path("/"):

@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 
 MOST_FILES = 200_000  # files that a pattern may name, because each file costs a request of its own
 SPAN = re.compile(r"(-?\d{1,18}|[A-Za-z])\.\.(-?\d{1,18}|[A-Za-z])(?:\.\.(-?\d{1,18}))?", re.ASCII)
@@ -18,7 +18,7 @@ def expand_pattern(source: str) -> list[str]:
 
     Raises InputError if the braces do not match, or name more than MOST_FILES files.
     """
-    local = objects.local_path(source)
+    local = uris.local_path(source)
     if "{" not in source or (local is not None and local.exists()):
         return [source]
     from braceexpand import braceexpand

@@ -27,21 +27,21 @@ from ray_jobs.dataset.source_files import (
     is_hashed,
 )
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects, uris
 
 PREVIEW = re.compile(r"(^|/)golden/[0-9a-f]{16}/preview\.png$")  # if the root lies beside the manifest
 SAVED = ("dataset_dict.json", "dataset_info.json")  # files in a folder that `datasets` saved
 FILES = (*MANIFESTS, ".tar", ".tar.gz", ".tgz", ".parquet", ".arrow", ".feather", ".zip")
 
 
-def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str] = attrgetter("version")) -> str:
+def source_revision(dataset: Dataset, version_of: Callable[[object_listing.Entry], str] = attrgetter("version")) -> str:
     """Return the suite's own `revision`, or a hash over the names, sizes and versions of the source's files.
 
     The version of a file is its ETag on S3, and its modification time in a directory, unless `version_of` returns
     another. The file of `label_names` is hashed too. Raises InputError if nothing is at the source, if a data set on
     the hub is not pinned, or if the files belong to several splits and the suite names none.
     """
-    names = objects.entry(dataset.label_names) if dataset.label_names else None
+    names = object_listing.find_entry(dataset.label_names) if dataset.label_names else None
     extras: list[object] = ["label_names", names.size, names.version] if names else []
     if dataset.label_names and names and _is_new_label_table(dataset.label_names):
         extras.append("with ids")  # earlier versions numbered the lines, so their golden sets have other labels
@@ -70,14 +70,14 @@ def source_revision(dataset: Dataset, version_of: Callable[[objects.Entry], str]
 
 def is_hub_name(dataset: Dataset) -> bool:
     """True if the source is the name of a data set on the Hugging Face hub, not a place in storage."""
-    local = objects.local_path(dataset.source)
+    local = uris.local_path(dataset.source)
     if local is None or dataset.format not in ("auto", "huggingface") or local.is_absolute() or local.exists():
         return False
     names_files = "{" in dataset.source or dataset.source.lower().endswith(FILES)
     return dataset.format == "huggingface" or not names_files
 
 
-def _list_files(dataset: Dataset) -> Iterator[objects.Entry]:
+def _list_files(dataset: Dataset) -> Iterator[object_listing.Entry]:
     """Yield the files of a source: all files below a folder, a single file, or the files that a pattern names.
 
     Raises InputError if the files belong to several splits and the suite names none.
@@ -85,20 +85,20 @@ def _list_files(dataset: Dataset) -> Iterator[objects.Entry]:
     pattern = expand_pattern(dataset.source)
     if pattern != [dataset.source]:
         for uri in pattern:
-            if not (entry := objects.entry(uri)):
+            if not (entry := object_listing.find_entry(uri)):
                 raise InputError(f"dataset {dataset.source}: {uri} is not there; correct the pattern or add the file")
-            yield objects.Entry(uri, entry.size, entry.version)
+            yield object_listing.Entry(uri, entry.size, entry.version)
         return
     suffixes = OF_FORMAT.get(dataset.format, (*image_formats.SUFFIXES, *TABLES))
     selection, is_empty, is_saved = Selection(dataset.source, dataset.split, suffixes), True, _is_saved(dataset)
-    for entry in objects.entries(dataset.source):
+    for entry in object_listing.iterate_entries(dataset.source):
         is_empty = False
         selection.takes(entry.key)
         if is_hashed(entry.key):
             yield entry
     if not is_saved:
         selection.check()
-    if is_empty and (single := objects.entry(dataset.source)):
+    if is_empty and (single := object_listing.find_entry(dataset.source)):
         yield single
         yield from _list_described_images(dataset)
 
@@ -109,7 +109,7 @@ def find_image_folder(dataset: Dataset) -> str:
         if dataset.source.lower().endswith(FIRST_MANIFESTS):
             return dataset.source.rpartition("/")[0] or "."
         places = candidate_image_folders(dataset.source)
-        return next((place for place in places[:-1] if next(objects.entries(place), None)), places[-1])
+        return next((place for place in places[:-1] if next(object_listing.iterate_entries(place), None)), places[-1])
     folder = dataset.images.rstrip("/") or "/"
     if "://" not in folder and not folder.startswith("/"):
         scheme, sign, path = (dataset.source.rpartition("/")[0] or ".").rpartition("://")
@@ -118,7 +118,7 @@ def find_image_folder(dataset: Dataset) -> str:
     return folder
 
 
-def _list_described_images(dataset: Dataset) -> Iterator[objects.Entry]:
+def _list_described_images(dataset: Dataset) -> Iterator[object_listing.Entry]:
     """Yield the images in the folder of a manifest, because they decide the content as much as the manifest does.
 
     For the kinds of manifest in the first release only the file counts, so that no id changes, unless the suite sets
@@ -127,7 +127,7 @@ def _list_described_images(dataset: Dataset) -> Iterator[objects.Entry]:
     name = dataset.source.lower()
     if not name.endswith(MANIFESTS) or (dataset.images is None and name.endswith(FIRST_MANIFESTS)):
         return
-    for entry in objects.entries(find_image_folder(dataset)):
+    for entry in object_listing.iterate_entries(find_image_folder(dataset)):
         if entry.key.lower().endswith(image_formats.SUFFIXES) and not PREVIEW.search(entry.key):
             yield entry
 

@@ -24,14 +24,14 @@ from ray_jobs.dataset.source_files import METADATA
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.inputs.regular_files import NotRegularError, open_regular
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, objects, uris
 from ray_jobs.storage.content_hashes import content_hashes
 
 MEGABYTES = 4096  # bound on the files to hash, which takes seconds from a local disk
 MOST_FILES = 200_000
 LEADS_OUT = (b"../", b"..\\")
 PIECE = 2**20  # bytes
-Revise = Callable[[Dataset, Callable[[objects.Entry], str]], str]
+Revise = Callable[[Dataset, Callable[[object_listing.Entry], str]], str]
 
 
 class SameContent(StoredModel):
@@ -88,7 +88,7 @@ def note_golden(spec: Spec) -> None:
 
 def _content_id(spec: Spec, revise: Revise) -> str | None:
     dataset = spec.suite.dataset
-    folder = objects.local_path(dataset.source)
+    folder = uris.local_path(dataset.source)
     if folder is None or dataset.revision or not folder.exists():
         return None
     named = os.environ.get("ASSAY_CONTENT_MB", "")
@@ -100,7 +100,7 @@ def _content_id(spec: Spec, revise: Revise) -> str | None:
     hashed = count = 0
     with content_hashes() as hashes:
 
-        def content_of(entry: objects.Entry) -> str:
+        def content_of(entry: object_listing.Entry) -> str:
             nonlocal hashed, count
             hashed, count = hashed + entry.size, count + 1
             if hashed > most or count > most_files:
@@ -122,7 +122,7 @@ def _content_id(spec: Spec, revise: Revise) -> str | None:
 def _content_of_names(dataset: Dataset, hash_of: Callable[[Path], str]) -> str:
     if not dataset.label_names:
         return ""
-    path = objects.local_path(dataset.label_names)
+    path = uris.local_path(dataset.label_names)
     if path is None:
         raise _NotHashed
     return hash_of(path)

@@ -4,8 +4,11 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from ray_jobs.checkpoints.files import BESIDE_BYTES, CONFIG_ITEMS, read
-from ray_jobs.checkpoints.inspect import INDEX, list_loaded, read_header, sidecar_files
+from ray_jobs.checkpoints.config_files import CONFIG_ITEMS
+from ray_jobs.checkpoints.files import SIDECAR_BYTES, read
+from ray_jobs.checkpoints.inspect import sidecar_files
+from ray_jobs.checkpoints.safetensors_header import read_header
+from ray_jobs.checkpoints.weights import INDEX, list_loaded
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
@@ -49,7 +52,7 @@ def first_difference(held: TensorLayout, found: TensorLayout) -> str | None:
 
 
 def _hash_sidecar(uri: str) -> str:
-    data = read(uri, BESIDE_BYTES)
+    data = read(uri, SIDECAR_BYTES)
     if uri.endswith("config.json"):
         with suppress(InputError, NotJson):
             value = parse_object(data, CONFIG_ITEMS)

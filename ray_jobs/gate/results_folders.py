@@ -12,7 +12,7 @@ from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_folders import number_folders
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, objects
 
 
 def find_folder(spec: Spec, made_of: str) -> str:
@@ -57,7 +57,7 @@ def _decision_time(verdict: Verdict) -> float:
 
 
 def _list_forced_verdicts(run_uri: str) -> Iterator[Verdict]:
-    for entry in list(objects.entries(f"{run_uri}/forced")):
+    for entry in list(object_listing.iterate_entries(f"{run_uri}/forced")):
         request, _, name = entry.key.partition("/")
         if name == "verdict.json" and (verdict := _read_verdict(f"{run_uri}/forced/{request}")):
             yield verdict

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 
 import ray
 
-from ray_jobs.checkpoints.inspect import Incomplete, check_present
+from ray_jobs.checkpoints.errors import Incomplete
+from ray_jobs.checkpoints.verification import check_present
 from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError

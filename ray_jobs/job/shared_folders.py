@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ray_jobs.contract.spec import Spec
 from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects
+from ray_jobs.storage import objects, uris
 from ray_jobs.storage.error_lines import explain_errors, show_uri
 from ray_jobs.storage.manifests import SHARE_REMEDY
 
@@ -83,18 +83,18 @@ def _alive() -> dict[str, str]:
 
 def _list_places(spec: Spec) -> dict[str, str]:
     """Returns the paths that the spec names and that exist here, by their role; the root first."""
-    uris = {
+    mounted = {
         "root": spec.root,
         "checkpoint": spec.checkpoint.uri,
         "dataset": expand_pattern(spec.suite.dataset.source)[0],
     }
     if spec.checkpoint.base:
-        uris["base model"] = spec.checkpoint.base.uri
+        mounted["base model"] = spec.checkpoint.base.uri
     if spec.judge:
-        uris["judge"] = spec.judge.uri
+        mounted["judge"] = spec.judge.uri
     if spec.clip:
-        uris["CLIP model"] = spec.clip.uri
-    paths = {what: objects.local_path(uri) for what, uri in uris.items()}
+        mounted["CLIP model"] = spec.clip.uri
+    paths = {what: uris.local_path(uri) for what, uri in mounted.items()}
     return {what: str(path) for what, path in paths.items() if path and path.is_absolute() and path.exists()}
 
 
@@ -103,9 +103,9 @@ def _write_nonce(root: str) -> tuple[str, bytes] | None:
 
     A later writer removes the file of a killed driver.
     """
-    if objects.is_s3(root):
+    if uris.is_s3(root):
         return None
-    uri, content = f"{objects.local_path(root)}/.shared.{uuid.uuid4().hex}", os.urandom(16)
+    uri, content = f"{uris.local_path(root)}/.shared.{uuid.uuid4().hex}", os.urandom(16)
     objects.write(uri, content)
     return uri, content
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import object_listing, objects, parts
 
 SMALL_FILE_BYTES = 4 * 2**20  # larger files are not merged
 MAX_LISTINGS = 8
@@ -112,7 +112,9 @@ def _read_tables(judge_uri: str, part: str, below: int | None = None) -> dict[st
     tables: dict[str, pa.Table] = {}
     deleted, seen = set[str](), set[str]()
     for look in range(MAX_LISTINGS):
-        listed = [entry for entry in objects.entries(f"{judge_uri}/{part}") if entry.key.endswith(".parquet")]
+        listed = [
+            entry for entry in object_listing.iterate_entries(f"{judge_uri}/{part}") if entry.key.endswith(".parquet")
+        ]
         names = {entry.key for entry in listed if below is None or entry.size < below}
         for name in sorted(names - tables.keys() - deleted):
             try:

@@ -33,7 +33,7 @@ from ray_jobs.judge.preference import FOLDER
 from ray_jobs.judge.questions import Question, build_questions
 from ray_jobs.judge.totals import JudgeTotals, compute_totals
 from ray_jobs.runtime.progress import Progress
-from ray_jobs.storage import json_files, manifests, objects, parts
+from ray_jobs.storage import json_files, manifests, object_listing, objects, parts
 
 log = logging.getLogger("assay")
 
@@ -112,7 +112,9 @@ def start_new_attempt(spec: Spec) -> None:
         return
     log.info("run %s is INCOMPLETE: what has no answer is asked for again", spec.run_uri)
     objects.write(f"{spec.results_uri}/{ATTEMPT_FILE}", uuid.uuid4().hex[:8].encode())
-    preference_keys = [f"{FOLDER}/{entry.key}" for entry in objects.entries(f"{spec.results_uri}/{FOLDER}")]
+    preference_keys = [
+        f"{FOLDER}/{entry.key}" for entry in object_listing.iterate_entries(f"{spec.results_uri}/{FOLDER}")
+    ]
     keys = (f"{FOLDER}/manifest.json", *preference_keys, "judge.json", "verdict.json")
     for key in keys:
         if key.endswith(".json"):

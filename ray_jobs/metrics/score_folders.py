@@ -14,7 +14,7 @@ from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.ids import forced_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_part import has_judge_failure, has_new_judgements
-from ray_jobs.storage import manifests, objects
+from ray_jobs.storage import manifests, object_listing, objects
 
 THREADS = 16  # the threads wait for storage most of the time
 COPIED_FOLDERS = ("clip/", "frequencies/", "parts/")
@@ -65,7 +65,7 @@ def copy_scores(source: str, target: str) -> None:
     """Copy earlier scores of the same captions. The parts with new judgements are then scored again in the copy."""
     keys = [
         entry.key
-        for entry in objects.entries(source)
+        for entry in object_listing.iterate_entries(source)
         if entry.key.startswith(COPIED_FOLDERS) and "/runs/" not in entry.key
     ]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -78,7 +78,7 @@ def copy_scores(source: str, target: str) -> None:
 def _claim_stage(stage: str, captions_digest: str) -> bool:
     """True if the stage itself is for these captions. The first caller writes a marker that names the captions."""
     marker = f"{stage}/forced-{captions_digest}"
-    if next(iter(objects.entries(stage)), None) is None:
+    if next(iter(object_listing.iterate_entries(stage)), None) is None:
         objects.write(marker, b"")
         return True
     return objects.exists(marker)

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from ray_jobs.contract.spec import Predecessor, Spec
-from ray_jobs.storage import records, specs
+from ray_jobs.storage import baselines, specs
 from ray_jobs.storage.index import READS, IndexEntry, list_entries
 
 TRIED = 8  # accepted runs of one series whose specs are tried: each of them says what the series is
@@ -37,7 +37,7 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
         return None
     entries = list_entries(spec.root, spec.suite.name)
     of_series = [entry for entry in entries if entry.series_id == spec.series_id]
-    for earlier in records.iterate_earlier_specs(spec, of_series):
+    for earlier in baselines.iterate_earlier_specs(spec, of_series):
         if earlier.suite.gate.baseline == asked and _keeps_answer(spec, earlier, misses_baseline):
             return earlier.predecessor
     accepted = [entry for entry in entries[::-1] if entry.outcome == "PASS"]

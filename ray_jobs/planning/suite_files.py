@@ -17,7 +17,7 @@ from ray_jobs.dataset.allowed_folders import find_home, list_allowed_folders, li
 from ray_jobs.inputs import strict_yaml
 from ray_jobs.inputs.errors import InputError, nearest
 from ray_jobs.inputs.names import find_fault, printable
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects, uris
 
 if TYPE_CHECKING:
     from ray_jobs.contract.spec import Spec
@@ -56,8 +56,8 @@ def find_suite(name_or_file: str, by_hand: bool = False) -> str:
             ".yaml"
         )
     uri = f"{folder.rstrip('/')}/{name_or_file}.yaml"
-    if not objects.is_s3(folder):
-        _below(Path(objects.absolute(uri)), Path(objects.absolute(folder)), f"suite {name_or_file!r}")
+    if not uris.is_s3(folder):
+        _below(Path(uris.make_absolute(uri)), Path(uris.make_absolute(folder)), f"suite {name_or_file!r}")
     return uri
 
 
@@ -69,7 +69,7 @@ def read_suite(uri: str, name_or_file: str) -> bytes:
         if uri == name_or_file:
             raise InputError(f"suite {printable(name_or_file)}: no such file; correct the path") from None
     folder = suites_folder()
-    entries = islice(objects.entries(folder), MOST_FILES)
+    entries = islice(object_listing.iterate_entries(folder), MOST_FILES)
     known = [entry.key.removesuffix(".yaml") for entry in entries if entry.key.endswith(".yaml")]
     raise InputError(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}")
 
@@ -82,17 +82,17 @@ def resolve_file(
     Tables of names and schemas of fields may be on S3 as well, or below the folder of the local data set `source` or
     one of ASSAY_SOURCES; a metric is code, so it lies with the suite. Raises InputError for every other.
     """
-    if objects.is_s3(file) and what != "metric":
+    if uris.is_s3(file) and what != "metric":
         return file
     if what != "metric" and (path := _below_data(file, suite_uri, source)):
         return path
-    folder = suite_uri.rpartition("/")[0] if objects.is_s3(suite_uri) else str(Path(objects.absolute(suite_uri)).parent)
-    if objects.is_s3(folder):
-        uri = file if objects.is_s3(file) else f"{folder}/{file}"
+    folder = suite_uri.rpartition("/")[0] if uris.is_s3(suite_uri) else str(Path(uris.make_absolute(suite_uri)).parent)
+    if uris.is_s3(folder):
+        uri = file if uris.is_s3(file) else f"{folder}/{file}"
         if not uri.startswith(f"{folder}/") or {"", ".", ".."} & set(uri.removeprefix(f"{folder}/").split("/")):
             raise _outside(f"{what} {printable(file)}")
         return uri
-    if objects.is_s3(file):
+    if uris.is_s3(file):
         raise _outside(f"{what} {printable(file)}")
     return str(_below(Path(folder, file.removeprefix("file://")), Path(folder), f"{what} {printable(file)}"))
 
@@ -100,8 +100,8 @@ def resolve_file(
 def _below_data(file: str, suite_uri: str, source: str) -> str | None:
     """The path of a local file that lies with the data, links followed; None for every other, and for no path."""
     path = Path(file.removeprefix("file://"))
-    if not objects.is_s3(suite_uri):
-        path = Path(objects.absolute(suite_uri)).parent / path
+    if not uris.is_s3(suite_uri):
+        path = Path(uris.make_absolute(suite_uri)).parent / path
     home = find_home(source)
     folders = [*(list_own_folders(str(home)) if home else []), *list_allowed_folders()]
     try:
@@ -162,13 +162,13 @@ def is_code_of_the_deployment(spec: "Spec", name: str) -> bool:
 
 def _candidates(spec: "Spec", file: str) -> Iterator[str]:
     folder = suites_folder().rstrip("/")
-    for entry in islice(objects.entries(folder), MOST_FILES):
+    for entry in islice(object_listing.iterate_entries(folder), MOST_FILES):
         if entry.key.rpartition("/")[2] == file and entry.size <= CODE_BYTES:
             yield f"{folder}/{entry.key}"
     if files_allowed():  # a suite may lie anywhere then, but not where results do
         for uri in spec.suite.metrics.own:
-            path = objects.local_path(uri)
-            root = objects.local_path(spec.root)
+            path = uris.local_path(uri)
+            root = uris.local_path(spec.root)
             if path and path.name == file and not (root and path.resolve().is_relative_to(root.resolve())):
                 yield uri
 

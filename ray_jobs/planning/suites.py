@@ -17,7 +17,7 @@ from ray_jobs.dataset.label_tables import TABLE_BYTES
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.planning.suite_files import CODE_BYTES, find_suite, keep_links, read_suite, read_text, resolve_file
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 
 
 def read_custom_metrics(files: Sequence[str]) -> dict[str, str]:
@@ -66,7 +66,7 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
 
 def _resolve_paths(suite: Suite, uri: str) -> Suite:
     """Returns the suite with its relative local paths resolved against its folder, without slashes at their ends."""
-    folder = None if objects.is_s3(uri) else Path(objects.absolute(uri)).parent
+    folder = None if uris.is_s3(uri) else Path(uris.make_absolute(uri)).parent
 
     def resolved(source: str) -> str:
         source = _joined(source.rstrip("/") or "/")
@@ -74,7 +74,7 @@ def _resolve_paths(suite: Suite, uri: str) -> Suite:
         return source
 
     def _joined(source: str) -> str:
-        path = objects.local_path(source)
+        path = uris.local_path(source)
         if folder is None or path is None or path.is_absolute():
             return source
         if (folder / path).exists():

@@ -13,7 +13,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.listing.unknown_files import unknown_file
 from ray_jobs.sources.settings import refuse_unused
 from ray_jobs.sources.source import SUFFIXES, Source
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 PEEKED = 1000  # the most entries that are read to detect the format of a folder
 
@@ -58,9 +58,9 @@ def _detect_format(dataset: Dataset) -> str:
         return kind
     if any(objects.exists(f"{source}/{name}") for name in SAVED):
         return "huggingface"
-    keys = [entry.key for entry in islice(objects.entries(source), PEEKED)]
+    keys = [entry.key for entry in islice(object_listing.iterate_entries(source), PEEKED)]
     if not keys:
-        if objects.entry(source):
+        if object_listing.find_entry(source):
             raise unknown_file(source)
         raise InputError(f"dataset {source}: nothing is there; check the URI")
     kinds = {_kind(key) or "" for key in keys if not is_left_by_tools(key)}

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ray_jobs.inputs import lfs_pointers
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects, uris
 from ray_jobs.storage.arrow_guard import check_own
 from ray_jobs.storage.error_lines import explain_errors
 
@@ -28,14 +28,14 @@ def open_arrow(uri: str) -> Any:
     Raises FileNotFoundError, and InputError or RetryableError as `storage.objects` does. `storage.objects` reads all
     bytes from S3, because Arrow's own S3 client has other time limits and does not know AWS_CA_BUNDLE.
     """
-    if objects.is_s3(uri):
+    if uris.is_s3(uri):
         stored = StoredFile(uri)
         if stored.size < lfs_pointers.MOST_BYTES:  # a larger file is no pointer, so the request is saved
             _refuse_pointer(uri, objects.read(uri, at_most=lfs_pointers.MOST_BYTES))
         return pa.PythonFile(stored, mode="r")
     with explain_errors(uri, "read"):
         objects.require_regular(uri)
-        file = pa.memory_map(str(objects.local_path(uri)))
+        file = pa.memory_map(str(uris.local_path(uri)))
         _refuse_pointer(uri, file.read(len(lfs_pointers.SIGN)))
         file.seek(0)
         return file
@@ -53,9 +53,9 @@ def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
 def open_stored(uri: str) -> Iterator[io.BufferedReader]:
     """Yields the file as a seekable, buffered Python file. An error while it is open is raised as one line."""
     with explain_arrow_errors(uri, "readable"):
-        if not objects.is_s3(uri):
+        if not uris.is_s3(uri):
             objects.require_regular(uri)
-            with open(str(objects.local_path(uri)), "rb") as file:
+            with open(str(uris.local_path(uri)), "rb") as file:
                 _refuse_pointer(uri, file.peek(len(lfs_pointers.SIGN)))
                 yield file
         else:
@@ -92,7 +92,7 @@ class StoredFile(io.RawIOBase):
 
     def __init__(self, uri: str) -> None:
         self.uri, self.position = uri, 0
-        entry = objects.entry(uri)
+        entry = object_listing.find_entry(uri)
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, "no such object", uri)
         self.size, self.version = entry.size, entry.version

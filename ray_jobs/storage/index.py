@@ -25,7 +25,7 @@ from ray_jobs.contract.frozen_model import FrozenModel
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.stored_model import SCHEMA, NewerSchema, StoredModel, check_schema
 from ray_jobs.inputs.errors import RetryableError
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, objects
 from ray_jobs.storage.odd_items import raise_outage
 
 LARGEST = 64 << 20  # bytes of a record; a larger file is no record and is not read
@@ -114,7 +114,7 @@ class Index(StoredModel):
 def list_entries(root: str, suite: str, series_id: str | None = None) -> list[IndexEntry]:
     """Returns the entries of a suite, or of one of its series when `series_id` is given, oldest first."""
     below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
-    listed = objects.entries(f"{root}/index/{suite}{below}")
+    listed = object_listing.iterate_entries(f"{root}/index/{suite}{below}")
     keys = (start + entry.key for entry in listed if entry.size <= LARGEST)
     suite_entries = [IndexEntry(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
     return sorted(suite_entries, key=lambda entry: (entry.published_at, entry.run_id))

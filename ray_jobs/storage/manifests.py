@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.ids import digest, slug
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, objects, uris
 from ray_jobs.storage.error_lines import show_uri
 
 SHARE_REMEDY = "use s3://, or mount one file system there on every node"
@@ -38,7 +38,7 @@ def list_part_names(stage_uri: str, folder: str = "parts") -> set[str]:
     """The names of the parts that are in the folder."""
     return {
         entry.key.removesuffix(".parquet")
-        for entry in objects.entries(f"{stage_uri}/{folder}")
+        for entry in object_listing.iterate_entries(f"{stage_uri}/{folder}")
         if entry.key.endswith(".parquet")
     }
 
@@ -60,7 +60,7 @@ def digest_parts(manifest: Manifest) -> str:
 
 def require_on_node(folder: str) -> None:
     """Raises InputError, naming this node, when a folder that the driver has written to is missing here."""
-    if not objects.is_s3(folder) and not objects.exists(folder):
+    if not uris.is_s3(folder) and not objects.exists(folder):
         raise InputError(f"{show_uri(folder)}: no such directory on node {socket.gethostname()}; {SHARE_REMEDY}")
 
 
@@ -85,7 +85,7 @@ def require_manifest(stage_uri: str, stage: str, at_most: int = json_files.LARGE
     Raises InputError when the stage has not begun, RetryableError when it has: another job may be at work.
     """
     manifest = load_manifest(stage_uri, at_most)
-    if manifest is None and next(iter(objects.entries(stage_uri)), None):
+    if manifest is None and next(iter(object_listing.iterate_entries(stage_uri)), None):
         raise RetryableError(
             f"{stage_uri}: the {stage} stage is not complete yet; wait for the job that makes it, or rerun it"
         )
@@ -186,7 +186,7 @@ def install_latest(
 
 def _forced_manifests(stage_uri: str) -> Iterator[Manifest]:
     """The manifests of complete forced requests, each as the stage's own."""
-    for entry in list(objects.entries(f"{stage_uri}/forced")):
+    for entry in list(object_listing.iterate_entries(f"{stage_uri}/forced")):
         folder, _, name = entry.key.rpartition("/")
         if name == "manifest.json":
             with suppress(InputError):  # an unreadable manifest cannot become the stage's
@@ -204,7 +204,7 @@ def clear_stage(stage_uri: str, token: str, keep: Sequence[str] = ()) -> None:
     marker = f"forced-{slug(token)}"
     if objects.exists(f"{stage_uri}/{marker}"):
         return
-    keys = [entry.key for entry in objects.entries(stage_uri) if not entry.key.startswith(tuple(keep))]
+    keys = [entry.key for entry in object_listing.iterate_entries(stage_uri) if not entry.key.startswith(tuple(keep))]
     for key in keys:
         if key.endswith(".json"):
             json_files.check_replaceable(f"{stage_uri}/{key}")

@@ -7,7 +7,7 @@ calls `raise_outage` first, so that a store that does not answer never looks lik
 
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.inputs.names import excerpt, printable
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 
 
 def describe(error: Exception, at_most: int = 300) -> str:
@@ -44,7 +44,7 @@ def is_unexpected(error: Exception) -> bool:
 def raise_outage(error: Exception, uri: str) -> None:
     """List `uri` if the store may have caused the error, and raise what the listing raises. Otherwise return."""
     if is_of_store(error):
-        next(iter(objects.entries(uri)), None)
+        next(iter(object_listing.iterate_entries(uri)), None)
 
 
 def _is_ours(error: BaseException) -> bool:

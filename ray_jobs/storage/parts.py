@@ -19,7 +19,7 @@ from blake3 import blake3
 from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.stored_model import SCHEMA, NewerSchema, check_schema
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects, uris
 from ray_jobs.storage.arrow_files import open_arrow
 from ray_jobs.storage.arrow_guard import check_own
 from ray_jobs.storage.manifests import load_manifest, parts_folder_of, require_on_node, uri_of_manifest, uri_of_part
@@ -113,7 +113,7 @@ def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
         return read(stage_uri, name, names)
     uri = uri_of_part(stage_uri, name, parts_folder_of(manifest))
     try:
-        if manifest and not objects.is_s3(uri):
+        if manifest and not uris.is_s3(uri):
             _compare(stage_uri, name, manifest, uri, lambda: _blake3_of(uri, *_state(uri)))
         with open_arrow(uri) as file:
             check_own(file, uri)
@@ -129,7 +129,7 @@ def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
 
 def _load_current_manifest(stage_uri: str) -> Manifest | None:
     """Returns the stage's manifest. Parses it again only when the file has changed, because stages have many parts."""
-    entry = objects.entry(uri_of_manifest(stage_uri))
+    entry = object_listing.find_entry(uri_of_manifest(stage_uri))
     return _load_cached(stage_uri, entry.size, entry.version) if entry else None
 
 
@@ -150,7 +150,7 @@ def _compare(stage_uri: str, name: str, manifest: Manifest | None, uri: str, com
 
 
 def _explain_missing(stage_uri: str, name: str, manifest: Manifest | None, uri: str) -> Exception:
-    if local := objects.local_path(stage_uri):
+    if local := uris.local_path(stage_uri):
         require_on_node(str(local.parent))
     if manifest is None or name not in {part.name for part in manifest.parts}:
         return RetryableError(f"{uri}: the part is missing, and no manifest names it; rerun the stage")
@@ -168,14 +168,14 @@ def _check_unchanged(stage_uri: str, manifest: Manifest | None) -> None:
 
 
 def _state(uri: str) -> tuple[int, ...]:
-    status = os.stat(str(objects.local_path(uri)))
+    status = os.stat(str(uris.local_path(uri)))
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @lru_cache(maxsize=65536)  # the parts of some golden sets of millions of images
 def _blake3_of(uri: str, *_state: int) -> str:
     objects.require_regular(uri)
-    return blake3().update_mmap(str(objects.local_path(uri))).hexdigest()
+    return blake3().update_mmap(str(uris.local_path(uri))).hexdigest()
 
 
 def decode_footer(data: bytes) -> dict[str, Any]:

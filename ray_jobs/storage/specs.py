@@ -11,7 +11,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.storage import json_files, objects
+from ray_jobs.storage import json_files, object_listing, uris
 
 SPEC_BYTES = 64 * 2**20  # the file of the synonyms that it contains has at most 16 MiB
 
@@ -40,7 +40,7 @@ def require_own_place(spec: Spec, uri: str) -> None:
     A job writes where the ids say, so a changed spec could pass off its results as another run's. One directory may
     have several names, so the roots are compared with their links followed. Below a root, every file has one name.
     """
-    place = objects.absolute(uri)
+    place = uris.make_absolute(uri)
     if place == spec.uri:
         return
     below = spec.uri.removeprefix(spec.root)
@@ -51,9 +51,9 @@ def require_own_place(spec: Spec, uri: str) -> None:
 
 
 def _is_one_directory(root: str, other: str) -> bool:
-    if objects.is_s3(root) or objects.is_s3(other):
+    if uris.is_s3(root) or uris.is_s3(other):
         return False
-    return os.path.realpath(objects.absolute(root)) == os.path.realpath(objects.absolute(other))
+    return os.path.realpath(uris.make_absolute(root)) == os.path.realpath(uris.make_absolute(other))
 
 
 def iterate_specs(run_uri: str) -> Iterator[Spec]:
@@ -65,7 +65,7 @@ def iterate_specs(run_uri: str) -> Iterator[Spec]:
 
 def list_specs(run_uri: str) -> list[str]:
     """Returns the URIs of a run's specs: the plain request's first, because forced requests only repeat it."""
-    keys = [entry.key for entry in objects.entries(run_uri)]
+    keys = [entry.key for entry in object_listing.iterate_entries(run_uri)]
     specs = [key for key in keys if key.startswith("spec") and key.endswith(".json") and "/" not in key]
     return [f"{run_uri}/{key}" for key in sorted(specs, key=lambda key: (key != "spec.json", key))]
 

@@ -6,14 +6,14 @@
 import uuid
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import objects, uris
 
 MARK = "probes/conditional-create"  # below the root, once the store has passed
 
 
 def require_conditional_create(root: str) -> None:
     """Raises InputError for a store that ignores `If-None-Match: *`, because two jobs could then write one manifest."""
-    if not objects.is_s3(root) or objects.exists(f"{root}/{MARK}"):
+    if not uris.is_s3(root) or objects.exists(f"{root}/{MARK}"):
         return
     trial = f"{root}/probes/{uuid.uuid4().hex}"
     objects.create(trial, b"first")

@@ -10,7 +10,7 @@ import yaml
 from conftest import IMAGES, Stack, assert_nothing_lost, manifest, upload, wait
 
 from dev.airflow_api import DAG
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 
 COPIES, SCENES = 4, 256
 pytestmark = pytest.mark.timeout(1500)
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(1500)
 
 def parts(uri: str) -> dict[str, str]:
     """Caption parts that are there, with their versions."""
-    return {entry.key: entry.version for entry in objects.entries(f"{uri}/parts")}
+    return {entry.key: entry.version for entry in object_listing.iterate_entries(f"{uri}/parts")}
 
 
 def kill(process: psutil.Process) -> None:

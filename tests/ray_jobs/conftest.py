@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ray_jobs.storage import objects
+from ray_jobs.storage import s3_client
 
 if TYPE_CHECKING:
     from ray_cluster import Cluster
@@ -59,9 +59,9 @@ def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def bucket(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in request.getfixturevalue(kind).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(objects._kept, "owner", None)  # the client is kept
+    monkeypatch.setattr(s3_client._cache, "owner", None)  # the client is kept
     name = f"assay-{uuid.uuid4().hex[:12]}"
-    objects._s3().create_bucket(Bucket=name)
+    s3_client.get_client().create_bucket(Bucket=name)
     return f"s3://{name}"
 
 
@@ -84,5 +84,5 @@ def on_cluster(cluster: "Cluster", monkeypatch: pytest.MonkeyPatch) -> "Cluster"
     """The environment that makes jobs started by the test join the cluster."""
     for name, value in cluster.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(objects._kept, "owner", None)
+    monkeypatch.setattr(s3_client._cache, "owner", None)
     return cluster

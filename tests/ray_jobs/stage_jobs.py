@@ -22,7 +22,7 @@ import yaml
 from ray_jobs.contract.artifacts import Failure, Manifest, Scores
 from ray_jobs.contract.spec import Spec
 from ray_jobs.plan import plan
-from ray_jobs.storage import manifests, objects, parts
+from ray_jobs.storage import manifests, object_listing, objects, parts
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"
@@ -129,7 +129,7 @@ def assert_stage_fails(stage: str, spec: Spec, code: int, told: str, in_ray: boo
 def take_snapshot(uri: str) -> dict[str, tuple[str, str]]:
     """Of every object: its SHA-256 and its version, which a rewrite changes though the bytes be the same."""
     found = {}
-    for entry in objects.entries(uri):
+    for entry in object_listing.iterate_entries(uri):
         found[entry.key] = hashlib.sha256(objects.read(f"{uri}/{entry.key}")).hexdigest(), entry.version
     return found
 

@@ -12,8 +12,8 @@ from samples import checkpoint_files, list_cached, upload, write_pictures
 from stage_jobs import DEMO
 
 from ray_jobs import plan
-from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints import adapter_base, fingerprints, inspect, verification
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.checkpoints.lora_config import unsupported_reason
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
@@ -52,11 +52,11 @@ def local(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, base: str) -> None:
-    assert inspect.is_adapter(uri)
+    assert adapter_base.is_adapter(uri)
     assert "adapter_model.safetensors" in inspect.require_complete(uri)
     found = inspect.resolve(uri, base)
     assert (found.uri, found.name, found.base) == (uri, "step-1", inspect.resolve(base))
-    assert not inspect.is_adapter(base)
+    assert not adapter_base.is_adapter(base)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tup
     before = inspect.resolve(uri, base)
     upload(uri, {"config.json": config})
     found = inspect.resolve(uri, base)
-    assert inspect.is_adapter(uri)
+    assert adapter_base.is_adapter(uri)
     assert found == before
     assert inspect.sidecar_files(found)["config.json"] == f"{base}/config.json"
 
@@ -174,7 +174,7 @@ def test_a_base_that_cannot_be_found_is_the_suites_or_one_line(tmp_path: Path, n
     adapter = str(
         write_adapter(tmp_path / "a", {MODULE: make_random_pair((96, 96), 4, 0)}, base_model_name_or_path=named)
     )
-    assert inspect.find_base(adapter, str(BASE)) == str(BASE)
+    assert adapter_base.find_base(adapter, str(BASE)) == str(BASE)
     with pytest.raises(InputError, match=f"^checkpoint {adapter}: .*'{named or ''}' is neither .*engine.base_model"):
         inspect.resolve(adapter)
 
@@ -186,14 +186,14 @@ def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
     pairs = {MODULE: make_random_pair((96, 96), 4, 0)}
     for number, named in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
         adapter = write_adapter(tmp_path / str(number), pairs, base_model_name_or_path=named)
-        assert inspect.find_base(str(adapter), str(tmp_path / "other")) == str(BASE)
+        assert adapter_base.find_base(str(adapter), str(tmp_path / "other")) == str(BASE)
 
 
 def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_BASES", f"s3://others, {s3}")
     named: dict[str, Any] = {"base_model_name_or_path": f"{s3}/base/"}
     adapter = write_adapter(tmp_path / "adapter", {MODULE: make_random_pair((96, 96), 4, 0)}, **named)
-    assert inspect.find_base(str(adapter), str(BASE)) == f"{s3}/base"
+    assert adapter_base.find_base(str(adapter), str(BASE)) == f"{s3}/base"
 
 
 def test_an_adapter_over_an_adapter_is_refused(tmp_path: Path) -> None:
@@ -236,17 +236,17 @@ def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
 )
 def test_one_changed_byte_of_either_is_another_checkpoint(store: str, uri: str, base: str, changed: str) -> None:
     before = inspect.resolve(uri, base)
-    inspect.verify(before)
+    verification.verify(before)
     data = bytearray(objects.read(f"{store}/{changed}"))
     data[-1] ^= 1
     objects.write(f"{store}/{changed}", bytes(data))
-    assert inspect.fingerprint(uri, before.base and before.base.model_copy(update={
-        "fingerprint": inspect.fingerprint(base)})) != before.fingerprint  # fmt: skip
+    assert fingerprints.compute_fingerprint(uri, before.base and before.base.model_copy(update={
+        "fingerprint": fingerprints.compute_fingerprint(base)})) != before.fingerprint  # fmt: skip
     place = f"{store}/{changed}".rpartition("/")[0]
     with pytest.raises(
         InputError, match=f"checkpoint {place}: {changed.rpartition('/')[2]} was overwritten since this run was planned"
     ):
-        inspect.verify(before)
+        verification.verify(before)
 
 
 def test_a_checkpoint_of_its_own_has_the_fingerprint_that_it_always_had(tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from samples import checkpoint_files, encode_shard, upload
 
-from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.files import NeverWhole
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints import fingerprints, inspect, verification
+from ray_jobs.checkpoints.errors import Incomplete, NeverWhole
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import objects, uris
 
 FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -122,13 +121,13 @@ def test_an_upload_file_by_file_becomes_whole_only_with_its_last_file(store: str
 
 def test_a_copy_under_another_name_is_the_same_checkpoint(store: str, model: str) -> None:
     copy = upload(f"{store}/backup/best", checkpoint_files())
-    assert inspect.fingerprint(copy) == inspect.fingerprint(model)
+    assert fingerprints.compute_fingerprint(copy) == fingerprints.compute_fingerprint(model)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", FIRST, SECOND])
 def test_one_changed_byte_is_another_checkpoint(store: str, model: str, name: str) -> None:
-    before = inspect.fingerprint(model)
-    local = objects.local_path(model)
+    before = fingerprints.compute_fingerprint(model)
+    local = uris.local_path(model)
     stat = (local / name).stat() if local else None
     data = bytearray(objects.read(f"{model}/{name}"))
     data[-1] ^= 1
@@ -136,7 +135,7 @@ def test_one_changed_byte_is_another_checkpoint(store: str, model: str, name: st
     if local and stat:
         os.utime(local / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert (local / name).stat().st_mtime_ns == stat.st_mtime_ns
-    assert inspect.fingerprint(model) != before
+    assert fingerprints.compute_fingerprint(model) != before
 
 
 @pytest.mark.parametrize(
@@ -145,17 +144,17 @@ def test_one_changed_byte_is_another_checkpoint(store: str, model: str, name: st
      "global_step300/bf16_zero_pp_rank_0.pt", "runs/events.tfevents", "logs/x.json"],
 )  # fmt: skip
 def test_what_training_leaves_beside_the_model_does_not_make_it_another(model: str, name: str) -> None:
-    before = inspect.fingerprint(model)
+    before = fingerprints.compute_fingerprint(model)
     objects.write(f"{model}/{name}", b"{}")
-    assert inspect.fingerprint(model) == before
+    assert fingerprints.compute_fingerprint(model) == before
 
 
 def test_verify_notices_an_overwrite_in_place(model: str) -> None:
     planned = inspect.resolve(model)
-    inspect.verify(planned)
+    verification.verify(planned)
     objects.write(f"{model}/{SECOND}", encode_shard({"b": bytes(100)}))
     with pytest.raises(InputError, match=f"checkpoint {model}: {SECOND} was overwritten since this run was planned; "):
-        inspect.verify(planned)
+        verification.verify(planned)
 
 
 def test_the_demo_checkpoints_are_whole_and_differ() -> None:

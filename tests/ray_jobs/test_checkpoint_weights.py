@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from samples import checkpoint_files, encode_shard, make_record, make_spec, upload
 
-from ray_jobs.checkpoints import inspect, node_cache
+from ray_jobs.checkpoints import fingerprints, inspect, node_cache, verification
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.checkpoints.former_fingerprints import keep_former
-from ray_jobs.checkpoints.inspect import Incomplete
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.compatibility import tensor_layout
 from ray_jobs.inputs.errors import InputError
@@ -183,7 +183,7 @@ def test_a_note_makes_it_no_other_checkpoint_whenever_it_comes_and_goes(store: s
     planned = inspect.resolve(model)
     for content in (b"{}", b'{"accuracy": 1}', None):
         objects.delete(f"{model}/{name}") if content is None else objects.write(f"{model}/{name}", content)
-        inspect.verify(planned)
+        verification.verify(planned)
         assert inspect.resolve(model) == planned
 
 
@@ -191,16 +191,16 @@ def test_a_note_makes_it_no_other_checkpoint_whenever_it_comes_and_goes(store: s
 def test_what_is_loaded_makes_it_another(tmp_path: Path, name: str) -> None:
     model = upload(str(tmp_path / "m"), FILES | {name: b"{}"})
     planned = inspect.resolve(model)
-    assert planned.fingerprint != inspect.fingerprint(upload(str(tmp_path / "without"), FILES))
+    assert planned.fingerprint != fingerprints.compute_fingerprint(upload(str(tmp_path / "without"), FILES))
     objects.write(f"{model}/{name}", b"{ }")
     with pytest.raises(InputError, match=f"checkpoint {model}: {name} was overwritten since this run was planned; "):
-        inspect.verify(planned)
+        verification.verify(planned)
 
 
 def test_the_demos_fingerprints_are_those_that_records_have() -> None:
     folder = Path(__file__).parents[2] / "demo" / "checkpoints"
-    assert inspect.fingerprint(str(folder / "step-0800")) == DEMO_FINGERPRINT
-    assert all(inspect.former_fingerprint(str(path)) is None for path in folder.iterdir())
+    assert fingerprints.compute_fingerprint(str(folder / "step-0800")) == DEMO_FINGERPRINT
+    assert all(fingerprints.compute_former_fingerprint(str(path)) is None for path in folder.iterdir())
 
 
 DEMO_FINGERPRINT = "85c1c95b59276a97"  # as main had it before there was an allow-list
@@ -216,26 +216,26 @@ def validated(root: str, fingerprint: str) -> None:
 
 def test_a_checkpoint_with_notes_is_found_under_the_fingerprint_that_it_had(tmp_path: Path) -> None:
     root, model = str(tmp_path / "root"), upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
-    former, found = inspect.former_fingerprint(model), inspect.resolve(model)
+    former, found = fingerprints.compute_former_fingerprint(model), inspect.resolve(model)
     assert former
     assert former != found.fingerprint
     assert keep_former(root, found) == found
     validated(root, former)
     assert keep_former(root, found).fingerprint == former
-    inspect.verify(keep_former(root, found))
+    verification.verify(keep_former(root, found))
     validated(root, found.fingerprint)
     assert keep_former(root, found) == found
 
 
 def test_a_spec_of_before_is_verified_by_the_fingerprint_of_before(tmp_path: Path) -> None:
     model = upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
-    former = inspect.former_fingerprint(model)
+    former = fingerprints.compute_former_fingerprint(model)
     assert former
     planned = Checkpoint(uri=model, name="m", fingerprint=former)
-    inspect.verify(planned)
+    verification.verify(planned)
     objects.write(f"{model}/config.json", b'{"architectures": ["Other"]}')
     with pytest.raises(InputError, match="overwritten since this run was planned"):
-        inspect.verify(planned)
+        verification.verify(planned)
 
 
 # --- what happened since it was planned -------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_what_happened_since_it_was_planned_is_named(store: str, change: Callabl
     planned = inspect.resolve(upload(f"{store}/m", FILES))
     change(planned.uri)
     with pytest.raises(InputError, match=f"checkpoint {planned.uri}: {told}"):
-        inspect.verify(planned)
+        verification.verify(planned)
 
 
 @pytest.mark.parametrize("gone", [[*FILES], ["config.json"], ["tokenizer.json", SECOND]], ids=str)

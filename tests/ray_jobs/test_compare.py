@@ -18,7 +18,7 @@ from ray_jobs.contract import artifacts
 from ray_jobs.contract import spec as contract
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects, parts, records, specs
+from ray_jobs.storage import object_listing, objects, parts, records, specs
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(24)]
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/models/judge"}
@@ -205,7 +205,11 @@ def test_runs_in_a_root_that_has_moved(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_images_that_only_one_run_captioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = kept(tmp_path, 1), kept(tmp_path, 2)
-    (part,) = [entry for entry in objects.entries(f"{two.scores_uri}/parts") if entry.key == "part-00000.parquet"]
+    (part,) = [
+        entry
+        for entry in object_listing.iterate_entries(f"{two.scores_uri}/parts")
+        if entry.key == "part-00000.parquet"
+    ]
     import pyarrow.parquet as pq
 
     path = Path(two.scores_uri, "parts", part.key)

@@ -7,8 +7,8 @@ import boto3
 import pytest
 from samples import checkpoint_files, upload
 
-from ray_jobs.checkpoints import inspect
-from ray_jobs.storage import objects
+from ray_jobs.checkpoints import files, fingerprints
+from ray_jobs.storage import object_listing
 
 NAME = "model-00001-of-00002.safetensors"
 # Swift takes no upload with a checksum of its own, so only the stand-in for S3 can show this.
@@ -25,33 +25,34 @@ def put(uri: str, name: str, data: bytes) -> None:
     boto3.client("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=data, ChecksumAlgorithm="SHA256")
 
 
-def entry(uri: str, name: str) -> objects.Entry:
-    return next(entry for entry in inspect.list_files(uri) if entry.key == name)
+def entry(uri: str, name: str) -> object_listing.Entry:
+    return next(entry for entry in files.list_files(uri) if entry.key == name)
 
 
 def test_a_sha256_is_taken_where_there_is_one(model: str) -> None:
     assert not entry(model, NAME).has_sha256
-    assert objects.sha256(f"{model}/{NAME}") is None
+    assert object_listing.read_sha256(f"{model}/{NAME}") is None
     put(model, NAME, checkpoint_files()[NAME])
     assert entry(model, NAME).has_sha256
     kept = hashlib.sha256(checkpoint_files()[NAME]).digest()
-    assert objects.sha256(f"{model}/{NAME}") == base64.b64encode(kept).decode()
+    assert object_listing.read_sha256(f"{model}/{NAME}") == base64.b64encode(kept).decode()
 
 
 def test_files_of_one_etag_and_two_contents_are_two_checkpoints(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files of one MD5 can be bought for a few dollars; here the listing says one ETag of whatever it lists."""
-    real = objects._shallow_on_s3
+    real = object_listing._iterate_s3_folder
 
     def colliding(folder: str) -> object:
         return (
-            objects.Entry(found.key, found.size, "same", found.has_sha256) if found else None for found in real(folder)
+            object_listing.Entry(found.key, found.size, "same", found.has_sha256) if found else None
+            for found in real(folder)
         )
 
-    monkeypatch.setattr(objects, "_shallow_on_s3", colliding)
+    monkeypatch.setattr(object_listing, "_iterate_s3_folder", colliding)
     content = bytearray(checkpoint_files()[NAME])
     put(model, NAME, bytes(content))
-    before = inspect.fingerprint(model)
-    assert inspect.fingerprint(model) == before
+    before = fingerprints.compute_fingerprint(model)
+    assert fingerprints.compute_fingerprint(model) == before
     content[-1] ^= 1
     put(model, NAME, bytes(content))
-    assert inspect.fingerprint(model) != before
+    assert fingerprints.compute_fingerprint(model) != before

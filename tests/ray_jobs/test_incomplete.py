@@ -13,7 +13,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics import run
 from ray_jobs.metrics.registry import build_metrics
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.storage import objects, records
+from ray_jobs.storage import index, objects
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(12)]
 
@@ -48,7 +48,7 @@ def test_an_incomplete_run_is_evaluated_again_and_its_record_replaced(scored: Sp
     evaluate.evaluate(scored)
     assert outcome_of(scored) == "PASS"
     assert publish.publish(scored).verdict.outcome == "PASS"
-    assert [one.outcome for one in records.list_entries(scored.root, "small")] == ["PASS"]
+    assert [one.outcome for one in index.list_entries(scored.root, "small")] == ["PASS"]
 
 
 @pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE"])

@@ -11,7 +11,7 @@ import pytest
 from samples import make_baseline, make_record, make_spec
 
 from ray_jobs.contract.artifacts import Record, Summary
-from ray_jobs.storage import index, objects, records
+from ray_jobs.storage import index, index_rebuild, objects, records
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -152,7 +152,7 @@ def test_an_entry_without_a_record_stops_nobody(store: str, caplog: pytest.LogCa
         }
     records.publish(store, made(store, 3))
     assert names(index.load(store, "small")) == ["step-2", "step-3"]
-    assert records.rebuild(store) == (2, [])
+    assert index_rebuild.rebuild_index(store) == (2, [])
     caplog.clear()
     index.load_complete(store, "small")
     assert not [one for one in caplog.records if one.name == "assay"]
@@ -169,5 +169,5 @@ def test_rebuilding_while_a_run_publishes_keeps_it(store: str, monkeypatch: pyte
         add(root, listed)
 
     monkeypatch.setattr(index, "add", late)
-    assert records.rebuild(store) == (1, [])
+    assert index_rebuild.rebuild_index(store) == (1, [])
     assert names(index.load(store, "small")) == ["step-1", "step-2"]

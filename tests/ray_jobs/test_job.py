@@ -10,7 +10,7 @@ from ray.exceptions import RayTaskError
 from samples import checkpoint_files, make_spec, upload
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.contract.artifacts import Failure
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError

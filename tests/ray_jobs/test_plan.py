@@ -9,14 +9,14 @@ import yaml
 from samples import checkpoint_files, encode_shard, make_record, upload, write_pictures
 
 from ray_jobs import cli, plan
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.contract import spec
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.contract.spec import Spec
 from ray_jobs.dataset import revision
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.planning import suites
-from ray_jobs.storage import objects, records, specs
+from ray_jobs.storage import object_listing, objects, records, specs
 
 
 class Place:
@@ -294,8 +294,8 @@ def test_a_file_that_is_not_there_is_not_taken_for_a_name_on_a_hub(source: str) 
 
 @pytest.mark.slow
 def test_a_revision_takes_no_memory_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = (objects.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
-    monkeypatch.setattr(objects, "entries", lambda prefix: entries)
+    entries = (object_listing.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
+    monkeypatch.setattr(object_listing, "iterate_entries", lambda prefix: entries)
     revision.is_hub_name(Dataset(source=str(tmp_path)))  # imports what it needs
     tracemalloc.start()
     of_folder = revision.source_revision(Dataset(source=str(tmp_path)))

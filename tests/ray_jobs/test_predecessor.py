@@ -16,7 +16,7 @@ from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.gate import run as gating
 from ray_jobs.gate.no_baseline import ACCEPTED, explain_missing_baseline
 from ray_jobs.planning import predecessor
-from ray_jobs.storage import json_files, objects, records
+from ray_jobs.storage import baselines, index, json_files, objects, records
 
 RUNS = list(FOLDERS.values())
 NIGHT = {"name": "step-0900", "uri": "/models/step-0900", "fingerprint": "9" * 16}
@@ -56,8 +56,8 @@ def planned(root: Path, checkpoint: Checkpoint | None = None, asked: str = "last
             "anchor": None,
         }
     )
-    spec = spec.model_copy(update={"baseline": records.baseline_for(spec, asked)})
-    spec = spec.model_copy(update={"anchor": records.anchor_for(spec, gate.anchor)})
+    spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, asked)})
+    spec = spec.model_copy(update={"anchor": baselines.find_anchor(spec, gate.anchor)})
     spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, asked)})
     objects.write(spec.uri, spec.model_dump_json().encode())
     return spec
@@ -122,7 +122,7 @@ def test_who_asks_for_no_baseline_begins_the_series(root: Path) -> None:
 
 
 def first_accepted(root: Path) -> Checkpoint:
-    entry = next(one for one in records.list_entries(str(root), first(root).suite.name) if one.outcome == "PASS")
+    entry = next(one for one in index.list_entries(str(root), first(root).suite.name) if one.outcome == "PASS")
     return json_files.load(Spec, f"{entry.run_uri(str(root))}/spec.json").checkpoint
 
 

@@ -39,7 +39,7 @@ from stage_jobs import (
 )
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.storage import manifests, objects, parts
+from ray_jobs.storage import manifests, objects, parts, s3_client
 
 pytestmark = pytest.mark.integration
 FAULTY = json.loads((DEMO / "images" / "faulty" / "expected.json").read_text())
@@ -244,7 +244,7 @@ def test_the_same_images_from_every_format(tmp_path: Path, on_cluster: Any) -> N
 
 def test_on_s3_it_is_the_same_as_on_disk(golden: Spec, swift: dict[str, str], tmp_path: Path) -> None:
     bucket = f"s3://golden-{random.randrange(10**9)}"
-    objects._s3().create_bucket(Bucket=bucket.removeprefix("s3://"))
+    s3_client.get_client().create_bucket(Bucket=bucket.removeprefix("s3://"))
     names = sorted(path.relative_to(DEMO / "images").as_posix() for path in (DEMO / "images" / "faulty").iterdir())
     names += sorted(path.relative_to(DEMO / "images").as_posix() for path in (DEMO / "images" / "photos").iterdir())
     for name in names:

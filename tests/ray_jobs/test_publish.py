@@ -11,7 +11,7 @@ from ray_jobs import cli, publish
 from ray_jobs.contract.artifacts import Manifest, Outcome, Scores, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects, records
+from ray_jobs.storage import index, objects, records
 
 
 def manifest(stage: Any, rows_in: int, **lost: int) -> Manifest:
@@ -117,7 +117,7 @@ def test_incomplete_is_replaced_and_nothing_else_is(made: Spec) -> None:
     for outcome in ("PASS", "FAIL"):  # the second without force
         say(made, outcome, "as told")
         assert publish.publish(made).verdict.outcome == "PASS"
-    assert [one.outcome for one in records.list_entries(made.root, "small")] == ["PASS"]
+    assert [one.outcome for one in index.list_entries(made.root, "small")] == ["PASS"]
 
 
 def test_a_forced_run_tells_what_it_found(made: Spec) -> None:
@@ -153,7 +153,7 @@ def test_a_verdict_that_came_while_an_older_one_was_published_is_published(
     assert publish.publish(made).verdict.outcome == "PASS"
     assert raced
     assert records.read(made.run_uri).verdict.outcome == "PASS"
-    assert [one.outcome for one in records.list_entries(made.root, "small")] == ["PASS"]
+    assert [one.outcome for one in index.list_entries(made.root, "small")] == ["PASS"]
 
 
 def test_trouble_is_one_line_and_exit_code_1(

@@ -12,15 +12,18 @@ from samples import make_record, make_spec
 from ray_jobs.contract.artifacts import Record
 from ray_jobs.contract.spec import Baseline, Spec
 from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import baselines, index_rebuild, object_listing, objects, records
 from ray_jobs.storage import index as index_of_records
-from ray_jobs.storage import objects, records
 from ray_jobs.storage.index import load as loaded
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def index(root: str) -> dict[str, bytes]:
-    return {entry.key: objects.read(f"{root}/index/{entry.key}") for entry in objects.entries(f"{root}/index")}
+    return {
+        entry.key: objects.read(f"{root}/index/{entry.key}")
+        for entry in object_listing.iterate_entries(f"{root}/index")
+    }
 
 
 def test_publishing_again_keeps_the_first_record(store: str) -> None:
@@ -29,7 +32,7 @@ def test_publishing_again_keeps_the_first_record(store: str) -> None:
     again = records.publish(store, make_record(made, "FAIL", NOON + timedelta(days=1)))
     assert again == first
     assert records.read(made.run_uri) == first
-    assert [entry.outcome for entry in records.list_entries(store, "small")] == ["PASS"]
+    assert [entry.outcome for entry in index_of_records.list_entries(store, "small")] == ["PASS"]
 
 
 def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None:
@@ -49,13 +52,13 @@ def test_runs_that_publish_at_once_are_all_indexed(store: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {entry.run_id for entry in records.list_entries(store, "small")} == {one.run_id for one in made}
+    assert {entry.run_id for entry in index_of_records.list_entries(store, "small")} == {one.run_id for one in made}
 
 
 def test_what_an_entry_says(store: str) -> None:
     made = make_spec(root=store, called="step--3 (best)")
     records.publish(store, make_record(made, "INCONCLUSIVE", NOON))
-    (entry,) = records.list_entries(store, "small")
+    (entry,) = index_of_records.list_entries(store, "small")
     assert entry == (
         "small",
         made.series_id,
@@ -65,7 +68,7 @@ def test_what_an_entry_says(store: str) -> None:
         "INCONCLUSIVE",
     )
     assert entry.run_uri(store) == made.run_uri
-    assert records.list_entries(store, "another") == []
+    assert index_of_records.list_entries(store, "another") == []
 
 
 def test_entries_come_oldest_first_over_all_series(store: str) -> None:
@@ -73,7 +76,7 @@ def test_entries_come_oldest_first_over_all_series(store: str) -> None:
     for day in days:
         made = make_spec(root=store, called=f"day-{day}", caption__prompt=f"question {day % 2}")
         records.publish(store, make_record(made, at=NOON + timedelta(days=day)))
-    names = [entry.checkpoint_folder[:5] for entry in records.list_entries(store, "small")]
+    names = [entry.checkpoint_folder[:5] for entry in index_of_records.list_entries(store, "small")]
     assert names == ["day-1", "day-2", "day-3"]
 
 
@@ -88,7 +91,7 @@ def test_rebuilding_gives_the_index_that_publishing_gave(store: str) -> None:
     objects.delete(f"{store}/index/{lost}")
     objects.write(f"{store}/index/{kept}", b"overwritten")
     objects.write(f"{store}/index/suite-0/scale/20200101T000000.000000Z--gone-00000000--0123--PASS.json", b"{}")
-    assert records.rebuild(store) == (3, [])
+    assert index_rebuild.rebuild_index(store) == (3, [])
     assert index(store) == before
 
 
@@ -117,16 +120,16 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
         f"left out: {broken.run_uri}/record.json: not a record of this version (ValidationError); "
         "publish that run again\n"
     )
-    assert [entry.run_id for entry in records.list_entries(root, "small")] == [made.run_id]
+    assert [entry.run_id for entry in index_of_records.list_entries(root, "small")] == [made.run_id]
     assert records.publish(root, make_record(broken)).run_id == broken.run_id  # the remedy that the line names
-    assert len(records.list_entries(root, "small")) == 2
+    assert len(index_of_records.list_entries(root, "small")) == 2
 
 
 def test_what_is_no_entry_is_none(store: str) -> None:
     records.publish(store, make_record(make_spec(root=store)))
     for name in ("README.json", "a--b.json", "x/notes.txt", "20260101--step--0123--PASS.json.bak"):
         objects.write(f"{store}/index/small/{make_spec(root=store).series_id}/{name}", b"{}")
-    assert len(records.list_entries(store, "small")) == 1
+    assert len(index_of_records.list_entries(store, "small")) == 1
 
 
 # --- a record that another replaces -----------------------------------------------------------------------------------
@@ -139,7 +142,9 @@ def told(made: Spec, outcome: str, day: int = 0, reason: str = "as told") -> Rec
 def stands(root: str, made: Spec, outcome: str, reason: str = "as told") -> None:
     """Record, entries and index file all say this one thing of the run."""
     assert (records.read(made.run_uri).verdict.outcome, records.read(made.run_uri).verdict.reason) == (outcome, reason)
-    assert [one.outcome for one in records.list_entries(root, "small") if one.run_id == made.run_id] == [outcome]
+    assert [one.outcome for one in index_of_records.list_entries(root, "small") if one.run_id == made.run_id] == [
+        outcome
+    ]
     lines = [one for one in loaded(root, "small").records.values() if one.run_id == made.run_id]
     assert [(one.outcome, one.reason) for one in lines] == [(outcome, reason)]
 
@@ -171,8 +176,8 @@ def test_a_forced_result_replaces_the_record_and_moves_nobody(store: str) -> Non
     new = records.publish(store, told(first, "PASS", 9, "forced"), replace=True)
     stands(store, first, "PASS", "forced")
     candidate = make_spec(root=store, fingerprint="3" * 16, called="step-3")
-    assert named(records.baseline_for(candidate, "last-accepted")) == "step-2"
-    assert named(records.anchor_for(candidate, "first")) == "step-1"
+    assert named(baselines.find_baseline(candidate, "last-accepted")) == "step-2"
+    assert named(baselines.find_anchor(candidate, "first")) == "step-1"
     assert records.publish(store, told(first, "PASS", 10, "forced"), replace=True) == new  # published twice
     records.publish(store, told(first, "FAIL", 11), replace=True)
     stands(store, first, "FAIL")
@@ -227,9 +232,9 @@ def test_a_kill_while_a_record_is_replaced(
         patched.setattr(objects, "delete", unless_killed(objects.delete))
         with pytest.raises(Killed):
             records.publish(store, told(made, "PASS", 1))
-    assert records.list_entries(store, "small"), "the run is in no index"
+    assert index_of_records.list_entries(store, "small"), "the run is in no index"
     if mended_by == "rebuild" and killed_at != "/record.json":  # before, the old one stands, and a retry publishes
-        assert records.rebuild(store) == (1, [])
+        assert index_rebuild.rebuild_index(store) == (1, [])
     else:
         records.publish(store, told(made, "PASS", 2))
     stands(store, made, "PASS")
@@ -267,7 +272,7 @@ def test_a_record_replaced_while_the_index_is_rebuilt(store: str, monkeypatch: p
         add(root, listed)
 
     monkeypatch.setattr(index_of_records, "add", late)
-    records.rebuild(store)
+    index_rebuild.rebuild_index(store)
     stands(store, made, "PASS")
 
 
@@ -304,7 +309,7 @@ def test_the_view_of_the_router(store: str) -> None:
         made = make_spec(root=store, fingerprint=f"{number:016x}", called=f"step-{number}")
         records.publish(store, make_record(made, outcome, NOON + timedelta(hours=number)))
     overwritten = make_spec(root=store, fingerprint="e" * 16, called="step-0")
-    folders = {entry.checkpoint_folder for entry in records.list_entries(store, "small")}
+    folders = {entry.checkpoint_folder for entry in index_of_records.list_entries(store, "small")}
     assert folders == {"step-0-00000000", "step-1-00000000", "step-2-00000000"}
     assert overwritten.checkpoint.folder not in folders
 
@@ -316,8 +321,8 @@ def validated(root: str, number: int, outcome: str, asked: str = "last-accepted"
     """A run planned, recorded and published as `plan` and `publish` do."""
     settings = {"gate__baseline": asked, "gate__anchor": anchor}
     made = make_spec(root=root, fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
-    made = made.model_copy(update={"baseline": records.baseline_for(made, asked)})
-    made = made.model_copy(update={"anchor": records.anchor_for(made, anchor)})
+    made = made.model_copy(update={"baseline": baselines.find_baseline(made, asked)})
+    made = made.model_copy(update={"anchor": baselines.find_anchor(made, anchor)})
     objects.write(made.uri, made.model_dump_json().encode())
     records.publish(root, make_record(made, outcome, NOON + timedelta(minutes=number)))
     return made
@@ -329,14 +334,14 @@ def named(found: Baseline | None) -> str | None:
 
 def test_the_previous_run_whatever_its_verdict_but_a_judged_one(store: str) -> None:
     made = make_spec(root=store)
-    assert records.baseline_for(made, "previous") is None
+    assert baselines.find_baseline(made, "previous") is None
     for number, outcome in enumerate(("PASS", "FAIL", "INCONCLUSIVE"), start=1):
         validated(store, number, outcome)
-        assert named(records.baseline_for(made, "previous")) == f"step-{number}"
+        assert named(baselines.find_baseline(made, "previous")) == f"step-{number}"
     validated(store, 4, "INCOMPLETE")
-    assert named(records.baseline_for(made, "previous")) == "step-3"
-    assert named(records.baseline_for(made, "last-accepted")) == "step-1"
-    assert records.baseline_for(made, "none") is None
+    assert named(baselines.find_baseline(made, "previous")) == "step-3"
+    assert named(baselines.find_baseline(made, "last-accepted")) == "step-1"
+    assert baselines.find_baseline(made, "none") is None
 
 
 def test_a_run_asked_for_again_keeps_what_it_had(store: str) -> None:
@@ -349,9 +354,9 @@ def test_a_run_asked_for_again_keeps_what_it_had(store: str) -> None:
     assert (named(third.baseline), named(third.anchor)) == ("step-2", "step-1")
     for made in (first, second, third):
         asked_again = made.model_copy(update={"baseline": None, "anchor": None})
-        assert records.baseline_for(asked_again, "previous") == made.baseline
+        assert baselines.find_baseline(asked_again, "previous") == made.baseline
         asked_again = asked_again.model_copy(update={"baseline": made.baseline})
-        assert records.anchor_for(asked_again, "first") == made.anchor
+        assert baselines.find_anchor(asked_again, "first") == made.anchor
 
 
 def test_other_words_are_another_question(store: str) -> None:
@@ -359,8 +364,8 @@ def test_other_words_are_another_question(store: str) -> None:
         validated(store, number, "PASS")
     third = validated(store, 3, "FAIL", "none")
     assert third.baseline is None
-    assert named(records.baseline_for(third, "last-accepted")) == "step-2"
-    assert records.baseline_for(third, "none") is None
+    assert named(baselines.find_baseline(third, "last-accepted")) == "step-2"
+    assert baselines.find_baseline(third, "none") is None
 
 
 def test_the_anchor_stays_while_the_baseline_moves(store: str) -> None:
@@ -368,31 +373,31 @@ def test_the_anchor_stays_while_the_baseline_moves(store: str) -> None:
     for number in (2, 3, 4):
         validated(store, number, "PASS")
     made = make_spec(root=store)
-    made = made.model_copy(update={"baseline": records.baseline_for(made, "last-accepted")})
-    assert (named(made.baseline), named(records.anchor_for(made, "first"))) == ("step-4", "step-2")
-    assert records.anchor_for(made, None) is None
-    assert named(records.anchor_for(made, "/models/step-1")) == "step-1"
-    assert records.anchor_for(made, "/models/step-4") is None  # the baseline's own run
+    made = made.model_copy(update={"baseline": baselines.find_baseline(made, "last-accepted")})
+    assert (named(made.baseline), named(baselines.find_anchor(made, "first"))) == ("step-4", "step-2")
+    assert baselines.find_anchor(made, None) is None
+    assert named(baselines.find_anchor(made, "/models/step-1")) == "step-1"
+    assert baselines.find_anchor(made, "/models/step-4") is None  # the baseline's own run
 
 
 def test_no_checkpoint_is_its_own_anchor(store: str) -> None:
     first = validated(store, 1, "PASS")
     for asked in ("first", first.checkpoint.uri, first.run_uri):
-        assert records.anchor_for(first, asked) is None
+        assert baselines.find_anchor(first, asked) is None
 
 
 def test_a_named_anchor_that_was_never_validated(store: str) -> None:
     with pytest.raises(InputError, match=r"^anchor /models/step-9: no record of it in suite small with these images"):
-        records.anchor_for(make_spec(root=store), "/models/step-9")
+        baselines.find_anchor(make_spec(root=store), "/models/step-9")
 
 
 def test_another_prompt_is_another_series(store: str) -> None:
     validated(store, 1, "PASS")
     asked_otherwise = make_spec(root=store, caption__prompt="another question")
     for asked in ("last-accepted", "previous"):
-        assert records.baseline_for(asked_otherwise, asked) is None
+        assert baselines.find_baseline(asked_otherwise, asked) is None
     with pytest.raises(InputError, match="no record of it"):
-        records.baseline_for(asked_otherwise, "/models/step-1")
+        baselines.find_baseline(asked_otherwise, "/models/step-1")
 
 
 def test_a_question_in_other_words_takes_no_anchor_away(store: str) -> None:
@@ -415,11 +420,11 @@ def test_a_baseline_whose_record_cannot_be_read(store: str, content: bytes | Non
     if content:
         objects.write(f"{first.run_uri}/record.json", content)
     told_by = rf"{first.run_uri}/record.json: {why}; publish that run again, or leave it out with "
-    for ask, what in ((records.baseline_for, "baseline"), (records.anchor_for, "anchor")):
+    for ask, what in ((baselines.find_baseline, "baseline"), (baselines.find_anchor, "anchor")):
         words = {"last-accepted": "first", "previous": "first"}.get(asked, asked) if what == "anchor" else asked
         with pytest.raises(InputError, match=f"^{what} {words}: {told_by}") as caught:
             ask(made, words)
         assert "\n" not in str(caught.value)
-    records.rebuild(store)
+    index_rebuild.rebuild_index(store)
     if asked == "last-accepted":
-        assert records.baseline_for(made, asked) is None
+        assert baselines.find_baseline(made, asked) is None

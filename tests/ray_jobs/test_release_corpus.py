@@ -16,7 +16,7 @@ from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.gate import run as gating
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import index, json_files, manifests, records
+from ray_jobs.storage import baselines, index, index_rebuild, json_files, manifests, records
 from ray_jobs.storage.specs import load_spec
 
 RUNS = list(FOLDERS.values())
@@ -67,8 +67,8 @@ def test_each_run_is_where_its_ids_say_and_complete(run: str, root: Path) -> Non
     assert manifests.load_manifest(spec.scores_uri)
     assert records.has_final_verdict(spec.run_uri)
     asked = spec.suite.gate.baseline
-    assert records.baseline_for(spec, asked) == spec.baseline
-    assert records.anchor_for(spec, spec.suite.gate.anchor) == spec.anchor
+    assert baselines.find_baseline(spec, asked) == spec.baseline
+    assert baselines.find_anchor(spec, spec.suite.gate.anchor) == spec.anchor
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -80,7 +80,9 @@ def test_each_run_published_again_has_the_same_record(run: str, root: Path) -> N
 def test_the_next_checkpoint_finds_the_last_accepted_one(root: Path) -> None:
     spec = json_files.load(Spec, f"{root}/{RUNS[0]}/spec.json")
     following = Checkpoint(uri="/models/step-0900", name="step-0900", fingerprint="9" * 16)
-    found = records.baseline_for(spec.model_copy(update={"checkpoint": following, "baseline": None}), "last-accepted")
+    found = baselines.find_baseline(
+        spec.model_copy(update={"checkpoint": following, "baseline": None}), "last-accepted"
+    )
     assert found
     assert found.checkpoint.name == "step-0800-again"
 
@@ -89,7 +91,7 @@ def test_the_index_made_anew_is_the_index_that_was(root: Path) -> None:
     before = index.load(str(root), "demo").records
     assert len(before) == 6
     (root / "index" / "demo" / "index.json").unlink()
-    assert records.rebuild(str(root)) == (6, [])
+    assert index_rebuild.rebuild_index(str(root)) == (6, [])
     assert index.load(str(root), "demo").records == before
 
 
@@ -122,10 +124,10 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "compare": lambda spec: load_run(spec.run_uri),
     "publish": publish.publish,
     "gate": lambda spec: gating.run_gate(spec, json_files.load(Scores, f"{spec.run_uri}/scores.json")),
-    "last accepted": lambda spec: records.baseline_for(next_of(spec), "last-accepted"),
-    "previous": lambda spec: records.baseline_for(next_of(spec), "previous"),
-    "first": lambda spec: records.anchor_for(next_of(spec), "first"),
-    "the same again": lambda spec: records.baseline_for(spec, "last-accepted"),
+    "last accepted": lambda spec: baselines.find_baseline(next_of(spec), "last-accepted"),
+    "previous": lambda spec: baselines.find_baseline(next_of(spec), "previous"),
+    "first": lambda spec: baselines.find_anchor(next_of(spec), "first"),
+    "the same again": lambda spec: baselines.find_baseline(spec, "last-accepted"),
     "plan": lambda spec: plan_again(Path(spec.root).parent, spec.checkpoint.name),
 }
 
@@ -151,7 +153,7 @@ def test_a_newer_corpus_is_told_in_one_line_and_left(reader: Callable[[Spec], An
 def test_a_newer_corpus_is_rebuilt_around(root: Path) -> None:
     rewrite_as_newer(root)
     before = sums_of(root)
-    count, left_out = records.rebuild(str(root))
+    count, left_out = index_rebuild.rebuild_index(str(root))
     assert (count, len(left_out)) == (0, 6)
     assert all(line.isprintable() and line.endswith("upgrade this plane") for line in left_out)
     assert sums_of(root) == before

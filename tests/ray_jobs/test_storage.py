@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects, s3_client, uris
 
 ROOT = Path(__file__).parents[2]
 FORK = multiprocessing.get_context("fork")
@@ -62,14 +62,14 @@ def test_create_keeps_what_is_there(store: str) -> None:
 def test_entries_and_folders(store: str) -> None:
     for key in ("b/2.txt", "a/1.txt", "top", "b/c/3.txt", "bb/4", ".hidden", "b/.hidden", "b/.trash/x"):
         objects.write(f"{store}/{key}", key.encode())
-    assert [(entry.key, entry.size) for entry in objects.entries(store)] == [
+    assert [(entry.key, entry.size) for entry in object_listing.iterate_entries(store)] == [
         ("a/1.txt", 7), ("b/2.txt", 7), ("b/c/3.txt", 9), ("bb/4", 4), ("top", 3),
     ]  # fmt: skip
-    assert [entry.key for entry in objects.entries(f"{store}/b")] == ["2.txt", "c/3.txt"]
-    assert [entry.key for entry in objects.entries(f"{store}/b/")] == ["2.txt", "c/3.txt"]
-    assert objects.folders(store) == ["a", "b", "bb"]
-    assert objects.folders(f"{store}/nothing") == []
-    assert list(objects.entries(f"{store}/nothing")) == []
+    assert [entry.key for entry in object_listing.iterate_entries(f"{store}/b")] == ["2.txt", "c/3.txt"]
+    assert [entry.key for entry in object_listing.iterate_entries(f"{store}/b/")] == ["2.txt", "c/3.txt"]
+    assert object_listing.list_subfolders(store) == ["a", "b", "bb"]
+    assert object_listing.list_subfolders(f"{store}/nothing") == []
+    assert list(object_listing.iterate_entries(f"{store}/nothing")) == []
 
 
 def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
@@ -79,8 +79,10 @@ def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
     keys += [f"files/{name}{end}" for name in names for end in ("", ".png")]
     for key in keys:
         objects.write(f"{store}/{key}", b"")
-    assert [entry.key for entry in objects.entries(store)] == sorted(keys)
-    assert [entry.key for entry in objects.entries(f"{store}/a")] == sorted(key[2:] for key in keys if key[:2] == "a/")
+    assert [entry.key for entry in object_listing.iterate_entries(store)] == sorted(keys)
+    assert [entry.key for entry in object_listing.iterate_entries(f"{store}/a")] == sorted(
+        key[2:] for key in keys if key[:2] == "a/"
+    )
 
 
 def test_entries_of_a_directory_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +91,7 @@ def test_entries_of_a_directory_are_not_collected(tmp_path: Path, monkeypatch: p
     looked: list[str] = []
     original = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or original(path))  # type: ignore[func-returns-value]
-    listing = objects.entries(str(tmp_path))
+    listing = object_listing.iterate_entries(str(tmp_path))
     assert next(listing).key == "00/x"
     assert len(looked) == 2
 
@@ -102,7 +104,7 @@ def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
     (tmp_path / "it" / "a" / "file").symlink_to(tmp_path / "elsewhere" / "y")
     (tmp_path / "it" / "a" / "nothing").symlink_to(tmp_path / "nowhere")
     (tmp_path / "it" / "c" / "up").symlink_to(tmp_path / "it" / "c")
-    listing = objects.entries(str(tmp_path / "it"))
+    listing = object_listing.iterate_entries(str(tmp_path / "it"))
     assert next(listing).key == "a/file"
     shutil.rmtree(tmp_path / "it" / "b")
     keys = {entry.key: entry.size for entry in listing}
@@ -116,16 +118,19 @@ def test_links_to_folders_can_be_left_out(tmp_path: Path, follow_folders: bool) 
     objects.write(f"{tmp_path}/snapshots/main/weights", b"w")
     (tmp_path / "snapshots" / "main" / "config.json").symlink_to("../../blobs/0a")
     (tmp_path / "snapshots" / "main" / "usr").symlink_to(tmp_path / "blobs")
-    keys = [entry.key for entry in objects.entries(f"{tmp_path}/snapshots/main", follow_folders=follow_folders)]
+    keys = [
+        entry.key
+        for entry in object_listing.iterate_entries(f"{tmp_path}/snapshots/main", follow_folders=follow_folders)
+    ]
     assert keys == ["config.json", *(["usr/0a"] if follow_folders else []), "weights"]
 
 
 def test_a_bounded_listing_and_a_bounded_read(store: str) -> None:
     for name in ("a/1", "a/2", "b/3"):
         objects.write(f"{store}/{name}", b"123")
-    assert len(list(objects.entries(store, at_most=5))) == 3
+    assert len(list(object_listing.iterate_entries(store, at_most=5))) == 3
     with pytest.raises(InputError, match="holds more than 2 files"):
-        list(objects.entries(store, at_most=2))
+        list(object_listing.iterate_entries(store, at_most=2))
     assert objects.read(f"{store}/a/1", at_most=3) == b"123"
     with pytest.raises(InputError, match="a/1: is 3 bytes, more than the 2 that"):
         objects.read(f"{store}/a/1", at_most=2)
@@ -138,35 +143,35 @@ def test_upload(store: str, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(data)
     objects.upload(tmp_path / "part", uri)
     assert objects.read(uri) == data
-    assert [entry.key for entry in objects.entries(store)] == ["a/part.parquet"]
+    assert [entry.key for entry in object_listing.iterate_entries(store)] == ["a/part.parquet"]
     with pytest.raises(FileNotFoundError):
         objects.upload(tmp_path / "missing", uri)
     assert objects.read(uri) == data
-    if objects.is_s3(store):
+    if uris.is_s3(store):
         with pytest.raises(InputError, match="there is no such bucket"):
             objects.upload(tmp_path / "part", f"{store}-that-is-not-there/x")
 
 
 def test_one_entry(store: str) -> None:
     objects.write(f"{store}/a/val.parquet", b"four")
-    (listed,) = objects.entries(f"{store}/a")
-    assert objects.entry(f"{store}/a/val.parquet") == listed
+    (listed,) = object_listing.iterate_entries(f"{store}/a")
+    assert object_listing.find_entry(f"{store}/a/val.parquet") == listed
     for nothing in (f"{store}/a", f"{store}/a/missing", store):
-        assert objects.entry(nothing) is None
+        assert object_listing.find_entry(nothing) is None
 
 
 def test_the_version_tells_content_of_the_same_size_apart(store: str) -> None:
     objects.write(f"{store}/x", b"one")
-    (before,) = objects.entries(store)
+    (before,) = object_listing.iterate_entries(store)
     objects.write(f"{store}/x", b"two")
-    (after,) = objects.entries(store)
+    (after,) = object_listing.iterate_entries(store)
     assert (before.size, before.version != after.version) == (after.size, True)
 
 
 def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(7):
         objects.write(f"{s3}/many/{number}", b"x")
-    client = objects._s3()
+    client = s3_client.get_client()
     original: Any = client.get_paginator
 
     def short_pages(name: str) -> object:
@@ -176,7 +181,7 @@ def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) 
         return pages
 
     monkeypatch.setattr(client, "get_paginator", short_pages)
-    assert [entry.key for entry in objects.entries(f"{s3}/many")] == [str(number) for number in range(7)]
+    assert [entry.key for entry in object_listing.iterate_entries(f"{s3}/many")] == [str(number) for number in range(7)]
 
 
 def test_download(s3: str, tmp_path: Path) -> None:
@@ -260,7 +265,10 @@ def test_a_writer_killed_anywhere_leaves_the_old_object_or_the_new_one(tmp_path:
         else:
             assert create
     assert left_something, "no kill hit a write: the test proves nothing"
-    assert [entry.key for entry in objects.entries(str(tmp_path))] in ([], ["object"])  # what a kill left is not listed
+    assert [entry.key for entry in object_listing.iterate_entries(str(tmp_path))] in (
+        [],
+        ["object"],
+    )  # what a kill left is not listed
 
 
 @pytest.fixture
@@ -346,14 +354,14 @@ def test_no_bucket_is_one_clear_line(s3: str) -> None:
             put(uri, b"")
         assert str(caught.value) == told
     with pytest.raises(InputError, match="there is no such bucket"):
-        list(objects.entries(uri))
+        list(object_listing.iterate_entries(uri))
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("s3", ["swift"], indirect=True)
 def test_a_wrong_key_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    monkeypatch.setattr(objects._kept, "owner", None)
+    monkeypatch.setattr(s3_client._cache, "owner", None)
     with pytest.raises(InputError, match=r"cannot write .*: access denied \(\w+\); check the AWS credentials"):
         objects.write(f"{s3}/x", b"")
 
@@ -362,7 +370,7 @@ def test_no_credentials_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(objects._kept, "owner", None)
+    monkeypatch.setattr(s3_client._cache, "owner", None)
     with pytest.raises(InputError, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
         objects.read(f"{s3}/x")
 
@@ -376,7 +384,7 @@ def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyP
     }
     for name, value in settings.items():
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(objects._kept, "owner", None)
+    monkeypatch.setattr(s3_client._cache, "owner", None)
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)  # between its tries
     with pytest.raises(RetryableError, match=r"cannot read s3://b/x: .*127.0.0.1:9"):
         objects.read("s3://b/x")
@@ -399,8 +407,8 @@ def test_a_uri_it_cannot_open(uri: str, told: str) -> None:
 def test_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    assert objects.absolute("a/b/") == f"{tmp_path}/a/b"
-    assert objects.absolute("/a/b/") == "/a/b"
-    assert objects.absolute("file:///a/b") == "/a/b"
-    assert objects.absolute("s3://b/k/") == "s3://b/k"
-    assert objects.absolute("~/x") == "/home/someone/x"
+    assert uris.make_absolute("a/b/") == f"{tmp_path}/a/b"
+    assert uris.make_absolute("/a/b/") == "/a/b"
+    assert uris.make_absolute("file:///a/b") == "/a/b"
+    assert uris.make_absolute("s3://b/k/") == "s3://b/k"
+    assert uris.make_absolute("~/x") == "/home/someone/x"

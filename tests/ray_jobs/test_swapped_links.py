@@ -14,7 +14,7 @@ from ray_jobs.contract import suite
 from ray_jobs.contract.spec import Spec
 from ray_jobs.dataset import revision
 from ray_jobs.planning import predecessor, suites
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 LAYOUTS = ["ConfigMap", "git-sync", "release folders"]
 SUITE = {
@@ -83,7 +83,7 @@ def test_an_update_with_the_same_content_moves_no_id(
     assert [ids_of(spec) for spec in specs] == [ids_of(specs[0])] * 3
     assert [spec.suite for spec in specs] == [specs[0].suite] * 3
     assert {spec.uri for spec in specs} == {specs[0].uri}
-    assert [entry.size for entry in objects.entries(specs[-1].suite.dataset.source)]
+    assert [entry.size for entry in object_listing.iterate_entries(specs[-1].suite.dataset.source)]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -36,7 +36,7 @@ from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.preference import read_preferences
 from ray_jobs.metrics.registry import build_metrics
-from ray_jobs.storage import manifests, objects, parts, records
+from ray_jobs.storage import index, manifests, object_listing, objects, parts, records, s3_client
 
 pytestmark = pytest.mark.integration
 CRITERIA = ["count", "colour", "size", "shape", "position", "background"]
@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
     """A run to its record; twelve scenes, every faulty file."""
     if "spec" not in place:
-        objects._s3().create_bucket(Bucket="validation")
+        s3_client.get_client().create_bucket(Bucket="validation")
         bucket = "s3://validation"
         put(f"{bucket}/images/faulty", DEMO / "images" / "faulty")
         lines = (DEMO / "images" / "metadata.jsonl").read_text().splitlines()[:24]
@@ -86,7 +86,7 @@ def validated(place: dict[str, Any], on_cluster: Cluster) -> Spec:
         )
         run_stage("preprocess", spec)
         run_stage("caption", spec)
-        kill_when(start_stage("evaluate", spec), lambda: len(list(objects.entries(spec.judge_uri))) >= 1)
+        kill_when(start_stage("evaluate", spec), lambda: len(list(object_listing.iterate_entries(spec.judge_uri))) >= 1)
         assert not objects.exists(f"{spec.run_uri}/scores.json")
         judged = answers_of(spec)
         assert 0 < len(judged) < 30
@@ -104,7 +104,7 @@ def test_every_image_is_accounted_for_in_the_record(validated: Spec) -> None:
     assert record.images["read"] == 24 + 15
     assert record.images["read"] == sum(record.images[name] for name in ("rejected", "captioned", "failed"))
     assert record.images["captioned"] == 30
-    assert [entry.run_id for entry in records.list_entries(validated.root, "tiny")] == [validated.run_id]
+    assert [entry.run_id for entry in index.list_entries(validated.root, "tiny")] == [validated.run_id]
     assert record.verdict.outcome == "PASS"
 
 
@@ -187,7 +187,7 @@ def test_the_judges_answers_are_read_as_they_are_written(validated: Spec) -> Non
 def test_scores_are_made_again_over_kept_answers_without_the_judge(validated: Spec) -> None:
     kept, before = take_snapshot(validated.judge_uri), scores(validated)
     for uri in (validated.scores_uri, f"{validated.run_uri}/scores.json", f"{validated.run_uri}/verdict.json"):
-        for entry in list(objects.entries(uri)):
+        for entry in list(object_listing.iterate_entries(uri)):
             objects.delete(f"{uri}/{entry.key}")
         objects.delete(uri)
     output = run_stage("evaluate", validated)
@@ -234,7 +234,7 @@ def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated: Spe
     """Scored without the judge: an answer that never came is silent, and one that failed has its reason."""
     other = validated.model_copy(update={"root": f"{validated.root}-spoiled"})
     for source, target in ((validated.captions_uri, other.captions_uri), (validated.golden_uri, other.golden_uri)):
-        for entry in list(objects.entries(source)):
+        for entry in list(object_listing.iterate_entries(source)):
             objects.write(f"{target}/{entry.key}", objects.read(f"{source}/{entry.key}"))
     kept = answers_of(validated)
     name = names_of(validated)[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 from assay_airflow.sensors.base import DeferrableSensor
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 
 
 class CheckpointWholeSensor(DeferrableSensor):
@@ -22,4 +22,4 @@ class CheckpointWholeSensor(DeferrableSensor):
 
     def trigger(self, deadline: float) -> CheckpointWholeTrigger:
         appears_by = time.time() + 60 * float(self.appear_minutes)
-        return CheckpointWholeTrigger(objects.absolute(self.checkpoint), deadline, appears_by, self.poll_interval)
+        return CheckpointWholeTrigger(uris.make_absolute(self.checkpoint), deadline, appears_by, self.poll_interval)

@@ -10,11 +10,11 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from assay_airflow.triggers.polling import poll_until_ready
-from ray_jobs.checkpoints.files import NeverWhole
-from ray_jobs.checkpoints.inspect import Incomplete, require_complete
+from ray_jobs.checkpoints.errors import Incomplete, NeverWhole
+from ray_jobs.checkpoints.inspect import require_complete
 from ray_jobs.contract.ids import digest
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, uris
 
 QUIET_POLLS = 12  # a minute: in a directory, every poll sees a growing file change
 QUIET_POLLS_ON_S3 = 120  # ten minutes: S3 shows no large file, such as an optimizer's, before its upload has ended
@@ -64,7 +64,7 @@ class CheckpointWholeTrigger(BaseTrigger):
             return str(missing)
         except NeverWhole as fault:
             self._quiet = self._quiet + 1 if self._listing == before else 0
-            on_s3 = objects.is_s3(self.uri)
+            on_s3 = uris.is_s3(self.uri)
             if self._quiet >= (QUIET_POLLS_ON_S3 if on_s3 else QUIET_POLLS):
                 raise
             how_long = "ten minutes" if on_s3 else "a minute"
@@ -74,5 +74,5 @@ class CheckpointWholeTrigger(BaseTrigger):
 
 def digest_listing(uri: str) -> str | None:
     """A digest of names, sizes and versions that changes when any file does. None if there is no file."""
-    files = [(entry.key, entry.size, entry.version) for entry in objects.entries(uri)]
+    files = [(entry.key, entry.size, entry.version) for entry in object_listing.iterate_entries(uri)]
     return digest(files) if files else None

@@ -14,8 +14,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from ray_jobs.checkpoints.inspect import verify
 from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import gpus

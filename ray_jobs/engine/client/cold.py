@@ -16,8 +16,8 @@ from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ray_jobs.checkpoints.inspect import verify
 from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.bounded_calls import limit_each

@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
-from ray_jobs.checkpoints.inspect import quantization_method
+from ray_jobs.checkpoints.quantization import quantization_method
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 from ray_jobs.checkpoints import files
-from ray_jobs.checkpoints.inspect import INDEX, check_present, sidecar_files
+from ray_jobs.checkpoints.inspect import sidecar_files
+from ray_jobs.checkpoints.verification import check_present
+from ray_jobs.checkpoints.weights import INDEX
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import canary
@@ -82,7 +84,7 @@ def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
     hashes = {}
     for name, uri in sidecar_files(checkpoint).items():
         if name != INDEX:
-            data = files.read(uri, files.BESIDE_BYTES)
+            data = files.read(uri, files.SIDECAR_BYTES)
             (folder / name).write_bytes(data)
             hashes[name] = hashlib.sha256(data).hexdigest()
     return hashes

@@ -77,7 +77,7 @@ def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str],
 
 def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
     """Raises Fault if a token of the prompt has no embedding. The image's token needs none: the image replaces it."""
-    from ray_jobs.checkpoints.files import Config
+    from ray_jobs.checkpoints.config_files import Config
     from ray_jobs.checkpoints.shapes import sizes_of_text
 
     rows, _ = sizes_of_text(Config.model_validate(json.loads((folder / "config.json").read_bytes())))

@@ -15,8 +15,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ray_jobs.checkpoints.inspect import resolve, verify
+from ray_jobs.checkpoints.inspect import resolve
 from ray_jobs.checkpoints.node_cache import fetch, place_of_weights
+from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.bounded_calls import ComputeTimeout, run_limited

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ray_jobs.checkpoints.inspect import verify
 from ray_jobs.checkpoints.node_cache import fetch, place_of_weights
+from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import canary
 from ray_jobs.engine.bounded_calls import run_limited

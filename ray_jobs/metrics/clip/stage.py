@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints import verification
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.engine import gpus
@@ -33,7 +33,7 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     pending = [{"part": part.name, "rows": part.rows} for part in captions.parts if part.name not in finished]
     if not pending:
         return
-    inspect.verify(spec.clip)
+    verification.verify(spec.clip)
     probe(spec.clip, kind="clip")
     progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in finished))
     gpu = gpus.has_gpus()

@@ -30,7 +30,7 @@ from ray_jobs.metrics.text.ngrams import ORDERS, number_ngrams, number_texts
 from ray_jobs.metrics.text.tokenise import number_terms
 from ray_jobs.runtime import private_cache
 from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
-from ray_jobs.storage import json_files, manifests, objects, parts
+from ray_jobs.storage import json_files, manifests, object_listing, objects, parts, uris
 
 log = logging.getLogger("assay")
 
@@ -137,7 +137,9 @@ def _count_tables(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[st
                 raise
         else:
             objects.create(done, json_files.dump_json(index))
-    for entry in list(objects.entries(f"{uri}/runs")):  # also the runs of a job that was killed during this deletion
+    for entry in list(
+        object_listing.iterate_entries(f"{uri}/runs")
+    ):  # also the runs of a job that was killed during this deletion
         objects.delete(f"{uri}/runs/{entry.key}")
 
 
@@ -223,7 +225,7 @@ def open_table(uri: str, name: str) -> Frequencies:
         index = json_files.load_json(f"{uri}/tables.json")
         entry = index[name]
         content = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()[:16]
-        folder = objects.local_path(uri) or _copy_to_node(uri, content, index)
+        folder = uris.local_path(uri) or _copy_to_node(uri, content, index)
         for number, expected_hash in enumerate(entry["sha256"]):
             with (folder / _file_name(name, number)).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != expected_hash:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.sources.formats.table import Block, TableSource
 from ray_jobs.sources.source import SUFFIXES
-from ray_jobs.storage import objects
+from ray_jobs.storage import uris
 from ray_jobs.storage.arrow_files import open_arrow
 from ray_jobs.storage.arrow_guard import check_ipc
 
@@ -71,4 +71,4 @@ class ArrowShard:
 def open_ipc(uri: str) -> Iterator[ArrowShard]:
     with open_arrow(uri) as opened:
         check_ipc(opened, uri)
-        yield ArrowShard(opened, not objects.is_s3(uri), opened.size())
+        yield ArrowShard(opened, not uris.is_s3(uri), opened.size())

@@ -23,7 +23,7 @@ from ray_jobs.sources.listing.skipped_files import SkippedFiles, list_selected
 from ray_jobs.sources.listing.unknown_files import archives_among, manifests_among, unknown_file
 from ray_jobs.sources.reading.fetch import FetchedImage, distance_of, fetch_place, reads_at_once
 from ray_jobs.sources.source import SUFFIXES, Distance, ImageRef, SourceImage
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 
 
 class FolderSource:
@@ -73,7 +73,9 @@ class FolderSource:
             return [name]
         if not (split or self.dataset.references or self.dataset.truth):
             return []
-        keys = [entry.key for entry in objects.entries(source) if entry.key.rpartition("/")[2] in METADATA]
+        keys = [
+            entry.key for entry in object_listing.iterate_entries(source) if entry.key.rpartition("/")[2] in METADATA
+        ]
         selection = Selection(source, split, SUFFIXES["folder"])
         folders = dict.fromkeys(key.rpartition("/")[0] for key in keys if selection.takes(key))
         selection.check()
@@ -142,7 +144,7 @@ class FolderSource:
         source = self.dataset.source
         if selection.count_data and self.dataset.split:
             selection.refuse_missing()
-        if not others.count and objects.entry(source):
+        if not others.count and object_listing.find_entry(source):
             raise unknown_file(source)
         some = f", but like {printable(', '.join(others.examples))}" if others.count else ""
         raise InputError(

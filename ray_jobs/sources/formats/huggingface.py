@@ -21,7 +21,7 @@ from ray_jobs.sources.cells.values import RowTexts, read_texts
 from ray_jobs.sources.formats.table import read_listed_label
 from ray_jobs.sources.reading.fetch import FetchedImage, fetch_cell, reads_at_once
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 from ray_jobs.storage.arrow_files import explain_arrow_errors, open_arrow
 from ray_jobs.storage.arrow_guard import check_ipc, refuse_extensions
 
@@ -111,7 +111,7 @@ class HuggingFaceSource:
             raise InputError(f"dataset {source}: cannot be loaded: {' '.join(str(error).split())}") from error
 
     def _check_files(self) -> None:
-        for entry in objects.entries(self.dataset.source):
+        for entry in object_listing.iterate_entries(self.dataset.source):
             uri = f"{self.dataset.source}/{entry.key}"
             if entry.key.endswith(".arrow"):
                 with explain_arrow_errors(uri, "readable as Arrow"), open_arrow(uri) as file:

@@ -9,7 +9,7 @@ from ray_jobs.dataset.brace_patterns import expand_pattern
 from ray_jobs.dataset.source_files import ALL, Selection, is_of_split
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.listing.skipped_files import SkippedFiles, list_selected
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 
 log = logging.getLogger("assay")
 
@@ -24,7 +24,7 @@ def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool =
     pattern = expand_pattern(source)
     if pattern != [source]:
         for uri in pattern:
-            if objects.entry(uri) is None:
+            if object_listing.find_entry(uri) is None:
                 raise InputError(f"dataset {source}: {uri} is not there; correct the pattern or add the file")
             if not has_columns:
                 _refuse_split(dataset, uri)
@@ -41,7 +41,7 @@ def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool =
     elif not count and selection.count_data:
         selection.refuse_missing()
     elif not count:
-        if objects.entry(source) is None:
+        if object_listing.find_entry(source) is None:
             fault = (
                 f"none of its {skipped.count} files is named {', '.join(suffixes)}" if skipped.count else "no such file"
             )

@@ -18,7 +18,7 @@ from ray_jobs.sources.listing.unknown_files import manifests_among
 from ray_jobs.sources.reading import allowed_places
 from ray_jobs.sources.reading.fetch import ABSENT
 from ray_jobs.sources.source import SUFFIXES
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 LOOKED_AT = 1000  # files that are searched for side files
 MARK = "//"  # marks a place with side files, because no key begins like this
@@ -69,7 +69,7 @@ def find_side_files(dataset: Dataset) -> SideFiles:
     """
     source = dataset.source
     selection = Selection(source, dataset.split, SUFFIXES["folder"])
-    taken = (entry.key for entry in objects.entries(source) if selection.takes(entry.key))
+    taken = (entry.key for entry in object_listing.iterate_entries(source) if selection.takes(entry.key))
     keys = set(islice(taken, LOOKED_AT))
     if dataset.split and selection.count_data and not selection.chosen and dataset.split != ALL:
         selection.refuse_missing()

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 
 from ray_jobs.dataset.source_files import ALL, Selection
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 
 log = logging.getLogger("assay")
 EXAMPLES = 3
@@ -28,12 +28,12 @@ class SkippedFiles:
             log.info("dataset %s: passed over %d not named %s: %s", self.source, self.count, self.wanted, some)
 
 
-def list_selected(selection: Selection) -> Iterator[objects.Entry]:
+def list_selected(selection: Selection) -> Iterator[object_listing.Entry]:
     """The files below a source that Assay reads. At the end, logs the skipped files and the choice of the split.
 
     Raises InputError at the end when the files are of several splits and the suite names no split.
     """
-    for entry in objects.entries(selection.folder):
+    for entry in object_listing.iterate_entries(selection.folder):
         if selection.takes(entry.key):
             yield entry
     selection.check()

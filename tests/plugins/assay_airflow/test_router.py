@@ -8,7 +8,7 @@ from assay_airflow.known_checkpoints import KnownCheckpoint, KnownCheckpoints
 from assay_airflow.listings import list_checkpoint
 from specs import adapter_in, checkpoint_in, record, spec_in
 
-from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints import files, fingerprints, inspect
 from ray_jobs.checkpoints.former_fingerprints import keep_former
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
@@ -120,7 +120,7 @@ def test_weights_are_hashed_once(arrived: Path, monkeypatch: pytest.MonkeyPatch)
         hashed.append(uri)
         return first.model_copy(update={"fingerprint": "new"})
 
-    monkeypatch.setattr(inspect, "with_fingerprint", named)
+    monkeypatch.setattr(fingerprints, "with_fingerprint", named)
     assert fingerprint_cache.resolve(root, uri) == first
     checkpoint_in(arrived / "in" / "step-200", b"other weights")
     assert fingerprint_cache.resolve(root, uri).fingerprint == "new"
@@ -134,11 +134,11 @@ def test_a_checkpoint_with_notes_that_an_earlier_version_knew_is_asked_for_as_pl
 ) -> None:
     uri, root = f"{arrived}/in/step-200", str(arrived / "root")
     (arrived / "in" / "step-200" / "args.json").write_text("{}")  # as ms-swift leaves it
-    found, former = inspect.resolve(uri), inspect.former_fingerprint(uri)
+    found, former = inspect.resolve(uri), fingerprints.compute_former_fingerprint(uri)
     assert former
     old = found.model_copy(update={"fingerprint": former, "files": ()})
     if is_kept_by != "the listing of its run":
-        state = [uri, [(entry.key, entry.size, entry.version) for entry in inspect.list_files(uri)]]
+        state = [uri, [(entry.key, entry.size, entry.version) for entry in files.list_files(uri)]]
         objects.write(f"{root}/fingerprints/{digest(*state)}", former.encode())
     if is_kept_by != "its own listing":
         known = KnownCheckpoints(root, f"{arrived}/in")
@@ -188,7 +188,7 @@ def test_neither_an_adapter_nor_its_base_is_hashed_twice(adapted: Path, monkeypa
     root, uri = str(adapted / "root"), f"{adapted}/in/step-20"
     first = fingerprint_cache.resolve(root, uri)
     assert first == without_files(inspect.resolve(uri))
-    monkeypatch.setattr(inspect, "with_fingerprint", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(fingerprints, "with_fingerprint", lambda *_: pytest.fail("hashed again"))
     assert fingerprint_cache.resolve(root, uri) == first
 
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from dev.trainer_folders import write_single
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.inspect import INDEX
 from ray_jobs.checkpoints.node_cache import fetch
+from ray_jobs.checkpoints.weights import INDEX
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.settings import build_warm_config, vllm_arguments
 

@@ -16,7 +16,7 @@ from samples import upload
 from stage_jobs import DEMO, wait_for_exit, wait_until
 
 from ray_jobs.engine.server.renderers import RendererProcess
-from ray_jobs.storage import objects
+from ray_jobs.storage import s3_client
 
 pytestmark = pytest.mark.integration
 
@@ -162,7 +162,7 @@ def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
     on_cluster: Cluster, expected: dict[str, list[str]]
 ) -> None:
     """Be it the one that follows in a series, or one whose job waits already."""
-    objects._s3().create_bucket(Bucket="series")
+    s3_client.get_client().create_bucket(Bucket="series")
     order = [CHECKPOINTS[number] for number in (0, 1, 3)]
     files = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in order]
     first, *others = [

@@ -21,7 +21,7 @@ from ray_jobs.golden.sample import open_sample
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import Distance, ImageRef, SourceImage
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 
 def parts_of(sizes: list[int], **settings: Any) -> list[list[ImageRef]]:
@@ -92,12 +92,14 @@ def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
     made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=4)
     plan = load_or_create_plan(made, source)
     folder = f"{made.golden_uri}/plan"
-    before = {entry.key: objects.read(f"{folder}/{entry.key}") for entry in objects.entries(folder)}
+    before = {entry.key: objects.read(f"{folder}/{entry.key}") for entry in object_listing.iterate_entries(folder)}
     for gone in (["plan.json"], ["plan.json", plan.parts[-1].file], list(before)):
         for name in gone:
             objects.delete(f"{folder}/{name}")
         assert load_or_create_plan(made, source) == plan
-        assert {entry.key: objects.read(f"{folder}/{entry.key}") for entry in objects.entries(folder)} == before
+        assert {
+            entry.key: objects.read(f"{folder}/{entry.key}") for entry in object_listing.iterate_entries(folder)
+        } == before
 
 
 def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:
     write_pictures(folder, 6)
     with pytest.raises(InputError, match="images: it changed after the run was planned; plan it again"):
         load_or_create_plan(made, Counting(folder))
-    assert list(objects.entries(made.golden_uri)) == []
+    assert list(object_listing.iterate_entries(made.golden_uri)) == []
 
 
 def test_a_damaged_plan_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ray_jobs.judge import answer_store
 from ray_jobs.judge.answer_store import Answer
-from ray_jobs.storage import objects, parts
+from ray_jobs.storage import object_listing, objects, parts
 
 
 def made(key: str = "k", at: float = 1.0, failure: str | None = None, run: str = "run", text: str = "text") -> Answer:
@@ -19,7 +19,7 @@ def made(key: str = "k", at: float = 1.0, failure: str | None = None, run: str =
 
 
 def files(uri: str) -> list[str]:
-    return [entry.key for entry in objects.entries(f"{uri}/part")]
+    return [entry.key for entry in object_listing.iterate_entries(f"{uri}/part")]
 
 
 def test_what_is_kept_is_found_and_nothing_else(store: str) -> None:

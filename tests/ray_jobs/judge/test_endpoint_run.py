@@ -21,7 +21,7 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import Judgement
 from ray_jobs.judge.run import run_judge, start_new_attempt
-from ray_jobs.storage import manifests, objects
+from ray_jobs.storage import manifests, object_listing, objects
 
 SIX = {f"image-{number}": f"caption {number}" for number in range(6)}
 
@@ -81,7 +81,7 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
         assert len(endpoint.asked) == 6
         assert again == totals
     for part in ("part-00000", "part-00001"):
-        assert len(list(objects.entries(f"{spec.judge_uri}/{part}"))) == 1  # compacted
+        assert len(list(object_listing.iterate_entries(f"{spec.judge_uri}/{part}"))) == 1  # compacted
     assert KEY.encode() not in bytes_kept(tmp_path)
 
 
@@ -325,7 +325,7 @@ def test_a_kill_while_a_run_is_reopened_changes_nothing_that_counts(
                 start_new_attempt(spec)
         assert objects.exists(f"{spec.run_uri}/verdict.json")
         start_new_attempt(spec)
-        assert {entry.key for entry in objects.entries(spec.run_uri)} == {"attempt"}
+        assert {entry.key for entry in object_listing.iterate_entries(spec.run_uri)} == {"attempt"}
         endpoint.behave = good
         assert run_judge(spec, [spec.caption_id]).answered == 6
 
@@ -692,7 +692,7 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 3 * 2
         assert run_judge(spec, [spec.caption_id]).asked.questions == 40
     for part in range(10):
-        assert len(list(objects.entries(f"{spec.judge_uri}/{manifests.name_of_part(part)}"))) == 1
+        assert len(list(object_listing.iterate_entries(f"{spec.judge_uri}/{manifests.name_of_part(part)}"))) == 1
 
 
 def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:

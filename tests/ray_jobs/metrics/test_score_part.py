@@ -28,7 +28,7 @@ from ray_jobs.metrics.clip.model import ClipModel
 from ray_jobs.metrics.clip.similarity import compute_scores as clip_scores
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.storage import manifests, objects, parts
+from ray_jobs.storage import manifests, objects, parts, s3_client
 
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour", "shape"]}
 NAME = "part-00000"
@@ -446,7 +446,7 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
 
 @pytest.mark.integration
 def test_on_s3_the_scores_are_those_of_a_directory(tmp_path: Path, on_cluster: object) -> None:
-    objects._s3().create_bucket(Bucket="scores")
+    s3_client.get_client().create_bucket(Bucket="scores")
     local, remote = make_spec(root=str(tmp_path)), make_spec(root="s3://scores/root")
     for planned in (local, remote):
         many(planned, 200, 20)

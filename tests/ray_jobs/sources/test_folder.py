@@ -17,7 +17,7 @@ from image_formats import (
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.sources.open_source import open_source
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects, uris
 
 
 def test_labelled_by_its_subfolders(store: str) -> None:
@@ -28,7 +28,7 @@ def test_labelled_by_its_subfolders(store: str) -> None:
     expected = [("cat/1.png", "cat"), ("cat/2.JPG", "cat"), ("dog/1.jpeg", "dog")]
     assert [(row.image_id, row.label) for row in rows] == expected
     assert [one.size for one in list_refs(dataset)] == [len(PICTURES[0])] * 3
-    there = [row.data if objects.is_s3(store) else row.file and row.file.read_bytes() for row in rows]
+    there = [row.data if uris.is_s3(store) else row.file and row.file.read_bytes() for row in rows]
     assert there == [PICTURES[0]] * 3
 
 
@@ -147,7 +147,7 @@ def test_an_image_that_was_listed_and_cannot_be_read_is_trouble(store: str, monk
     def unreachable(uri: str, at_most: int | None = None) -> bytes:
         raise RetryableError("connection lost")
 
-    if objects.is_s3(store):
+    if uris.is_s3(store):
         monkeypatch.setattr(objects, "read", unreachable)
         with pytest.raises(RetryableError):  # else a moment's outage would be a reject of the golden set for good
             list(source.read(located))
@@ -190,7 +190,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, monkeypa
             json.dumps({"file_name": f"{n // 1000:04d}/{n:07d}.png", "caption": f"picture {n}" * 5}) + "\n"
             for n in range(count)
         )
-    entries = (objects.Entry(f"{n // 1000:04d}/{n:07d}.png", n, "v") for n in range(0, count, 10))
-    monkeypatch.setattr(objects, "entries", lambda prefix: entries)
+    entries = (object_listing.Entry(f"{n // 1000:04d}/{n:07d}.png", n, "v") for n in range(0, count, 10))
+    monkeypatch.setattr(object_listing, "iterate_entries", lambda prefix: entries)
     source = open_source(Dataset(source=str(tmp_path), format="folder", references="caption"))
     assert measure_listing_peak(source, count) < 3_000_000

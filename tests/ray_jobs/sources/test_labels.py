@@ -12,7 +12,7 @@ from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.cells.labels import name_label, read_label_names
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 NAMES = ["tench", "goldfish", "great white shark"]
 
@@ -142,9 +142,9 @@ def test_names_that_are_read_otherwise_than_before_are_another_revision(
     names = tmp_path.parent / f"{tmp_path.name}.txt"
     names.write_text(text)
     dataset = Dataset(source=str(tmp_path), label="k", label_names=str(names))
-    entry = objects.entry(str(names))
+    entry = object_listing.find_entry(str(names))
     assert entry
-    file = objects.entry(str(tmp_path / "a.png"))
+    file = object_listing.find_entry(str(tmp_path / "a.png"))
     assert file
     revision = hashlib.sha256(f"{json.dumps(['a.png', file.size, file.version])}\n".encode())
     revision.update(json.dumps(["label_names", entry.size, entry.version]).encode())

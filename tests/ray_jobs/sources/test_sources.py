@@ -26,7 +26,7 @@ from reply_server import Reply, serve_replies
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.sources.open_source import open_source
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 Make = Callable[[Path], dict[str, Any]]
 
@@ -138,13 +138,13 @@ def test_a_folder_that_could_be_two_formats(store: str, files: tuple[str, ...], 
 def test_telling_the_format_does_not_list_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     taken = 0
 
-    def endless(prefix: str) -> Iterator[objects.Entry]:
+    def endless(prefix: str) -> Iterator[object_listing.Entry]:
         nonlocal taken
         while True:
             taken += 1
-            yield objects.Entry(f"{taken}.txt", 1, "v")
+            yield object_listing.Entry(f"{taken}.txt", 1, "v")
 
-    monkeypatch.setattr(objects, "entries", endless)
+    monkeypatch.setattr(object_listing, "iterate_entries", endless)
     open_source(Dataset(source=str(tmp_path)))
     assert taken == 1000
 

@@ -15,7 +15,7 @@ from image_formats import PICTURES, list_refs, make_dataset, make_settings, read
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 
 def put_parquet(uri: str, captions: list[str], **columns: list[Any]) -> None:
@@ -243,7 +243,9 @@ def test_notes_of_data_tools_count_for_the_revision_as_they_always_did(tmp_path:
     contents = {"_SUCCESS": b"", "_committed_1": b"{}", "a.parquet": b"rows"}
     for name, content in contents.items():
         objects.write(f"{tmp_path}/{name}", content)
-    lines = [f"{json.dumps([one.key, one.size, one.version])}\n" for one in objects.entries(str(tmp_path))]
+    lines = [
+        f"{json.dumps([one.key, one.size, one.version])}\n" for one in object_listing.iterate_entries(str(tmp_path))
+    ]
     assert len(lines) == 3
     # as the first release hashed them: with another revision every image is prepared and captioned again
     former = hashlib.sha256("".join(lines).encode()).hexdigest()[:16]

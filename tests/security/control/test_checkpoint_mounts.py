@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from odd_folders import write
 
-from ray_jobs.checkpoints import files, inspect
+from ray_jobs.checkpoints import config_files, files, inspect
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage.odd_items import is_of_store
 
@@ -65,7 +65,7 @@ def test_a_failure_amid_reading_is_trouble(folder: str, error: Exception, monkey
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(files, "parse_object", fail)
+    monkeypatch.setattr(config_files, "parse_object", fail)
     with pytest.raises(RetryableError, match="step-1"):
         inspect.resolve(folder)
 
@@ -88,4 +88,4 @@ def test_a_mount_that_fails_in_a_listing_makes_no_file_empty(folder: str, monkey
     with monkeypatch.context() as patch:  # pytest removes the folder before it undoes what a test leaves
         patch.setattr(os, "scandir", scan)
         with pytest.raises(RetryableError, match="step-1"):
-            inspect.list_files(folder)
+            files.list_files(folder)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from odd_folders import FIRST, NEVER, ODD, UNDER_WAY, good_files, write
 
-from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints import adapter_base, fingerprints, inspect, quantization, safetensors_header, verification
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
 
@@ -25,13 +25,13 @@ def _size_of(path: Path) -> int:
 READERS: dict[str, Callable[[str], object]] = {
     "check_whole": inspect.require_complete,
     "resolve": inspect.resolve,
-    "fingerprint": inspect.fingerprint,
-    "base_of": inspect.find_base,
-    "is_adapter": inspect.is_adapter,
-    "quantisation": inspect.quantization_method,
+    "fingerprint": fingerprints.compute_fingerprint,
+    "base_of": adapter_base.find_base,
+    "is_adapter": adapter_base.is_adapter,
+    "quantisation": quantization.quantization_method,
     "companions": lambda uri: inspect.sidecar_files(_checkpoint(uri)),
-    "verify": lambda uri: inspect.verify(_checkpoint(uri)),
-    "read_header": lambda uri: inspect.read_header(f"{uri}/{FIRST}", _size_of(Path(uri, FIRST))),
+    "verify": lambda uri: verification.verify(_checkpoint(uri)),
+    "read_header": lambda uri: safetensors_header.read_header(f"{uri}/{FIRST}", _size_of(Path(uri, FIRST))),
 }
 
 
@@ -102,7 +102,7 @@ def test_a_snapshot_of_the_hugging_face_cache_is_whole(tmp_path: Path) -> None:
      "/" + "b" * 300 + "/step-1", "~nobody/step-1"],
 )  # fmt: skip
 def test_an_odd_uri_is_one_line(uri: str) -> None:
-    for read in (inspect.require_complete, inspect.resolve, inspect.fingerprint, inspect.is_adapter):
+    for read in (inspect.require_complete, inspect.resolve, fingerprints.compute_fingerprint, adapter_base.is_adapter):
         refusal_of(read, uri)
     with pytest.raises((InputError, Incomplete)):
         inspect.resolve(uri)

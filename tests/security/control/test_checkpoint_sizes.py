@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from odd_folders import FIRST, INDEX, SECOND, write
 
-from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints import fingerprints, inspect
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.strict_json import parse_object
 
@@ -67,7 +67,7 @@ def test_notes_of_any_size_are_not_read(suffix: str, tmp_path: Path) -> None:
         with (tmp_path / "step-1" / f"notes-{number}.{suffix}").open("wb") as file:
             file.truncate(250_000_000)
     assert inspect.resolve(str(tmp_path / "step-1")) == before
-    assert inspect.former_fingerprint(str(tmp_path / "step-1")) is None
+    assert fingerprints.compute_former_fingerprint(str(tmp_path / "step-1")) is None
 
 
 @pytest.mark.parametrize("variable", ["ASSAY_CHECKPOINTS", "ASSAY_BASES"])

@@ -21,13 +21,13 @@ from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 from odd_folders import ODD, write
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.files import read_config
+from ray_jobs.checkpoints.config_files import read_config
 from ray_jobs.checkpoints.inspect import require_complete, resolve
 from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import index, objects, records
+from ray_jobs.storage import index, object_listing, objects, records
 
 Make = Callable[[Path], None]
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
@@ -229,7 +229,7 @@ def away(*_: Any, **__: Any) -> Any:
 def test_an_outage_is_never_nothing_to_validate(
     occasion: router.Occasion, below: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "folders", away)
+    monkeypatch.setattr(object_listing, "list_subfolders", away)
     with pytest.raises(RetryableError):
         one_pass(below, occasion)
     with pytest.raises(RetryableError):
@@ -238,7 +238,7 @@ def test_an_outage_is_never_nothing_to_validate(
 
 def test_an_outage_in_the_middle_of_a_pass_ends_it(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def goes_away(*_: Any) -> Any:
-        monkeypatch.setattr(objects, "entries", away)
+        monkeypatch.setattr(object_listing, "iterate_entries", away)
         raise RetryableError("cannot read s3://c/good: 503 SlowDown")
 
     monkeypatch.setattr(survey, "resolve", goes_away)
@@ -493,7 +493,7 @@ def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> No
     file.write_text(json.dumps(content))
     assert audit_selection.select_for_checkpoint(spec.root, spec.checkpoint.uri, None) == [spec.uri]
     assert list(index.load(spec.root, "small").records) == [
-        entry.key for entry in records.list_entries(spec.root, "small")
+        entry.key for entry in index.list_entries(spec.root, "small")
     ]
 
 

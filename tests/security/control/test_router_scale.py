@@ -14,8 +14,8 @@ import pytest
 from assay_airflow import router
 from assay_airflow.odd_folders import OddFolders
 
-from ray_jobs.checkpoints import inspect
-from ray_jobs.storage import objects
+from ray_jobs.checkpoints import fingerprints
+from ray_jobs.storage import objects, s3_client
 
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
 LARGEST_MAP = 1024  # Airflow's max_map_length unless set
@@ -41,8 +41,8 @@ class Store:
 
     def __init__(self, name: str) -> None:
         self.uri, self._count = f"s3://{name}", 0
-        objects._s3().create_bucket(Bucket=name)
-        objects._s3().meta.events.register("before-send.s3.*", self._add)
+        s3_client.get_client().create_bucket(Bucket=name)
+        s3_client.get_client().meta.events.register("before-send.s3.*", self._add)
 
     def _add(self, **_: Any) -> None:
         self._count += 1
@@ -72,7 +72,7 @@ class Store:
 def store(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Store:
     for name, value in moto.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(objects._kept, "owner", None)  # the client is kept
+    monkeypatch.setattr(s3_client._cache, "owner", None)  # the client is kept
     return Store(f"scale-{abs(hash(request.node.name)) % 10**9}")
 
 
@@ -156,5 +156,5 @@ def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
         run_ids_so_far += [request["trigger_run_id"] for request in result.requests]
         rest = result.rest
     assert len(run_ids_so_far) == len(set(run_ids_so_far)) == count
-    monkeypatch.setattr(inspect, "fingerprint", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(fingerprints, "compute_fingerprint", lambda *_: pytest.fail("hashed again"))
     assert router.run_pass(root, "small", watched, counted, "night", NOW).requests == []

@@ -15,7 +15,7 @@ from specs import checkpoint_in, spec_in
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects, specs
+from ray_jobs.storage import objects, specs, uris
 
 OTHER = {"uri": "/models/step-2", "name": "step-2", "fingerprint": "0" * 16, "base": None}
 
@@ -152,7 +152,7 @@ def test_a_spec_that_was_planned_below_another_name_of_the_root_is_read(root: st
     (tmp_path / "link").symlink_to(tmp_path / "root")
     (tmp_path / "x").mkdir()
     made = spec_in(tmp_path / "root", write=False)
-    named = objects.absolute(root.format(root=tmp_path / "root") if "://" in root else str(tmp_path / root))
+    named = uris.make_absolute(root.format(root=tmp_path / "root") if "://" in root else str(tmp_path / root))
     made = made.model_copy(update={"root": named})
     objects.write(made.uri, made.model_dump_json().encode())
     for uri in (made.uri, made.uri.replace(named, str(tmp_path / "root"))):

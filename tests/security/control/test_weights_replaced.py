@@ -11,7 +11,7 @@ from assay_airflow import fingerprint_cache, listings, router
 from specs import checkpoint_in
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing
 
 WEIGHTS = "model.safetensors"
 NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
@@ -128,10 +128,10 @@ def make_twins(folder: Path) -> tuple[Path, Path]:
 def test_another_file_of_the_same_size_and_all_the_same_times_has_another_version(tmp_path: Path) -> None:
     """Only the inode tells the two apart: a folder that takes another's name changes no time of its files."""
     twin_a, twin_b = make_twins(tmp_path)
-    (before,), listing = objects.files(str(twin_a), 10), listings.list_checkpoint(str(twin_a))
+    (before,), listing = object_listing.list_folder(str(twin_a), 10), listings.list_checkpoint(str(twin_a))
     twin_a.rename(tmp_path / "away")
     twin_b.rename(twin_a)
-    (after,) = objects.files(str(twin_a), 10)
+    (after,) = object_listing.list_folder(str(twin_a), 10)
     assert before.version.split("-")[:-1] == after.version.split("-")[:-1]
     assert before.version != after.version
     assert listings.list_checkpoint(str(twin_a)).digest != listing.digest

@@ -13,7 +13,7 @@ from ray_jobs.checkpoints import node_cache
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.runtime import private_cache
-from ray_jobs.storage import objects as storage
+from ray_jobs.storage import s3_client
 
 NAME = "0123456789abcdef"
 PLANNED = Checkpoint(uri="s3://b/model", name="model", fingerprint=NAME)
@@ -28,7 +28,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with lying_s3.running() as server:
         for name, value in server.variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(storage._kept, "owner", None)
+        monkeypatch.setattr(s3_client._cache, "owner", None)
         server.objects["model/config.json"] = Behaviour(b"{}")
         server.objects["model/model.safetensors"] = Behaviour(b"weights")
         yield tmp_path / "cache"

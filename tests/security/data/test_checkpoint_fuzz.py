@@ -35,7 +35,7 @@ def test_a_finding_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise KeyError("architectures")
 
-    monkeypatch.setattr("ray_jobs.checkpoints.inspect.read_config", broken)
+    monkeypatch.setattr("ray_jobs.checkpoints.config_files.read_config", broken)
     with pytest.raises(AssertionError, match="cannot be judged"):
         checkpoint_folder.try_input(checkpoint_folder.encode(good_files()))
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from stage_jobs import GOOD
 
-from ray_jobs.checkpoints import inspect
+from ray_jobs.checkpoints import inspect, verification
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import gpus
@@ -120,7 +120,7 @@ def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> No
     manifest = SimpleNamespace(parts=[SimpleNamespace(name="part-0", rows=3)], rows_in=3)
     monkeypatch.setattr(manifests, "require_manifest", lambda *_: manifest)
     monkeypatch.setattr(manifests, "list_part_names", lambda *_: set())
-    monkeypatch.setattr(inspect, "verify", lambda _: None)
+    monkeypatch.setattr(verification, "verify", lambda _: None)
     monkeypatch.setattr(stage, "probe", lambda *_, **__: None)
     monkeypatch.setattr(stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))
     spec: Any = SimpleNamespace(clip=CHECKPOINT, golden_uri="g", scores_uri_of=str, captions_uri_of=str)

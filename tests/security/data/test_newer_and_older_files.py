@@ -19,7 +19,18 @@ from ray_jobs.golden.part_plan import GoldenPlan, _load_plan
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.judge import answer_store, run
 from ray_jobs.report.write_report import load_judge_totals
-from ray_jobs.storage import audits, index, json_files, manifests, objects, parts, records
+from ray_jobs.storage import (
+    audits,
+    baselines,
+    index,
+    index_rebuild,
+    json_files,
+    manifests,
+    object_listing,
+    objects,
+    parts,
+    records,
+)
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 SCHEMAS = [2, 99, 2**63, "1.1", "99", 1.5, None, True, -1, [1], {"major": 2}, "x" * 10_000]
@@ -121,10 +132,10 @@ READERS: dict[str, Callable[[Spec], Any]] = {
     "replace scores": lambda spec: json_files.replace(f"{spec.run_uri}/scores.json", sample(spec)["scores"]),
     "replace a failure": lambda spec: json_files.replace(f"{spec.run_uri}/failure.json", sample(spec)["failure"]),
     "remove a failure": lambda spec: json_files.remove(f"{spec.run_uri}/failure.json"),
-    "next baseline": lambda spec: records.baseline_for(another(spec), "last-accepted"),
-    "next anchor": lambda spec: records.anchor_for(another(spec), "first"),
-    "baseline by its run": lambda spec: records.baseline_for(another(spec), spec.run_uri),
-    "same run again": lambda spec: records.baseline_for(spec, "last-accepted"),
+    "next baseline": lambda spec: baselines.find_baseline(another(spec), "last-accepted"),
+    "next anchor": lambda spec: baselines.find_anchor(another(spec), "first"),
+    "baseline by its run": lambda spec: baselines.find_baseline(another(spec), spec.run_uri),
+    "same run again": lambda spec: baselines.find_baseline(spec, "last-accepted"),
 }
 
 
@@ -202,7 +213,7 @@ def test_a_new_setting_at_its_default_in_a_spec_is_no_obstacle(tmp_path: Path) -
 
 def test_rebuild_leaves_a_newer_record_its_entry_and_its_index(tmp_path: Path) -> None:
     _, written = lay(tmp_path)
-    count, left_out = records.rebuild(str(tmp_path))
+    count, left_out = index_rebuild.rebuild_index(str(tmp_path))
     assert count == 0
     assert len(left_out) == 1
     assert left_out[0].endswith("upgrade this plane")
@@ -268,11 +279,11 @@ def test_answers_of_a_newer_assay_are_neither_taken_nor_merged_away(tmp_path: Pa
     for key in ("a", "b"):
         answer_store.save_answers(uri, "part-00000", [answer_store.Answer(key, "t", None, None, 1, 1, "run", 0.0)])
     objects.write(f"{uri}/part-00000/newer.parquet", newer_part())
-    before = {entry.key for entry in objects.entries(uri)}
+    before = {entry.key for entry in object_listing.iterate_entries(uri)}
     for call in (
         lambda: answer_store.load_answers(uri, "part-00000", {"a"}),
         lambda: answer_store.merge_small_files(uri, "part-00000"),
     ):
         with pytest.raises(NewerSchema, match=r"newer\.parquet: made by a newer Assay"):
             call()
-    assert {entry.key for entry in objects.entries(uri)} == before
+    assert {entry.key for entry in object_listing.iterate_entries(uri)} == before

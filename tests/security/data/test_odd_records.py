@@ -16,7 +16,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.report import plots
 from ray_jobs.report import trend as series
-from ray_jobs.storage import index, objects, records
+from ray_jobs.storage import baselines, index, index_rebuild, object_listing, objects, records
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -126,7 +126,7 @@ def test_rebuilding_leaves_an_odd_record_out_and_names_it(make: Any, tmp_path: P
         publish(root, number)
     odd = planned(root, 2)
     objects.write(f"{odd.run_uri}/record.json", make(odd))
-    count, left_out = records.rebuild(str(root))
+    count, left_out = index_rebuild.rebuild_index(str(root))
     assert count == 2
     [line] = left_out
     assert line.startswith(f"{odd.run_uri}/record.json: ")
@@ -148,7 +148,7 @@ def test_what_is_a_gigabyte_is_not_read(where: str, tmp_path: Path, monkeypatch:
     read = objects.read
     unbounded = lambda uri, *most: pytest.fail("read") if uri == huge and not most else read(uri, *most)  # noqa: E731
     monkeypatch.setattr(objects, "read", unbounded)
-    count, left_out = records.rebuild(str(root))
+    count, left_out = index_rebuild.rebuild_index(str(root))
     assert (count, len(left_out)) == ((1, 1) if where == "the record" else (2, 0))
     assert names(index.load(str(root), "small"))[0] == "step-1"
 
@@ -160,7 +160,7 @@ def test_rebuilding_leaves_an_odd_file_out_and_names_it(kind: str, tmp_path: Pat
     for number in (1, 2):
         publish(root, number)
     plant(Path(planned(root, 2).run_uri, "record.json"), kind)
-    count, _ = records.rebuild(str(root))
+    count, _ = index_rebuild.rebuild_index(str(root))
     assert count == 1
     assert names(index.load(str(root), "small")) == ["step-1"]
 
@@ -204,8 +204,8 @@ def test_a_hostile_key_stops_neither_rebuild_nor_index_nor_trend(key: str, tmp_p
     for _ in range(2):
         assert names(index.load_complete(str(root), "small")) == ["step-1", "step-2"]
         assert series.build_trend(str(root), "small", made.series_id, own, ["words"]) == {"words": []}
-        assert records.baseline_for(planned(root, 9), "last-accepted") is not None
-        count, left_out = records.rebuild(str(root))
+        assert baselines.find_baseline(planned(root, 9), "last-accepted") is not None
+        count, left_out = index_rebuild.rebuild_index(str(root))
         assert count == 2
         assert all(line.isprintable() for line in left_out)
 
@@ -279,14 +279,14 @@ def test_an_odd_record_gives_way_to_the_baseline_before_it(
     objects.write(f"{made[1].run_uri}/record.json", make(made[1]))
     candidate = planned(tmp_path, 9)
     with caplog.at_level(logging.WARNING, "assay"):
-        found = records.baseline_for(candidate, "last-accepted")
+        found = baselines.find_baseline(candidate, "last-accepted")
     if found and found.run_id == made[1].run_id:
         assert json.loads(make(made[1]))["run_id"] == made[1].run_id, "only what is readable is a baseline"
     else:
         assert found
         assert found.run_id == made[0].run_id
         assert made[1].run_uri in caplog.text
-    assert records.baseline_for(candidate, made[0].run_uri) is not None
+    assert baselines.find_baseline(candidate, made[0].run_uri) is not None
 
 
 def test_where_no_accepted_record_is_readable_there_is_not_nothing_to_compare_with(tmp_path: Path) -> None:
@@ -294,17 +294,17 @@ def test_where_no_accepted_record_is_readable_there_is_not_nothing_to_compare_wi
     for one in made:
         objects.write(f"{one.run_uri}/record.json", b"{}")
     with pytest.raises(InputError, match="step-2"):
-        records.baseline_for(planned(tmp_path, 9), "last-accepted")
+        baselines.find_baseline(planned(tmp_path, 9), "last-accepted")
 
 
 def test_an_entry_that_says_pass_of_a_run_that_failed_is_no_baseline(tmp_path: Path) -> None:
     accepted, failed = publish(tmp_path, 1), publish(tmp_path, 2, "FAIL")
-    entry = records.list_entries(str(tmp_path), "small")[-1]
+    entry = index.list_entries(str(tmp_path), "small")[-1]
     objects.write(
         index.uri_of(str(tmp_path), entry._replace(outcome="PASS")),
         make_record(failed, "PASS").model_dump_json().encode(),
     )
-    found = records.baseline_for(planned(tmp_path, 9), "last-accepted")
+    found = baselines.find_baseline(planned(tmp_path, 9), "last-accepted")
     assert found is not None
     assert found.run_id == accepted.run_id
 
@@ -316,7 +316,7 @@ def test_an_odd_spec_of_an_earlier_request_stops_no_plan(content: bytes, tmp_pat
     for name in ("spec.json", "spec-force.json"):
         objects.write(f"{again.run_uri}/{name}", content)
     (Path(again.run_uri) / "spec-folder.json").mkdir()
-    found = records.baseline_for(planned(tmp_path, 2), "last-accepted")
+    found = baselines.find_baseline(planned(tmp_path, 2), "last-accepted")
     assert found is not None
     assert found.checkpoint.name == "step-1"
 
@@ -327,13 +327,15 @@ def away(*_: Any, **__: Any) -> Any:
 
 def test_an_outage_is_not_an_empty_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path, 1)
-    for function in ("entries", "folders", "read"):
-        monkeypatch.setattr(objects, function, away)
+    for module, function in (
+        (object_listing, "iterate_entries"), (object_listing, "list_subfolders"), (objects, "read"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, function, away)
     for call in (
         lambda: index.load(str(tmp_path), "small"),
         lambda: index.load_complete(str(tmp_path), "small"),
-        lambda: records.rebuild(str(tmp_path)),
-        lambda: records.baseline_for(planned(tmp_path, 2), "last-accepted"),
+        lambda: index_rebuild.rebuild_index(str(tmp_path)),
+        lambda: baselines.find_baseline(planned(tmp_path, 2), "last-accepted"),
     ):
         with pytest.raises(RetryableError):
             call()

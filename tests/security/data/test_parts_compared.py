@@ -11,7 +11,7 @@ import pytest
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import manifests, objects, parts
+from ray_jobs.storage import manifests, objects, parts, s3_client
 
 TABLE = pa.table({"image_id": [f"image-{n}" for n in range(50)], "caption": ["a cat"] * 50})
 OTHER = TABLE.set_column(1, "caption", pa.array(["a dog"] * 50))
@@ -25,7 +25,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     with lying_s3.running() as server:
         for name, value in server.variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(objects._kept, "owner", None)
+        monkeypatch.setattr(s3_client._cache, "owner", None)
         yield "s3://bucket/root"
 
 

@@ -2,9 +2,10 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import lying_s3
 import pytest
@@ -12,8 +13,9 @@ from lying_s3 import Behaviour, LyingServer
 
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import objects as storage
-from ray_jobs.storage import s3_body
+from ray_jobs.storage import s3_body, s3_client
 from ray_jobs.storage.arrow_files import open_arrow
+from ray_jobs.storage.object_listing import find_entry, iterate_entries, list_subfolders
 
 DATA = bytes(range(256)) * 40
 OTHER = hashlib.md5(b"another").hexdigest()
@@ -27,7 +29,7 @@ def liar(monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingServer]:
     with lying_s3.running() as server:
         for name, value in server.variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(storage._kept, "owner", None)
+        monkeypatch.setattr(s3_client._cache, "owner", None)
         yield server
 
 
@@ -205,12 +207,18 @@ def test_an_odd_key_is_read_back(liar: LyingServer, key: str) -> None:
 NO_KEYS = {"half a surrogate": "\ud800", "null byte": "a\0b", "over-long": "x" * 1025, "parent": "a/../../b"}
 
 
-@pytest.mark.parametrize("call", ["read", "write", "create", "exists", "delete", "entries", "entry", "folders"])
+CALLS: list[Callable[..., Any]] = [
+    storage.read, storage.write, storage.create, storage.exists, storage.delete, iterate_entries, find_entry,
+    list_subfolders,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 @pytest.mark.parametrize("case", NO_KEYS)
-def test_a_key_that_cannot_be_is_bad_input(liar: LyingServer, call: str, case: str) -> None:
-    extra = [b""] if call in ("write", "create") else []
+def test_a_key_that_cannot_be_is_bad_input(liar: LyingServer, call: Callable[..., Any], case: str) -> None:
+    extra = [b""] if call in (storage.write, storage.create) else []
     with pytest.raises(InputError, match="correct the URI"):
-        list(getattr(storage, call)(f"s3://b/{NO_KEYS[case]}", *extra))
+        list(call(f"s3://b/{NO_KEYS[case]}", *extra))
     assert not liar.asked
 
 
@@ -233,7 +241,7 @@ def test_a_password_of_the_endpoint_is_not_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
-    monkeypatch.setattr(storage._kept, "owner", None)
+    monkeypatch.setattr(s3_client._cache, "owner", None)
     with pytest.raises(RetryableError) as caught:
         storage.read("s3://b/x")
     assert "hidden-word" not in str(caught.value)

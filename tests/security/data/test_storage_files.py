@@ -5,11 +5,12 @@ import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 
 def link_to_pipe(path: Path) -> None:
@@ -62,19 +63,27 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("call", ["read", "write", "create", "exists", "delete", "entries", "entry", "folders"])
+CALLS: list[Callable[..., Any]] = [
+    objects.read, objects.write, objects.create, objects.exists, objects.delete, object_listing.iterate_entries,
+    object_listing.find_entry, object_listing.list_subfolders,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
 @pytest.mark.parametrize("kind", NAMES)
-def test_a_name_that_no_file_can_have_is_bad_input_or_absent(tmp_path: Path, call: str, kind: str) -> None:
-    extra = [b""] if call in ("write", "create") else []
-    told = ""
+def test_a_name_that_no_file_can_have_is_bad_input_or_absent(
+    tmp_path: Path, call: Callable[..., Any], kind: str
+) -> None:
+    extra = [b""] if call in (objects.write, objects.create) else []
+    line = ""
     try:
-        outcome = getattr(objects, call)(f"{tmp_path}/{NAMES[kind]}", *extra)
-        outcome = list(outcome) if call == "entries" else outcome
+        outcome = call(f"{tmp_path}/{NAMES[kind]}", *extra)
+        outcome = list(outcome) if call == object_listing.iterate_entries else outcome
     except InputError as error:
-        told, outcome = str(error), None
-    assert outcome is (False if call == "exists" and not told else None)
-    assert len(told.splitlines()) == (0 if outcome is False else 1)
-    assert len(told.encode()) < 1000
+        line, outcome = str(error), None
+    assert outcome is (False if call == objects.exists and not line else None)
+    assert len(line.splitlines()) == (0 if outcome is False else 1)
+    assert len(line.encode()) < 1000
 
 
 def test_a_tree_deeper_than_the_interpreter_recurses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +94,6 @@ def test_a_tree_deeper_than_the_interpreter_recurses(tmp_path: Path, monkeypatch
     Path("weights").touch()
     os.chdir(tmp_path)
     try:
-        assert [entry.key for entry in objects.entries(".")] == ["d/" * 1200 + "weights"]
+        assert [entry.key for entry in object_listing.iterate_entries(".")] == ["d/" * 1200 + "weights"]
     finally:
         subprocess.run(["rm", "-rf", "d"], check=True)  # pytest's own way of removing it recurses

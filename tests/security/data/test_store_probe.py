@@ -7,7 +7,7 @@ import pytest
 from lying_s3 import LyingServer
 
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import objects as storage
+from ray_jobs.storage import object_listing, s3_client
 from ray_jobs.storage.store_probe import MARK, require_conditional_create
 
 
@@ -16,7 +16,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LyingServer]:
     with lying_s3.running() as running:
         for name, value in running.variables.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(storage._kept, "owner", None)
+        monkeypatch.setattr(s3_client._cache, "owner", None)
         yield running
 
 
@@ -47,4 +47,4 @@ def test_an_answer_that_is_lost_is_no_reason_to_refuse(server: LyingServer) -> N
 
 def test_a_directory_needs_no_trial(tmp_path: object) -> None:
     require_conditional_create(str(tmp_path))
-    assert storage.folders(str(tmp_path)) == []
+    assert object_listing.list_subfolders(str(tmp_path)) == []

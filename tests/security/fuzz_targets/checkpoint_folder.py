@@ -11,11 +11,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ray_jobs.checkpoints import adapter_base, fingerprints, quantization, safetensors_header, verification
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from odd_folders import NEVER, UNDER_WAY, good_files
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.checkpoints.lora_config import scale
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
@@ -85,13 +87,13 @@ def _try_readers(uri: str) -> None:
     for look in (
         lambda: inspect.require_complete(uri),
         lambda: inspect.resolve(uri, "/nowhere/base"),
-        lambda: inspect.fingerprint(uri),
-        lambda: inspect.find_base(uri),
-        lambda: inspect.is_adapter(uri),
-        lambda: inspect.quantization_method(uri),
+        lambda: fingerprints.compute_fingerprint(uri),
+        lambda: adapter_base.find_base(uri),
+        lambda: adapter_base.is_adapter(uri),
+        lambda: quantization.quantization_method(uri),
         lambda: inspect.sidecar_files(given),
-        lambda: inspect.verify(given),
-        lambda: [inspect.read_header(str(path), path.stat().st_size) for path in headers],
+        lambda: verification.verify(given),
+        lambda: [safetensors_header.read_header(str(path), path.stat().st_size) for path in headers],
     ):
         try:
             look()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ray_jobs.checkpoints.inspect import Incomplete
+from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.contract.artifacts import Failure, Manifest, Record, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite

@@ -8,7 +8,7 @@ from assay_airflow.triggers import checkpoint_whole
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, digest_listing
 from specs import adapter_in, checkpoint_in
 
-from ray_jobs.checkpoints.files import NeverWhole
+from ray_jobs.checkpoints.errors import NeverWhole
 from ray_jobs.inputs.errors import InputError
 
 

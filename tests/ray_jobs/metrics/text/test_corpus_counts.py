@@ -17,7 +17,7 @@ from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.metrics.text.frequencies import Frequencies
 from ray_jobs.metrics.text.ngrams import number_ngrams, number_texts
 from ray_jobs.metrics.text.tokenise import number_terms
-from ray_jobs.storage import objects
+from ray_jobs.storage import object_listing, objects
 
 WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
 
@@ -70,11 +70,11 @@ def test_counts_are_those_by_hand(store: str) -> None:
     assert of(corpus.bigrams, bigrams) == Counter(bigrams.tolist())
     assert of(corpus.texts, whole) == Counter(whole.tolist())
     assert len(corpus.documents.ranges) > 1
-    assert not list(objects.entries(f"{corpus_counts.references_uri(planned)}/runs"))
+    assert not list(object_listing.iterate_entries(f"{corpus_counts.references_uri(planned)}/runs"))
 
 
 def contents(uri: str) -> dict[str, bytes]:
-    return {entry.key: objects.read(f"{uri}/{entry.key}") for entry in objects.entries(uri)}
+    return {entry.key: objects.read(f"{uri}/{entry.key}") for entry in object_listing.iterate_entries(uri)}
 
 
 def test_the_bytes_do_not_depend_on_the_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_runs_left_by_a_kill_while_they_were_removed_are_removed(tmp_path: Path)
     corpus_counts.count_references(planned)
     objects.write(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams", b"left")
     corpus_counts.count_references(planned)
-    assert not list(objects.entries(f"{corpus_counts.references_uri(planned)}/runs"))
+    assert not list(object_listing.iterate_entries(f"{corpus_counts.references_uri(planned)}/runs"))
 
 
 def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

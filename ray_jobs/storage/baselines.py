@@ -1,0 +1,137 @@
+"""Finds the runs that a new checkpoint is compared with: its baseline and its anchor.
+
+`plan` and the router call this module. Both runs come from the spec's series: the runs with the same images, prompt and
+engine settings.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from ray_jobs.contract.artifacts import Record
+from ray_jobs.contract.spec import Baseline, Spec
+from ray_jobs.contract.stored_model import NewerSchema
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import index, specs, uris
+from ray_jobs.storage.index import IndexEntry, list_entries
+from ray_jobs.storage.odd_items import describe
+from ray_jobs.storage.records import PUBLISH_AGAIN, read_or_explain
+
+log = logging.getLogger("assay")
+
+
+def find_baseline(spec: Spec, requested: str) -> Baseline | None:
+    """Returns the run to compare with, for `last-accepted`, `previous`, a checkpoint's URI or a run's URI; None for
+    `none`.
+
+    `previous` is the run of another checkpoint that was published last with any verdict but INCOMPLETE. A run that is
+    requested again in the same words keeps its baseline, so the same question gets the same answer. Only a run that
+    lost its baseline to an upgrade looks for a new one. Raises InputError when a named baseline has no record in this
+    run's series (same images, prompt and engine settings).
+    """
+    if requested == "none":
+        return None
+    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
+    if requested not in ("last-accepted", "previous"):
+        return _find_named_run(spec, requested, "baseline")
+    for earlier in iterate_earlier_specs(spec, entries):
+        if earlier.suite.gate.baseline == requested and not earlier.lost_baseline:
+            return earlier.baseline
+    outcomes = ("PASS",) if requested == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
+    others = [
+        entry for entry in entries if entry.checkpoint_folder != spec.checkpoint.folder and entry.outcome in outcomes
+    ]
+    return _choose_readable(spec.root, others[::-1], f"baseline {requested}")
+
+
+def find_anchor(spec: Spec, requested: str | None) -> Baseline | None:
+    """Returns the anchor, the fixed run to compare with as well.
+
+    `first` is the first accepted run of the series; any other text is the URI of a run or checkpoint. Returns None when
+    the anchor would be the checkpoint itself or the spec's baseline. Raises InputError as `find_baseline` does.
+    """
+    if requested is None:
+        return None
+    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
+    if requested == "first":
+        for earlier in iterate_earlier_specs(spec, entries):
+            is_same_request = (earlier.suite.gate.anchor, earlier.suite.gate.baseline) == (
+                requested,
+                spec.suite.gate.baseline,
+            )
+            if is_same_request and not (earlier.lost_baseline or earlier.lost_anchor):
+                return earlier.anchor
+        accepted = [entry for entry in entries if entry.outcome == "PASS"]
+        anchor = _choose_readable(spec.root, accepted, f"anchor {requested}")
+    else:
+        anchor = _find_named_run(spec, requested, "anchor")
+    if anchor is None or anchor.checkpoint.fingerprint == spec.checkpoint.fingerprint:
+        return None
+    return None if spec.baseline and spec.baseline.run_id == anchor.run_id else anchor
+
+
+def iterate_earlier_specs(spec: Spec, entries: list[IndexEntry]) -> Iterator[Spec]:
+    """Yields the specs of this checkpoint's runs in the series, the first run first."""
+    for entry in entries:
+        if entry.checkpoint_folder == spec.checkpoint.folder:
+            yield from specs.iterate_specs(entry.run_uri(spec.root))
+
+
+def _find_named_run(spec: Spec, requested: str, what: str) -> Baseline:
+    """Returns the last run in the spec's series whose own URI or checkpoint's URI is `requested`.
+
+    Raises InputError when there is none.
+    """
+    uri = uris.make_absolute(requested)
+    lines = index.load_complete(spec.root, spec.suite.name).records
+    entries = {entry.key: entry for entry in list_entries(spec.root, spec.suite.name, spec.series_id)}
+    keys = [key for key, line in lines.items() if key in entries and uri in (line.run_uri, line.checkpoint.uri)]
+    if not keys:
+        raise InputError(
+            f"{what} {requested}: no record of it in suite {spec.suite.name} with these images and this prompt; "
+            "validate it first"
+        )
+    return _load_baseline(spec.root, entries[keys[-1]], f"{what} {requested}")
+
+
+def _choose_readable(root: str, entries: list[IndexEntry], requested: str) -> Baseline | None:
+    """Returns the run of the first entry whose record is readable and agrees with the entry; None without entries.
+
+    Raises InputError, about the first entry, when there are entries and no record is usable: that differs from
+    "nothing to compare with". Raises NewerSchema for the record of a newer Assay: to skip it would compare with
+    another run than the requested one.
+    """
+    first_error: InputError | None = None
+    for entry in entries:
+        try:
+            return _load_baseline(root, entry, requested)
+        except NewerSchema:
+            raise
+        except InputError as error:
+            first_error = first_error or error
+            log.warning("passed over: %s", describe(error))
+    if first_error:
+        raise first_error
+    return None
+
+
+def _load_baseline(root: str, entry: IndexEntry, requested: str) -> Baseline:
+    record = read_or_explain(entry.run_uri(root))
+    if isinstance(record, Record) and not _agrees_with(record, entry):
+        record = f"{entry.run_uri(root)}/record.json: not what its entry in the index says{PUBLISH_AGAIN}"
+    if isinstance(record, str):
+        remedy = (
+            f", or leave it out with python -m ray_jobs.records rebuild {root}"
+            if record.endswith(PUBLISH_AGAIN)
+            else ""
+        )
+        raise InputError(f"{requested}: {record}{remedy}")
+    return Baseline(
+        run_id=record.run_id, run_uri=record.run_uri, caption_id=record.caption_id, checkpoint=record.checkpoint
+    )
+
+
+def _agrees_with(record: Record, entry: IndexEntry) -> bool:
+    """Whether the record agrees with the entry in run, series and outcome."""
+    return entry[1:2] + entry[3:] == (
+        record.series_id, record.checkpoint.folder, record.run_id, record.verdict.outcome,
+    )  # fmt: skip
