@@ -115,16 +115,9 @@ def validate_checkpoint() -> None:
         patience=limits.CHECKPOINT,
     )
 
-    @task
-    def plan(params: Any = None, run_id: Any = None) -> str:
-        return tasks.plan(params, run_id)
-
-    @task(execution_timeout=timedelta(minutes=5))
-    def plan_following(params: Any = None) -> str | None:
-        return tasks.plan_next(params)
-
-    spec: Any = plan()
-    following: Any = plan_following()
+    plan: Any = task(tasks.plan)  # Airflow passes `params` and `run_id`, by these names
+    plan_following: Any = task(task_id="plan_following", execution_timeout=timedelta(minutes=5))(tasks.plan_next)
+    spec, following = plan(), plan_following()
     preprocess = RayJobOperator(
         task_id="preprocess", stage="preprocess", spec_uri=spec, job_timeout=limits.JOBS["preprocess"]
     )
@@ -155,9 +148,7 @@ def validate_checkpoint() -> None:
         outlet_events[verdicts].extra = summary
         return summary
 
-    @task
-    def verdict(spec_uri: str) -> str:
-        return tasks.report_verdict(spec_uri)
+    verdict: Any = task(task_id="verdict")(tasks.report_verdict)
 
     [ray, whole] >> spec >> preprocess >> golden >> caption >> evaluate >> publish(spec) >> verdict(spec)
     spec >> following >> caption

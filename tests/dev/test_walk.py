@@ -24,6 +24,10 @@ WALK = """
 """
 
 
+REPO = Path(__file__).parents[2]
+WALKS = sorted((REPO / "dev" / "walks").glob("*.txt"))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "caller.py").write_text(f"{CALLER}\nclass Spec:\n    def __init__(self, uri): ...\n")
@@ -48,3 +52,17 @@ def test_a_true_list_is_counted(root: Path) -> None:
 )
 def test_a_list_that_is_not_true_is_refused(root: Path, step: str, fault: str) -> None:
     assert find_fault(read_steps(WALK + step), root) == fault
+
+
+@pytest.mark.parametrize("walk", WALKS, ids=lambda walk: walk.stem)
+def test_the_walks_through_this_tree_are_true(walk: Path) -> None:
+    assert find_fault(read_steps(walk.read_text()), REPO) is None
+
+
+def test_the_walks_are_those_of_earlier_versions() -> None:
+    """So that their counts can be compared."""
+    assert [walk.stem for walk in WALKS] == ["caption", "image", "uri"]
+    for commit in ("e0c6db2", "a52cdb4"):
+        assert sorted(walk.name for walk in (REPO / "dev" / "walks" / commit).iterdir()) == [
+            walk.name for walk in WALKS
+        ]
