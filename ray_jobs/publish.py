@@ -14,6 +14,7 @@ from ray_jobs.contract.artifacts import Manifest, Record, Scores, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import json_files, records
+from ray_jobs.storage.manifests import uri_of_manifest
 from ray_jobs.storage.specs import load_spec
 
 
@@ -33,10 +34,10 @@ def publish(spec: Spec) -> Record:
 
 
 def _build_record(spec: Spec) -> Record:
-    golden = _read(Manifest, f"{spec.golden_uri}/manifest.json")
+    golden = _read(Manifest, uri_of_manifest(spec.golden_uri))
     verdict = _load_verdict(spec)  # first, because the verdict names the folder of the scores
     scores = _read(Scores, f"{records.results_uri(spec.run_uri, verdict)}/scores.json")
-    captions = scores.captions or _read(Manifest, f"{spec.captions_uri}/manifest.json")
+    captions = scores.captions or _read(Manifest, uri_of_manifest(spec.captions_uri))
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
         raise InputError(
             f"run {spec.run_uri}: golden set {golden.rows_out}, captions {captions.rows_in} -> {captions.rows_out}, "

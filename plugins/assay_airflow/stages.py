@@ -19,6 +19,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.job.handshake import VARIABLE, say
 from ray_jobs.storage import audits, json_files, objects, records
+from ray_jobs.storage.manifests import uri_of_manifest
 
 STAGES = ("preprocess", "caption", "evaluate", "audit")
 BAD_INPUT_EXIT = 2  # of a job that left no failure.json, because it could not read its spec
@@ -41,10 +42,10 @@ class StageJob:
     @classmethod
     def of(cls, stage: str, spec: Spec) -> "StageJob":
         if stage == "preprocess":  # force remakes captions and scores; the golden set is determined by its id
-            return cls(stage, spec.uri, f"{spec.golden_uri}/manifest.json", spec.golden_id, spec.root, None)
+            return cls(stage, spec.uri, uri_of_manifest(spec.golden_uri), spec.golden_id, spec.root, None)
         if stage == "caption":
             folder = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
-            return cls(stage, spec.uri, f"{folder}/manifest.json", spec.caption_id, spec.root, spec.force)
+            return cls(stage, spec.uri, uri_of_manifest(folder), spec.caption_id, spec.root, spec.force)
         if stage == "evaluate":
             return cls(stage, spec.uri, f"{spec.request_uri}/verdict.json", spec.run_id, spec.root, spec.force)
         if stage == "audit":

@@ -26,6 +26,7 @@ from ray_jobs.inputs.names import printable
 from ray_jobs.inputs.regular_files import NotRegularError, open_regular
 from ray_jobs.storage import json_files, object_listing, objects, uris
 from ray_jobs.storage.content_hashes import content_hashes
+from ray_jobs.storage.manifests import uri_of_manifest
 
 MEGABYTES = 4096  # bound on the files to hash, which takes seconds from a local disk
 MOST_FILES = 200_000
@@ -153,4 +154,4 @@ def _load_noted_id(root: str, content_id: str | None) -> str | None:
 
 
 def _is_complete(root: str, golden_id: str) -> bool:
-    return objects.exists(f"{root}/golden/{golden_id}/manifest.json")
+    return objects.exists(uri_of_manifest(f"{root}/golden/{golden_id}"))

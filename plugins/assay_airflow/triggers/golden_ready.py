@@ -14,6 +14,7 @@ from assay_airflow.triggers.polling import poll_until_ready
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import json_files
+from ray_jobs.storage.manifests import uri_of_manifest
 
 
 class GoldenReadyTrigger(BaseTrigger):
@@ -40,7 +41,7 @@ def describe_missing_golden(golden_uri: str) -> str | None:
 
     Raises InputError for a manifest that is not valid or that a newer Assay wrote.
     """
-    uri = f"{golden_uri}/manifest.json"
+    uri = uri_of_manifest(golden_uri)
     try:
         json_files.load(Manifest, uri)
     except FileNotFoundError:
