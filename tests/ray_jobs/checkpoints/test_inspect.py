@@ -158,13 +158,13 @@ def test_verify_notices_an_overwrite_in_place(model: str) -> None:
 
 
 def test_the_demo_checkpoints_are_whole_and_differ() -> None:
-    folder = Path(__file__).parents[2] / "demo" / "checkpoints"
+    folder = Path(__file__).parents[3] / "demo" / "checkpoints"
     found = [inspect.resolve(str(path)) for path in sorted(folder.iterdir())]
     assert len({one.fingerprint for one in found}) == len(found) == 5
 
 
 def test_a_real_shard_cut_anywhere_is_never_whole(tmp_path: Path) -> None:
-    source = Path(__file__).parents[2] / "demo" / "checkpoints" / "step-0800"
+    source = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
     model = tmp_path / "m"
     shutil.copytree(source, model)
     whole = (model / SECOND).read_bytes()

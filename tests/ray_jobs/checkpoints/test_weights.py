@@ -198,7 +198,7 @@ def test_what_is_loaded_makes_it_another(tmp_path: Path, name: str) -> None:
 
 
 def test_the_demos_fingerprints_are_those_that_records_have() -> None:
-    folder = Path(__file__).parents[2] / "demo" / "checkpoints"
+    folder = Path(__file__).parents[3] / "demo" / "checkpoints"
     assert fingerprints.compute_fingerprint(str(folder / "step-0800")) == DEMO_FINGERPRINT
     assert all(fingerprints.compute_former_fingerprint(str(path)) is None for path in folder.iterdir())
 

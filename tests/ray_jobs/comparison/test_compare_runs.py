@@ -237,6 +237,6 @@ def test_on_a_bucket(s3: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_it_needs_neither_ray_nor_an_engine() -> None:
     code = "import sys, ray_jobs.compare; print({'ray', 'vllm', 'torch'} & set(sys.modules))"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

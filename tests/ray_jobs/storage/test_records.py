@@ -101,7 +101,7 @@ def test_the_command_rebuilds(tmp_path: Path) -> None:
     for key in before:
         objects.delete(f"{tmp_path}/index/{key}")
     command = [sys.executable, "-m", "ray_jobs.records", "rebuild", str(tmp_path)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "1 records indexed\n"
     assert index(str(tmp_path)) == before
@@ -114,7 +114,7 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
         records.publish(root, make_record(one))
     objects.write(f"{broken.run_uri}/record.json", b"{}")
     command = [sys.executable, "-m", "ray_jobs.records", "rebuild", root]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
     assert done.stdout == "1 records indexed, 1 left out\n"
     assert done.stderr == (
         f"left out: {broken.run_uri}/record.json: not a record of this version (ValidationError); "

@@ -15,7 +15,7 @@ import pytest
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import local_writes, objects
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DAY = 86400
 COPIED = 16 * shutil.COPY_BUFSIZE  # type: ignore[attr-defined]  # bytes: whole pieces, so that the writer keeps none back
 

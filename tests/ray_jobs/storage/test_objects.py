@@ -14,7 +14,7 @@ import pytest
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import object_listing, objects, s3_client, uris
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FORK = multiprocessing.get_context("fork")
 
 
