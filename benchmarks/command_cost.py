@@ -51,9 +51,7 @@ def measure_command(command: list[str], environment: dict[str, str] | None = Non
                 if (child := processes[pid]) is not None:
                     with suppress(psutil.Error):
                         times, memory = child.cpu_times(), child.memory_info()
-                        kind = kinds[pid] = kinds.get(pid) or _name_kind(
-                            child
-                        )  # one that ends has no command line any more
+                        kind = kinds[pid] = kinds.get(pid) or _name_kind(child)  # an ending process has no command line
                         cpu[pid] = kind, times.user + times.system
                         cost.memory[kind] = max(cost.memory[kind], memory.rss - memory.shared)
             if time.monotonic() - summed >= 1:

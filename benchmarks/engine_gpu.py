@@ -50,7 +50,7 @@ class Bench:
         return sequences // 16 if self.options.geometry == "tiny" else sequences
 
     @property
-    def shared_settings(self) -> dict[str, Any]:
+    def settings_per_engine(self) -> dict[str, Any]:
         """Settings of several engines on one GPU that together run as many sequences as one would."""
         engines = self.options.replicas
         return {
@@ -91,7 +91,7 @@ def run_sweep(bench: Bench) -> None:
 
     def run_number(number: int) -> JobTimes:
         time.sleep(5 * (number == 1))  # so that the first is there before it
-        return _run_caption_job(bench, bench.models[number], **bench.shared_settings)
+        return _run_caption_job(bench, bench.models[number], **bench.settings_per_engine)
 
     print("\n| sweep | since the one before, s | swap or start, s | captions/s | answered by |", flush=True)
     print("| --- | --- | --- | --- | --- |", flush=True)
@@ -144,7 +144,7 @@ def _run_caption_job(bench: Bench, model: Path, next_model: Path | None = None, 
 
 
 def _print_job(name: str, bench: Bench, model: Path, next_model: Path | None = None, **engine: Any) -> float:
-    times = _run_caption_job(bench, model, next_model, **(engine or bench.shared_settings))
+    times = _run_caption_job(bench, model, next_model, **(engine or bench.settings_per_engine))
     cells = f"{times.took:.1f} | {times.first:.1f} | {times.start:.1f} | {times.rate:.1f} | {times.reason}"
     print(f"| {name} | {cells} |", flush=True)
     return times.took
@@ -171,7 +171,7 @@ def run_assay(bench: Bench) -> None:
     if not bench.took:
         _print_job("(start)", bench, bench.models[0])
     _wait_for_engines(bench.options.replicas)
-    spec = bench.write_job(bench.models[0], bench.options.feed, **bench.shared_settings)
+    spec = bench.write_job(bench.models[0], bench.options.feed, **bench.settings_per_engine)
     with Watch() as watch:
         run_job("caption", spec, bench.environment)
     manifest = manifests.require_manifest(spec.captions_uri, "caption")
@@ -193,7 +193,7 @@ def measure_memory(bench: Bench) -> None:
     print("| images | job, s | driver, MB | largest worker, MB | vLLM's process, MB | all together, MB |", flush=True)
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for images in bench.options.memory:
-        spec = bench.write_job(bench.models[0], images, **bench.shared_settings)
+        spec = bench.write_job(bench.models[0], images, **bench.settings_per_engine)
         cost = measure_command(
             [sys.executable, "-m", "ray_jobs.caption", "--spec", spec.uri], {"RAY_ADDRESS": "local"}, 0.5
         )
@@ -206,7 +206,7 @@ def run_vllm(method: str, bench: Bench) -> None:
     """vLLM by itself, one engine; inputs `rendered` before for as many engines as Assay has: the ceiling."""
     end_engines()
     engines = bench.options.replicas if method == "rendered" else 1
-    settings = bench.shared_settings if method == "rendered" else bench.options.engine
+    settings = bench.settings_per_engine if method == "rendered" else bench.options.engine
     spec = bench.write_job(bench.models[0], bench.options.feed, **settings)
     gpu = bool(ray.cluster_resources().get("GPU"))
     wait = Path(tempfile.mkdtemp(dir=bench.work))

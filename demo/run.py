@@ -57,7 +57,9 @@ def main() -> int:
     took = time.monotonic() - began
     print(f"records in {settings.root}/runs; {took:.0f} s in all. make up shows the runs in Airflow.")
     everything = [record for validated in records_of_suite.values() for record in validated]
-    unexpected = [record.checkpoint.name for record in everything if record.verdict.outcome != expected_outcome(record)]
+    unexpected = [
+        record.checkpoint.name for record in everything if record.verdict.outcome != find_expected_outcome(record)
+    ]
     if unexpected:
         print(f"not the verdict they were made for: {', '.join(unexpected)}")
     return 1 if unexpected else 0
@@ -109,7 +111,7 @@ def list_checkpoints(settings: Settings) -> dict[str, list[Path]]:
     return {"demo": captioners, "demo-fields": sorted(FIELDS_CHECKPOINTS.iterdir())}
 
 
-def expected_outcome(record: Record) -> str:
+def find_expected_outcome(record: Record) -> str:
     return "FAIL" if record.checkpoint.name in WORSE else "PASS"
 
 

@@ -29,7 +29,7 @@ from ray_jobs.job import submission_probe
 from ray_jobs.storage import uris
 
 HEALTHY_WITHIN_S = 300
-SAY_AFTER_S, SAY_EVERY_S = 10, 60  # when a line names what is still missing
+SAY_AFTER_S, SAY_EVERY_S = 10, 60  # when a wait prints what it still lacks
 RAY_ANSWERS_WITHIN_S = 20  # because Ray looks for its agent for ten
 QUIET = {  # a run in this process prints the tasks' log lines, and only warnings of Airflow
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",

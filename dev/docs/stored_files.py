@@ -167,7 +167,7 @@ def _list_key_rows(model: type) -> Iterator[tuple[str, ...]]:
 def _list_stored_fields(model: type) -> Iterator[tuple[str, str, Any, str]]:
     """JSON key, field name, type and default of each stored field. A dataclass is always stored with every field."""
     if is_dataclass(model):
-        yield from ((field.name, field.name, field.type, "") for field in fields(model))
+        yield from ((field.metadata.get("key", field.name), field.name, field.type, "") for field in fields(model))
         return
     assert issubclass(model, BaseModel)
     for name, field in model.model_fields.items():

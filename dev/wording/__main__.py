@@ -18,7 +18,7 @@ from dev.wording.names import (
     starts_with_participle,
 )
 from dev.wording.sentences import list_page_sentences, list_sentences
-from dev.wording.tables import DEFENDED, FOLDERS, PRIVATE_WORDS
+from dev.wording.tables import DEFENDED, DEFENDED_WORDS, FOLDERS, PRIVATE_WORDS
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Report:
     defended: list[Place] = field(default_factory=list)
     vague_locals: list[Place] = field(default_factory=list)
     private_words: list[Place] = field(default_factory=list)
+    defended_words: list[Place] = field(default_factory=list)
     sentences: list[Place] = field(default_factory=list)
 
 
@@ -57,7 +58,8 @@ def read_report(root: Path) -> Report:
             if starts_with_participle(place.word):
                 (report.defended if place.word in DEFENDED else report.participles).append(place)
         report.vague_locals += list_vague_locals(tree, path)
-        report.private_words += [] if _is_test(path) else list_private_words(tree, path)
+        for place in [] if _is_test(path) else list_private_words(tree, path):
+            (report.defended_words if (path, place.word) in DEFENDED_WORDS else report.private_words).append(place)
         report.sentences += list_sentences(tree, text, path)
     for file in sorted([*root.glob("*.md"), *(root / "docs").rglob("*.md")]):
         page = str(file.relative_to(root / "docs" if file.parent != root else root))
@@ -76,6 +78,10 @@ def as_text(report: Report, title: str, all_places: bool) -> Iterator[str]:
     words = Counter(place.word for place in report.private_words)
     new = {word: better for (_, word), better in PRIVATE_WORDS.items()}
     yield "  " + ", ".join(f"{word} {count} ({new[word]})" for word, count in sorted(words.items()))
+    yield from (
+        f"  defended: {place.word} ({place.path}): {DEFENDED_WORDS[place.path, place.word]}"
+        for place in report.defended_words
+    )
     yield from _table("sentences of docstrings, comments and pages", report.sentences, all_places)
 
 

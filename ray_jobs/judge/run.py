@@ -11,7 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import islice
 from typing import Any
@@ -31,7 +31,7 @@ from ray_jobs.judge.endpoint import connect, describe_judge
 from ray_jobs.judge.endpoint_run import ask_endpoint
 from ray_jobs.judge.preference import FOLDER
 from ray_jobs.judge.questions import Question, build_questions
-from ray_jobs.judge.totals import JudgeTotals, compute_totals
+from ray_jobs.judge.totals import JudgeTotals, compute_totals, dump_totals
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.storage import json_files, manifests, object_listing, objects, parts
 
@@ -83,10 +83,10 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     uri = f"{spec.results_uri}/judge.json"
     if objects.exists(uri):
         totals = replace(totals, seconds=totals.seconds + json_files.load_json(uri)["seconds"])
-    objects.write(uri, json_files.dump_json(asdict(totals)))
+    objects.write(uri, json_files.dump_json(dump_totals(totals)))
     log.info("judge: %d of %d questions answered, %d cached, failed %s, %d + %d tokens, cost %.4f, %.1f s",
-             totals.answered, totals.questions, totals.cached, totals.failed, totals.spent.prompt_tokens,
-             totals.spent.completion_tokens, totals.spent.cost, totals.seconds)  # fmt: skip
+             totals.answered, totals.questions, totals.cached, totals.failed, totals.total_usage.prompt_tokens,
+             totals.total_usage.completion_tokens, totals.total_usage.cost, totals.seconds)  # fmt: skip
     if fault := next((survey.fault for survey in surveys if survey.fault), None):
         log.warning("judge: %d questions have no answer, one because of: %s", sum(totals.failed.values()), fault)
     if totals.answered >= IDENTICAL_ANSWERS and len(frozenset().union(*(survey.texts for survey in surveys))) == 1:

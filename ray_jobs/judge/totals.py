@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.judge.answer_store import Answer
@@ -44,9 +45,9 @@ class JudgeTotals:
     """The questions that another run had asked."""
     failed: dict[str, int] = field(default_factory=dict)
     """The questions without a usable answer, by reason; `judge-silent` was never answered."""
-    spent: TokenUsage = field(default_factory=TokenUsage)
+    total_usage: TokenUsage = field(default_factory=TokenUsage, metadata={"key": "spent"})
     """The usage for all answers, whichever run asked."""
-    asked: TokenUsage = field(default_factory=TokenUsage)
+    run_usage: TokenUsage = field(default_factory=TokenUsage, metadata={"key": "asked"})
     """The usage for the questions that this run asked, kills and resumes included."""
     seconds: float = 0.0
     """The wall time of asking in seconds, in processes that completed."""
@@ -60,11 +61,17 @@ class JudgeTotals:
             answered=self.answered + other.answered,
             cached=self.cached + other.cached,
             failed=dict(sorted((Counter(self.failed) + Counter(other.failed)).items())),
-            spent=self.spent.plus(other.spent),
-            asked=self.asked.plus(other.asked),
+            total_usage=self.total_usage.plus(other.total_usage),
+            run_usage=self.run_usage.plus(other.run_usage),
             seconds=self.seconds + other.seconds,
             served_by=_limit_models({*self.served_by, *other.served_by}),
         )
+
+
+def dump_totals(totals: JudgeTotals) -> dict[str, Any]:
+    """The content of `judge.json`. Two fields keep the keys that their metadata names."""
+    values = asdict(totals)
+    return {field.metadata.get("key", field.name): values[field.name] for field in fields(totals)}
 
 
 def compute_totals(answers: Iterable[Answer | None], run: str, judge: Judge) -> JudgeTotals:
@@ -80,8 +87,8 @@ def compute_totals(answers: Iterable[Answer | None], run: str, judge: Judge) -> 
         answered=len(all_answers) - failed.total(),
         cached=len(present) - len(of_run),
         failed=dict(sorted(failed.items())),
-        spent=_sum_usage(present, judge),
-        asked=_sum_usage(of_run, judge),
+        total_usage=_sum_usage(present, judge),
+        run_usage=_sum_usage(of_run, judge),
         served_by=_limit_models({answer.served_by for answer in present if answer.served_by and not answer.failure}),
     )
 

@@ -65,9 +65,9 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
         assert sorted(map(find_caption, endpoint.texts())) == sorted(SIX.values())
         assert {name: one.values for name, one in told(spec).items()} == {name: {"judge": 4.0} for name in SIX}
         assert (totals.questions, totals.answered, totals.cached, totals.failed) == (6, 6, 0, {})
-        assert (totals.spent.prompt_tokens, totals.spent.completion_tokens) == (600, 60)
-        assert totals.spent.cost == pytest.approx(600 * 2e-6 + 60 * 10e-6)
-        assert totals.asked == totals.spent
+        assert (totals.total_usage.prompt_tokens, totals.total_usage.completion_tokens) == (600, 60)
+        assert totals.total_usage.cost == pytest.approx(600 * 2e-6 + 60 * 10e-6)
+        assert totals.run_usage == totals.total_usage
         assert totals.seconds > 0
         body = endpoint.asked[0]
         image = body["messages"][1]["content"][0]["image_url"]["url"]
@@ -94,7 +94,7 @@ def test_the_same_caption_by_another_checkpoint_is_not_asked_again(tmp_path: Pat
         )
         totals = run_judge(second, [second.caption_id, first.caption_id])
         assert [find_caption(text) for text in endpoint.texts()[6:]] == ["something else"]
-        assert (totals.questions, totals.cached, totals.asked.questions) == (7, 6, 1)
+        assert (totals.questions, totals.cached, totals.run_usage.questions) == (7, 6, 1)
         assert set(told(second)) == set(told(second, first.caption_id)) == set(SIX)
 
 
@@ -297,7 +297,7 @@ def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twi
         start_new_attempt(spec)
         endpoint.behave = good
         totals = run_judge(spec, [spec.caption_id])
-        assert (totals.answered, totals.failed, totals.asked.questions, totals.cached) == (6, {}, 1, 5)
+        assert (totals.answered, totals.failed, totals.run_usage.questions, totals.cached) == (6, {}, 1, 5)
     assert failures(spec) == {}
 
 
@@ -444,7 +444,7 @@ def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_pa
         endpoint.behave = good
         endpoint.asked.clear()
         totals = run_judge(spec, [spec.caption_id])
-        assert (len(endpoint.asked), totals.answered, totals.asked.questions) == (12, 20, 20)
+        assert (len(endpoint.asked), totals.answered, totals.run_usage.questions) == (12, 20, 20)
 
 
 @pytest.mark.parametrize(("count", "concurrency", "dead_after"), [(100, 16, 60), (100, 8, 80), (20, 8, 19)])
@@ -690,7 +690,7 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
         assert not any(one.failure for one in told(spec).values())
         assert set(map(find_caption, endpoint.texts())) == set(many.values())
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 3 * 2
-        assert run_judge(spec, [spec.caption_id]).asked.questions == 40
+        assert run_judge(spec, [spec.caption_id]).run_usage.questions == 40
     for part in range(10):
         assert len(list(object_listing.iterate_entries(f"{spec.judge_uri}/{manifests.name_of_part(part)}"))) == 1
 

@@ -5,7 +5,7 @@ import pytest
 from samples import make_suite
 
 from ray_jobs.judge.answer_store import Answer
-from ray_jobs.judge.totals import JudgeTotals, compute_totals
+from ray_jobs.judge.totals import JudgeTotals, compute_totals, dump_totals
 
 JUDGE = make_suite(judge__kind="vllm", judge__model="/m", judge__price={"input": 3.0, "output": 15.0}).judge
 
@@ -21,8 +21,8 @@ def test_every_question_is_answered_or_failed_with_a_reason() -> None:
     assert (found.questions, found.answered, found.failed) == (5, 2, {"judge-silent": 1, "judge-timeout": 2})
     assert found.questions == found.answered + sum(found.failed.values())
     assert found.cached == 2
-    assert astuple(found.spent) == pytest.approx((4, 4000, 400, 4000 * 3e-6 + 400 * 15e-6))
-    assert astuple(found.asked) == pytest.approx((2, 2000, 200, 2000 * 3e-6 + 200 * 15e-6))
+    assert astuple(found.total_usage) == pytest.approx((4, 4000, 400, 4000 * 3e-6 + 400 * 15e-6))
+    assert astuple(found.run_usage) == pytest.approx((2, 2000, 200, 2000 * 3e-6 + 200 * 15e-6))
 
 
 def test_parts_add_up_in_any_grouping() -> None:
@@ -31,7 +31,7 @@ def test_parts_add_up_in_any_grouping() -> None:
     summed = reduce(JudgeTotals.plus, [compute_totals([one], "ours", JUDGE) for one in some], JudgeTotals(seconds=2.0))
     assert summed.failed == whole.failed
     assert (summed.questions, summed.answered, summed.cached) == (whole.questions, whole.answered, whole.cached)
-    assert summed.spent.cost == pytest.approx(whole.spent.cost)
+    assert summed.total_usage.cost == pytest.approx(whole.total_usage.cost)
     assert summed.seconds == 2.0
 
 
@@ -46,3 +46,11 @@ def test_the_models_are_named_and_not_without_end() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert compute_totals([], "ours", JUDGE) == JudgeTotals()
+
+
+def test_the_file_keeps_the_keys_of_earlier_versions() -> None:
+    content = dump_totals(compute_totals([given(), given(run="theirs")], "ours", JUDGE))
+    assert list(content) == [
+        "questions", "answered", "cached", "failed", "spent", "asked", "seconds", "served_by",
+    ]  # fmt: skip
+    assert (content["spent"]["questions"], content["asked"]["questions"]) == (2, 1)
