@@ -11,7 +11,7 @@ import logging
 import sys
 
 from ray_jobs.checkpoints import inspect
-from ray_jobs.checkpoints.former_fingerprints import keep_former
+from ray_jobs.checkpoints.former_fingerprints import find_former_fingerprint
 from ray_jobs.checkpoints.special_tokens import check_prompts
 from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.contract.spec import Checkpoint, Spec
@@ -45,10 +45,11 @@ def plan(
     suite = load_suite(suite_name, by_hand)
     requested = baseline or suite.gate.baseline  # part of the spec: the same words make the same run
     suite = suite.model_copy(update={"gate": suite.gate.model_copy(update={"baseline": requested})})
+    checkpoint = inspect.resolve(checkpoint_uri, suite.engine.base_model)
     spec = Spec(
         root=uris.make_absolute(root),
         suite=suite,
-        checkpoint=keep_former(root, inspect.resolve(checkpoint_uri, suite.engine.base_model)),
+        checkpoint=checkpoint.model_copy(update=find_former_fingerprint(root, checkpoint)),
         judge=_judge(suite.judge),
         clip=inspect.resolve(suite.metrics.clip) if suite.metrics.clip else None,
         own_metrics=read_custom_metrics(suite.metrics.own),

@@ -6,7 +6,7 @@ sizes, modification and change times, and inodes, because a copy can keep size a
 """
 
 from ray_jobs.checkpoints import adapter_base, files, fingerprints, inspect
-from ray_jobs.checkpoints.former_fingerprints import has_runs, keep_former
+from ray_jobs.checkpoints.former_fingerprints import find_former_fingerprint, has_runs
 from ray_jobs.contract.ids import digest, name_of
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.storage import objects, uris
@@ -50,4 +50,5 @@ def _load_former(root: str, uri: str, base: Checkpoint | None, cache_uri: str) -
 
 def _resolve_without_files(root: str, uri: str, base: Checkpoint | None) -> Checkpoint:
     """The checkpoint without its file hashes: the router keeps thousands of checkpoints and loads none of them."""
-    return keep_former(root, fingerprints.with_fingerprint(uri, base)).model_copy(update={"files": ()})
+    checkpoint = fingerprints.with_fingerprint(uri, base)
+    return checkpoint.model_copy(update=find_former_fingerprint(root, checkpoint) | {"files": ()})

@@ -1,4 +1,4 @@
-"""Keep the former fingerprint of a checkpoint if the root has its runs under that fingerprint.
+"""Find the former fingerprint of a checkpoint if the root has its runs under that fingerprint.
 
 Fingerprints once covered every .json and .txt file beside the model. Now they cover the loaded files only. A folder
 with notes therefore has a new fingerprint, and all its images would be captioned again. So `plan` and the router check
@@ -6,17 +6,19 @@ whether the root has runs under the former fingerprint and none under the new on
 checked, because their scores are computed again from captions that are kept.
 """
 
+from typing import Any
+
 from ray_jobs.checkpoints import fingerprints
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.storage import object_listing, uris
 
 
-def keep_former(root: str, checkpoint: Checkpoint) -> Checkpoint:
-    """Return the checkpoint, with its former fingerprint if the root has runs under that fingerprint only."""
+def find_former_fingerprint(root: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the former `fingerprint` and `base` of the checkpoint if the root has runs under these only, else {}."""
     if has_runs(root, checkpoint):
-        return checkpoint
+        return {}
     former = _by_former_rule(checkpoint)
-    return former if former and has_runs(root, former) else checkpoint
+    return {"fingerprint": former.fingerprint, "base": former.base} if former and has_runs(root, former) else {}
 
 
 def _by_former_rule(checkpoint: Checkpoint) -> Checkpoint | None:

@@ -9,7 +9,7 @@ from assay_airflow.listings import list_checkpoint
 from specs import adapter_in, checkpoint_in, record, spec_in
 
 from ray_jobs.checkpoints import files, fingerprints, inspect
-from ray_jobs.checkpoints.former_fingerprints import keep_former
+from ray_jobs.checkpoints.former_fingerprints import find_former_fingerprint
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.storage import objects, records
@@ -146,7 +146,7 @@ def test_a_checkpoint_with_notes_that_an_earlier_version_knew_is_asked_for_as_pl
         known.save()
     if has_runs:
         objects.write(f"{root}/runs/{old.folder}/r/spec.json", b"{}")
-    planned = keep_former(root, found).fingerprint
+    planned = find_former_fingerprint(root, found).get("fingerprint", found.fingerprint)
     assert planned == (former if has_runs else found.fingerprint)
     for _ in range(2):
         waiting = router.iter_unvalidated(root, "small", f"{arrived}/in")

@@ -10,7 +10,7 @@ from samples import checkpoint_files, encode_shard, make_record, make_spec, uplo
 
 from ray_jobs.checkpoints import fingerprints, inspect, node_cache, verification
 from ray_jobs.checkpoints.errors import Incomplete
-from ray_jobs.checkpoints.former_fingerprints import keep_former
+from ray_jobs.checkpoints.former_fingerprints import find_former_fingerprint
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.compatibility import tensor_layout
 from ray_jobs.inputs.errors import InputError
@@ -219,12 +219,13 @@ def test_a_checkpoint_with_notes_is_found_under_the_fingerprint_that_it_had(tmp_
     former, found = fingerprints.compute_former_fingerprint(model), inspect.resolve(model)
     assert former
     assert former != found.fingerprint
-    assert keep_former(root, found) == found
+    assert find_former_fingerprint(root, found) == {}
     validated(root, former)
-    assert keep_former(root, found).fingerprint == former
-    verification.verify(keep_former(root, found))
+    planned = found.model_copy(update=find_former_fingerprint(root, found))
+    assert planned.fingerprint == former
+    verification.verify(planned)
     validated(root, found.fingerprint)
-    assert keep_former(root, found) == found
+    assert find_former_fingerprint(root, found) == {}
 
 
 def test_a_spec_of_before_is_verified_by_the_fingerprint_of_before(tmp_path: Path) -> None:
