@@ -28,14 +28,16 @@ def publish(spec: Spec) -> Record:
         record = _build_record(spec)
         published = records.publish(spec.root, record, replace=spec.force is not None)
         with suppress(InputError):  # a forced request replaced the verdict; that request publishes it
-            if _load_verdict(spec).model_dump_json() != record.verdict.model_dump_json():
+            if _read(Verdict, f"{spec.run_uri}/verdict.json").model_dump_json() != record.verdict.model_dump_json():
                 continue  # otherwise an older verdict could replace a newer one that another process published
         return published
 
 
 def _build_record(spec: Spec) -> Record:
     golden = _read(Manifest, uri_of_manifest(spec.golden_uri))
-    verdict = _load_verdict(spec)  # first, because the verdict names the folder of the scores
+    verdict = _read(
+        Verdict, f"{spec.run_uri}/verdict.json"
+    )  # first, because the verdict names the folder of the scores
     scores = _read(Scores, f"{records.results_uri(spec.run_uri, verdict)}/scores.json")
     captions = scores.captions or _read(Manifest, uri_of_manifest(spec.captions_uri))
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:
@@ -65,10 +67,6 @@ def _build_record(spec: Spec) -> Record:
         versions=captions.versions,
         published_at=datetime.now(UTC),
     )
-
-
-def _load_verdict(spec: Spec) -> Verdict:
-    return _read(Verdict, f"{spec.run_uri}/verdict.json")
 
 
 def _read(model: type[json_files.Model], uri: str) -> json_files.Model:

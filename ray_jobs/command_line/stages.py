@@ -8,7 +8,9 @@ RAY = "Joins the Ray cluster that RAY_ADDRESS names or that runs on this machine
 
 
 def spec_option(function: Decorated) -> Decorated:
-    return click.option("--spec", required=True, metavar="URI", help="The spec that `assay plan` wrote.")(function)
+    return click.option("--spec", "spec_uri", required=True, metavar="URI", help="The spec that `assay plan` wrote.")(
+        function
+    )
 
 
 def root_option(function: Decorated) -> Decorated:
@@ -57,7 +59,7 @@ def plan(suite: str, checkpoint: str, root: str, baseline: str | None, as_json: 
 
 @click.command(epilog=f"{RAY}\n\n{exit_codes('the golden set is complete')}")
 @spec_option
-def preprocess(spec: str) -> int:
+def preprocess(spec_uri: str) -> int:
     """Prepare the golden set, the images that are captioned.
 
     One golden set serves all checkpoints. Every image is decoded, turned upright, converted to sRGB and resized, or it
@@ -69,12 +71,12 @@ def preprocess(spec: str) -> int:
     Example:
       assay preprocess --spec "$spec"
     """
-    return start_program("preprocess", spec_uri=spec)
+    return start_program("preprocess", spec_uri=spec_uri)
 
 
 @click.command(epilog=f"{RAY}\n\n{exit_codes('every image has its caption, or the reason why it has none')}")
 @spec_option
-def caption(spec: str) -> int:
+def caption(spec_uri: str) -> int:
     """Caption the golden set with the checkpoint, on vLLM.
 
     Every image is asked about once. Results are in {root}/captions/{caption_id}/. Parts that are there are not
@@ -85,12 +87,12 @@ def caption(spec: str) -> int:
     Example:
       assay caption --spec "$spec"
     """
-    return start_program("caption", spec_uri=spec)
+    return start_program("caption", spec_uri=spec_uri)
 
 
 @click.command(epilog=f"{RAY}\n\n{exit_codes('the run has its verdict, whatever it is')}")
 @spec_option
-def evaluate(spec: str) -> int:
+def evaluate(spec_uri: str) -> int:
     """Score the captions, and write the verdict and the report.
 
     The judge answers about every caption, each image gets its scores, and the gate compares them with those of the
@@ -101,13 +103,13 @@ def evaluate(spec: str) -> int:
     Example:
       assay evaluate --spec "$spec"
     """
-    return start_program("evaluate", spec_uri=spec)
+    return start_program("evaluate", spec_uri=spec_uri)
 
 
 @click.command(epilog=exit_codes("the run is published, whatever its verdict"))
 @spec_option
 @json_option
-def publish(spec: str, as_json: bool) -> int:
+def publish(spec_uri: str, as_json: bool) -> int:
     """Publish a run, and print its verdict.
 
     Writes the run's record, and its entry in the index of the suite. A published run can be the baseline of the next
@@ -118,12 +120,12 @@ def publish(spec: str, as_json: bool) -> int:
       assay publish --spec "$spec"
       step-0800: PASS: no metric is worse than step-0300's by more than its margin
     """
-    return start_program("publish", spec_uri=spec, as_json=as_json)
+    return start_program("publish", spec_uri=spec_uri, as_json=as_json)
 
 
 @click.command(epilog=f"{RAY}\n\n{exit_codes('the captions are the same, or the suite has nothing to audit')}")
 @spec_option
-def audit(spec: str) -> int:
+def audit(spec_uri: str) -> int:
     """Caption a sample again on a fresh engine, and compare.
 
     A warm engine gets a checkpoint by a change of its weights; this check does not rest on any check that the engine
@@ -133,4 +135,4 @@ def audit(spec: str) -> int:
     Example:
       assay audit --spec "$spec"
     """
-    return start_program("audit", spec_uri=spec)
+    return start_program("audit", spec_uri=spec_uri)
