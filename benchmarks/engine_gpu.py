@@ -215,7 +215,7 @@ def run_vllm(method: str, bench: Bench) -> None:
     processes = []
     for number in range(engines):
         with (wait / f"log-{number}").open("w") as log:
-            variables = os.environ | engine_environment(gpu)
+            variables = os.environ | engine_environment(spec.suite.engine, gpu)
             process = subprocess.Popen(
                 [*command, "--number", str(number)], env=variables, stdout=log, stderr=subprocess.STDOUT
             )

@@ -49,7 +49,8 @@ def _generate_answers(
     from ray_jobs.engine import settings
 
     gpu = torch.cuda.is_available()
-    os.environ.update(environment | settings.engine_environment(gpu) | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
+    alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    os.environ.update(environment | settings.engine_environment(judge.engine, gpu) | alone)
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 

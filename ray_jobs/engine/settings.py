@@ -89,11 +89,14 @@ def max_tasks_rendering(engine: Engine, gpu: bool) -> int:
     return max(2, count_renderers(engine, gpu))
 
 
-def engine_environment(gpu: bool) -> dict[str, str]:
+def engine_environment(engine: Engine, gpu: bool) -> dict[str, str]:
     """Environment variables of the engine's process."""
     variables = {"VLLM_LOGGING_LEVEL": "WARNING"}
     if gpu:
         return variables
+    if engine.enforce_eager:
+        # vLLM compiles the count of likelier tokens even then. The first engine of a machine waits for a C++ compiler.
+        variables |= {"TORCH_COMPILE_DISABLE": "1"}
     return variables | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
         # so that vLLM starts no third process beside actor and engine, which would take seconds to import vLLM again

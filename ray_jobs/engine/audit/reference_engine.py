@@ -57,7 +57,9 @@ def recaption(
     gpu = gpus.has_gpus()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM runs in the task's process, so that nothing outlives it
     task = ray.remote(max_calls=1, max_retries=0)(_run_task).options(
-        num_cpus=1, num_gpus=engine.gpus if gpu else 0, runtime_env={"env_vars": engine_environment(gpu) | alone}
+        num_cpus=1,
+        num_gpus=engine.gpus if gpu else 0,
+        runtime_env={"env_vars": engine_environment(engine, gpu) | alone},
     )  # one call per process: no other task shares it
     try:
         answers = task.remote(checkpoint, engine, gpu, tasks, requests, stored)

@@ -119,7 +119,7 @@ def _processor_config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProce
         placement_group_config={
             "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if gpu else [{"CPU": 1}]
         },
-        runtime_env={"env_vars": engine_environment(gpu)},
+        runtime_env={"env_vars": engine_environment(engine, gpu)},
         should_continue_on_error=True,
         log_engine_metrics=False,
         prepare_multimodal_stage=False,

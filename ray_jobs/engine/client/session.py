@@ -77,7 +77,7 @@ def engine_session(
         actor = ray.remote(WarmEngine).options(
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
             max_concurrency=2 * MAX_TASKS_IN_FLIGHT, num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0,
-            runtime_env={"env_vars": engine_environment(gpu)},
+            runtime_env={"env_vars": engine_environment(engine, gpu)},
         ).remote(checkpoint, engine, gpu, token)  # fmt: skip
         try:
             wait = gpus.GpuWait(share, "engine") if gpu else None

@@ -25,5 +25,5 @@ class EngineOnCpu(WarmEngine):
 
 
 if __name__ == "__main__":
-    vars(session).update(WarmEngine=EngineOnCpu, engine_environment=lambda _: engine_environment(False))
+    vars(session).update(WarmEngine=EngineOnCpu, engine_environment=lambda engine, _: engine_environment(engine, False))
     sys.exit(run_command(stages.caption))

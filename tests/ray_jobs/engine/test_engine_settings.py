@@ -1,10 +1,13 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ray_jobs.contract.sections.engine import Engine
-from ray_jobs.engine.settings import build_warm_config
+from ray_jobs.engine.settings import build_warm_config, engine_environment
 
 pytestmark = pytest.mark.slow  # they import vLLM
 
@@ -45,6 +48,15 @@ def test_with_fewer_graphs_are_as_vllm_has_them(requested: dict[str, Any]) -> No
 def test_an_eager_engine_has_none(requested: dict[str, Any]) -> None:
     build_warm_config(Engine(max_num_seqs=1024, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
     assert "compilation_config" not in requested
+
+
+@pytest.mark.parametrize(("eager", "gpu", "compiles"), [(True, False, False), (False, False, True), (True, True, True)])
+def test_only_an_eager_engine_on_a_cpu_has_torch_compile_nothing(eager: bool, gpu: bool, compiles: bool) -> None:
+    """Not even the counts that vLLM would compile for the canary's log-probabilities, with a C++ compiler."""
+    program = "import torch._dynamo; print(not torch._dynamo.config.disable)"
+    variables = os.environ | engine_environment(Engine(enforce_eager=eager), gpu)
+    printed = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True)
+    assert printed.stdout == f"{compiles}\n"
 
 
 @pytest.mark.parametrize(("ahead", "room"), [(True, 4096), (False, 2048)])
