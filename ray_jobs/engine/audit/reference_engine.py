@@ -28,6 +28,7 @@ from ray_jobs.engine.protocol import Requests, Task, why_image_missing
 from ray_jobs.engine.sampling import make_params
 from ray_jobs.engine.settings import engine_environment, vllm_arguments
 from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.runtime.collector import collector_paused
 from ray_jobs.runtime.private_cache import cache
 
 PROMPT_TAIL = 16  # tokens of the prompt that are decoded with the answer: some tokenizers' first word depends on them
@@ -92,7 +93,8 @@ def _recaption(
     stored: dict[str, divergence.Caption],
 ) -> Recaptioned:
     start = time.time()
-    from vllm import LLM
+    with collector_paused():
+        from vllm import LLM
 
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as folder:

