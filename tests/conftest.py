@@ -1,9 +1,10 @@
 """What every folder of tests shares: one S3 server, and what clients read once a process."""
 
 import functools
+import gc
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -27,6 +28,26 @@ with suppress(ImportError):
     httpcore2.default_ssl_context = lambda *, _trust_env=True: _certificates(
         os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"), _trust_env
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the tests without the garbage collector, and keep it from what they imported.
+
+    That is millions of objects (torch, transformers, Ray, Airflow, all tests) which live until the end. Each full
+    collection would look at all of them, for half a second, hundreds of times in a run.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or libraries report at exit that their objects leaked
 
 
 @pytest.fixture(scope="session")
