@@ -89,7 +89,7 @@ def _write_scores(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
                             created_at=datetime.now(UTC))  # fmt: skip
         manifests.commit(uri, manifest)
     summary = Summary(n=rows, expected=rows, mean=0, standard_error=0, low=0, high=0)
-    scores = Scores(run_id=spec.run_id, scale_id=spec.scale_id, images=rows, scored=rows, failed={},
+    scores = Scores(run_id=spec.run_id, scoring_id=spec.scoring_id, images=rows, scored=rows, failed={},
                     metrics=dict.fromkeys(build_metrics(spec), summary), manifest=manifest)  # fmt: skip
     return spec, scores
 

@@ -50,7 +50,9 @@ def publish(root: str, uri: str, name: str) -> None:
     """The entry of the checkpoint's record, as a run leaves it."""
     suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
     spec = Spec(root=root, suite=suite, checkpoint=resolve(f"{uri}/{name}"), source_revision="r1")
-    ids = {key: getattr(spec, key) for key in ("run_id", "run_uri", "scale_id", "series_id", "golden_id", "caption_id")}
+    ids = {
+        key: getattr(spec, key) for key in ("run_id", "run_uri", "scoring_id", "series_id", "golden_id", "caption_id")
+    }
     nothing: dict[str, Any] = {"metrics": {}, "images": {}, "seconds": {}, "versions": {}}
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
     record = Record(**ids, **nothing, suite="small", checkpoint=spec.checkpoint, verdict=verdict, published_at=NOW)

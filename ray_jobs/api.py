@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ray_jobs.contract.artifacts import Comparison, Manifest, Record
-from ray_jobs.inputs.errors import InputError, RetryableError, nearest
+from ray_jobs.inputs.errors import InputError, RetryableError, suggest
 from ray_jobs.storage import index, manifests, records, uris
 from ray_jobs.storage.index import RecordSummary
 
@@ -109,5 +109,5 @@ def _iterate(stage_uri: str, manifest: Manifest, columns: Sequence[str] | None) 
     for part in manifest.parts:
         table = parts.read(stage_uri, part.name, manifest=manifest)
         if missing := next((name for name in columns or () if name not in table.column_names), None):
-            raise InputError(f"column {missing!r}: not in {stage_uri}{nearest(missing, table.column_names)}")
+            raise InputError(f"column {missing!r}: not in {stage_uri}{suggest(missing, table.column_names)}")
         yield table if columns is None else table.select(list(columns))

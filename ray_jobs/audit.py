@@ -81,7 +81,7 @@ def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     if not sample:
         why = why or "no image has a caption"
         return audits.commit(spec.captions_uri, Audit(**whose, not_audited=why, created_at=datetime.now(UTC)))
-    by = "an engine that was handed its weights" if captions.swapped else "engines that were started for it"
+    by = "an engine that was handed its weights" if captions.weights_swapped else "engines that were started for it"
     log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, by)
     stored = {key: caption for key, (_, caption) in sample.items()}
     probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))

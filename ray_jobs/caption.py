@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from ray_jobs.contract.artifacts import Manifest, Part
-from ray_jobs.contract.field_schema import longest
-from ray_jobs.contract.ids import forced_folder
+from ray_jobs.contract.field_schema import max_length
+from ray_jobs.contract.ids import request_folder
 from ray_jobs.contract.prompt_tokens import texts_for_model
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.client.stream import EngineTimings, stream_parts
@@ -54,7 +54,7 @@ SCHEMA = pa.schema(
 def caption(spec: Spec) -> None:
     """Complete the captions of the spec."""
     golden = manifests.require_manifest(spec.golden_uri, "preprocess")
-    stage_uri = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
+    stage_uri = f"{spec.captions_uri}/{request_folder(spec.force)}" if spec.force else spec.captions_uri
     if manifest := manifests.load_manifest(stage_uri):
         manifest = _install(spec, manifest) if spec.force else manifest  # a killed job may not have made it current
         log.info("captions %s are complete: %d images", spec.captions_uri, manifest.rows_out)
@@ -92,7 +92,7 @@ def caption(spec: Spec) -> None:
 def tell_long_answers(spec: Spec) -> None:
     """Log a warning if the schema allows answers that are far longer than `max_tokens`: vLLM cuts them off."""
     schema, most = spec.suite.caption.schema_of_fields, spec.suite.caption.max_tokens
-    if schema and (characters := longest(schema)) > CHARACTERS_A_TOKEN * most:
+    if schema and (characters := max_length(schema)) > CHARACTERS_A_TOKEN * most:
         log.warning(
             "caption.fields: an answer may have %d characters, and max_tokens is %d: one that is cut off does not fit; "
             "lower maxLength and maxItems, or raise max_tokens",
@@ -167,7 +167,7 @@ def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part
 
 def _folder(spec: Spec) -> str:
     """Returns the folder of the spec's parts below the stage. A forced request has its own folder."""
-    return f"{forced_folder(spec.force)}/parts" if spec.force else "parts"
+    return f"{request_folder(spec.force)}/parts" if spec.force else "parts"
 
 
 def _install(spec: Spec, made: Manifest) -> Manifest:
@@ -179,7 +179,7 @@ def _install(spec: Spec, made: Manifest) -> Manifest:
     return manifests.commit_forced(
         spec.captions_uri,
         made,
-        forced_folder(spec.force),
+        request_folder(spec.force),
         before_swap=lambda: objects.delete(audits.uri_of(spec.captions_uri)),
     )
 

@@ -24,30 +24,30 @@ def main(
     """Check, print the page, and return the exit code that a job would have."""
     logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # the page has the rest
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    checked = check_suite(suite_name, checkpoint_uri, sample, ask_judge)
-    print(json.dumps(summary_of(checked), indent=1) if as_json else render_text(checked))
-    code = checked.findings.exit_code
+    result = check_suite(suite_name, checkpoint_uri, sample, ask_judge)
+    print(json.dumps(summary_of(result), indent=1) if as_json else render_text(result))
+    code = result.findings.exit_code
     if html:
         try:
-            html.write_text(render_html(checked), encoding="utf-8")
+            html.write_text(render_html(result), encoding="utf-8")
         except OSError as error:
             print(f"--html {html}: cannot be written ({error.strerror}); name another file", file=sys.stderr)
             return code or 2
     return code
 
 
-def summary_of(checked: CheckResult) -> dict[str, Any]:
+def summary_of(result: CheckResult) -> dict[str, Any]:
     """What a program wants to know of a check: the counts, and each finding."""
-    listing = checked.listing
+    listing = result.listing
     return {
-        "suite": checked.suite.name if checked.suite else checked.suite_name,
-        "checkpoint": checked.checkpoint_uri,
-        "exit_code": checked.findings.exit_code,
-        "images_listed": listing.listed if listing else None,
-        "images_used": listing.used if listing else None,
-        "images_looked_at": len(checked.looked),
+        "suite": result.suite.name if result.suite else result.suite_name,
+        "checkpoint": result.checkpoint_uri,
+        "exit_code": result.findings.exit_code,
+        "images_listed": listing.image_count if listing else None,
+        "images_used": listing.sample_count if listing else None,
+        "images_looked_at": len(result.images),
         "findings": [
-            {"kind": finding.kind, "about": finding.about, "text": finding.text} for finding in checked.findings.items
+            {"kind": finding.kind, "about": finding.about, "text": finding.text} for finding in result.findings.items
         ],
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from dev.docs.message_forms import GAP, Module, read_constants
 from dev.docs.suite_keys import walk_sections
-from ray_jobs.contract.field_schema import NotSupported
+from ray_jobs.contract.field_schema import SchemaError
 from ray_jobs.contract.unused_settings import find_unused
 from ray_jobs.images.reject_reasons import ImageRejected
 from ray_jobs.inputs.errors import InputError, RetryableError
@@ -110,9 +110,9 @@ def collect_suite_lines() -> set[ErrorLine]:
     forms: set[ErrorLine] = set()
     bases = {base for _, section in walk_sections() for base in section.__mro__}
     sources: list[Any] = [base for base in bases if base.__module__.startswith("ray_jobs.")]
-    for file in sorted({inspect.getfile(source) for source in (*sources, NotSupported, find_unused)}):
+    for file in sorted({inspect.getfile(source) for source in (*sources, SchemaError, find_unused)}):
         tree = ast.parse(Path(file).read_text())
-        lines = _collect_lines(tree, {ValueError.__name__: False, NotSupported.__name__: False}, constants)
+        lines = _collect_lines(tree, {ValueError.__name__: False, SchemaError.__name__: False}, constants)
         forms |= {ErrorLine(f"suite {GAP}: {line.text}", False) for line in lines}
         module = Module(tree, constants)
         for scope in module.functions.values():

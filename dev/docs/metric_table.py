@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Iterable
 
-from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.metrics import Metric, registry
 from ray_jobs.metrics.clip import similarity
@@ -53,7 +53,7 @@ needs `judge.pairwise`."""
 
 def build_page() -> str:
     """The whole of docs/reference/metrics.md."""
-    schema = complete({"type": "object", "properties": EXAMPLE_FIELDS})
+    schema = complete_schema({"type": "object", "properties": EXAMPLE_FIELDS})
     lines = [INTRODUCTION]
     lines += ["", "## In every run", "", *format_table(registry.BUILT_IN.values())]
     lines += ["", "## With `metrics.clip`", "", *format_table(similarity.METRICS)]

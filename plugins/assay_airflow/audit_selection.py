@@ -98,7 +98,7 @@ def _needs_audit(spec: Spec) -> bool:
         print(f"has an audit: {name}")
     elif why := audits.why_impossible(spec):
         print(f"not audited: {name}: {why}")
-    elif not captions.swapped:
+    elif not captions.weights_swapped:
         print(f"needs no audit: {name}: engines that were started for it made its captions")
     else:
         return True

@@ -61,7 +61,7 @@ class Quarantine:
         return f"in quarantine after {entry.failures} failures ({entry.why}); change it, or delete {self._uri(uri)}"
 
     @contextmanager
-    def reading(self, uri: str, listing: str) -> Iterator[None]:
+    def guard_read(self, uri: str, listing: str) -> Iterator[None]:
         """Read the checkpoint in this context. A failure is stored until the context ends, in any way.
 
         If the task itself ends (Airflow's timeout, a signal), the failure stays. `add_failure` inside counts once.
@@ -79,12 +79,12 @@ class Quarantine:
             self._take_back(uri)
 
     def add_failure(self, uri: str, listing: str, error: Exception) -> None:
-        """Store a failure of the checkpoint that the caller has open in `reading`."""
+        """Store a failure of the checkpoint that the caller has open in `guard_read`."""
         before = self._begun.pop(uri)
         self._note(uri, listing, before.failures if before and before.listing == listing else 0, describe(error))
 
     def _take_back(self, uri: str) -> None:
-        """Restore the entry from before `reading`, unless `add_failure` or `lift` was called since."""
+        """Restore the entry from before `guard_read`, unless `add_failure` or `lift` was called since."""
         if uri not in self._begun:
             return
         before = self._begun.pop(uri)

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.errors import InputError, suggest
 from ray_jobs.inputs.names import printable
 
 PARAMS = {  # what each DAG declares
@@ -24,7 +24,7 @@ def check_params(names: Iterable[Any], dag_id: str) -> None:
     known = list(PARAMS[dag_id])
     for name in names:
         if name not in known:
-            raise InputError(f"unknown param '{printable(str(name), 60)}'{nearest(str(name), known)}")
+            raise InputError(f"unknown param '{printable(str(name), 60)}'{suggest(str(name), known)}")
 
 
 def check_conf(context: Context) -> None:

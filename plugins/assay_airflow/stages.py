@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ray_jobs.contract.artifacts import Failure
-from ray_jobs.contract.ids import digest, forced_folder
+from ray_jobs.contract.ids import digest, request_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError
@@ -44,7 +44,7 @@ class StageJob:
         if stage == "preprocess":  # force remakes captions and scores; the golden set is determined by its id
             return cls(stage, spec.uri, uri_of_manifest(spec.golden_uri), spec.golden_id, spec.root, None)
         if stage == "caption":
-            folder = f"{spec.captions_uri}/{forced_folder(spec.force)}" if spec.force else spec.captions_uri
+            folder = f"{spec.captions_uri}/{request_folder(spec.force)}" if spec.force else spec.captions_uri
             return cls(stage, spec.uri, uri_of_manifest(folder), spec.caption_id, spec.root, spec.force)
         if stage == "evaluate":
             return cls(stage, spec.uri, f"{spec.request_uri}/verdict.json", spec.run_id, spec.root, spec.force)
@@ -102,5 +102,5 @@ def read_failure(stage: str, job: dict[str, Any], root: str | None = None) -> Fa
         return None
     failure = failure.model_copy(update={"message": printable(" ".join(failure.message.split()), MAX_MESSAGE_CHARS)})
     started = datetime.fromtimestamp((job.get("start_time") or 0) / 1000, UTC)
-    at = failure.at if failure.at.tzinfo else failure.at.replace(tzinfo=UTC)
-    return failure if failure.stage == stage and at >= started - CLOCK_SLACK else None
+    failed_at = failure.at if failure.at.tzinfo else failure.at.replace(tzinfo=UTC)
+    return failure if failure.stage == stage and failed_at >= started - CLOCK_SLACK else None

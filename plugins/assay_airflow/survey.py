@@ -83,7 +83,7 @@ class Survey:
             return Finding(name, answer.checkpoint, answer.refusal)
         if refusal := self._quarantine.refusal(uri, listing.digest):
             return Finding(name, refusal=f"checkpoint {printable(uri)}: {refusal}")
-        with self._quarantine.reading(uri, listing.digest):
+        with self._quarantine.guard_read(uri, listing.digest):
             return self._open(name, uri, listing.digest)
 
     def _open(self, name: str, uri: str, listing: str) -> Finding:

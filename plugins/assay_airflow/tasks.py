@@ -19,7 +19,7 @@ from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Record, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.inputs.names import find_fault, printable
+from ray_jobs.inputs.names import find_name_fault, printable
 from ray_jobs.planning import suites
 from ray_jobs.storage import object_listing, records, specs, uris
 
@@ -189,7 +189,7 @@ def select_audits(checkpoint: str | None = None, suite: str | None = None) -> li
     Raises InputError for a checkpoint that was not validated, and for a suite that has no record and does not exist.
     """
     root = uris.make_absolute(storage_root())
-    if suite and (fault := find_fault(suite)):
+    if suite and (fault := find_name_fault(suite)):
         raise InputError(f"suite {printable(suite, 60)!r}: its name {fault}; give the name that the suite has")
     if suite and not checkpoint and suite not in object_listing.list_subfolders(f"{root}/index"):
         suites.load_suite(suite)

@@ -25,8 +25,8 @@ from ray_jobs.checkpoints.weights import list_leftovers, list_loaded
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import RetryableError
-from ray_jobs.runtime.private_cache import cache
-from ray_jobs.runtime.waiting import tell_waiting
+from ray_jobs.runtime.private_cache import ensure_cache_folder
+from ray_jobs.runtime.waiting import log_while_waiting
 from ray_jobs.storage import objects, uris
 
 MIN_KEPT = 6  # the last used copies are never deleted, because an engine, a judge or CLIP may be about to load one
@@ -54,7 +54,7 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
     local = uris.local_path(checkpoint.uri)
     if local is not None and not checkpoint.base:
         return _without_leftovers(checkpoint.uri, local)
-    target = (folder or cache()) / checkpoint.fingerprint
+    target = (folder or ensure_cache_folder()) / checkpoint.fingerprint
     try:
         with _lock_copy(target):
             if target.exists() and not _is_sound(target):
@@ -89,9 +89,9 @@ def _without_leftovers(uri: str, local: Path) -> Path:
     if not (leftovers := list_leftovers(uri)):
         return local
     names = [entry.key for entry in list_loaded(uri)]
-    target = cache() / f".linked-{digest(str(local), names)}"
+    target = ensure_cache_folder() / f".linked-{digest(str(local), names)}"
     if not target.exists():
-        partial = Path(tempfile.mkdtemp(prefix=".linking-", dir=cache()))
+        partial = Path(tempfile.mkdtemp(prefix=".linking-", dir=ensure_cache_folder()))
         for name in names:
             (partial / name).symlink_to(local / name)
         try:
@@ -112,7 +112,7 @@ def _lock_copy(copy: Path, wait: float | None = None) -> Iterator[None]:
     lock = copy.parent / LOCKS / copy.name
     lock.parent.mkdir(parents=True, exist_ok=True)
     file_lock = FileLock(lock)
-    notice = tell_waiting(lambda: f"waiting for the process that makes {copy}") if wait else nullcontext()
+    notice = log_while_waiting(lambda: f"waiting for the process that makes {copy}") if wait else nullcontext()
     with notice:
         file_lock.acquire(timeout=wait)
     try:
@@ -130,7 +130,7 @@ def _materialise(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
         if base:
             _merge(checkpoint, base, partial)
         else:
-            with tell_waiting(lambda: f"copying {checkpoint.uri} to this node"):
+            with log_while_waiting(lambda: f"copying {checkpoint.uri} to this node"):
                 _download(checkpoint.uri, partial)
         verify(checkpoint)  # later jobs trust the fingerprint in the copy's name
         _note_sums(target, partial)
@@ -185,7 +185,7 @@ def _remove_unfinished(target: Path) -> None:
     The caller holds the lock of `target`. A folder of another copy is removed if no process holds that copy's lock.
     Folders of audits and of tables are removed once they are ABANDONED seconds old.
     """
-    for leftover in cache().glob(".*"):
+    for leftover in ensure_cache_folder().glob(".*"):
         if match := UNFINISHED.fullmatch(leftover.name):
             copy = leftover.with_name(match[1])
             with suppress(Timeout), nullcontext() if copy == target else _lock_copy(copy, wait=0):
@@ -197,7 +197,7 @@ def _remove_unfinished(target: Path) -> None:
 def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
     """Delete the least recently used copies while the disk is short. Raises RetryableError if that is not enough."""
     needed = sum(entry.size for entry in list_loaded((checkpoint.base or checkpoint).uri))
-    copies = sorted((_last_use(path), path) for path in cache().glob("*") if COPY.fullmatch(path.name))
+    copies = sorted((_last_use(path), path) for path in ensure_cache_folder().glob("*") if COPY.fullmatch(path.name))
     for used, copy in copies[:-MIN_KEPT]:
         if _free_fraction(folder, needed) >= MIN_FREE_FRACTION:
             return

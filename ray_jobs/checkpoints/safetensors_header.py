@@ -50,7 +50,7 @@ def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor]
     if size < 8:
         raise Incomplete(f"{which}: {size} bytes, shorter than a header; wait for the upload or save it again")
     length = int.from_bytes(read_piece(uri, 0, 8), "little")
-    if lfs_pointers.is_pointer(read_piece(uri, 0, len(lfs_pointers.SIGN))):
+    if lfs_pointers.is_pointer(read_piece(uri, 0, len(lfs_pointers.PREFIX))):
         raise InputError(f"{which}: {lfs_pointers.REMEDY}")
     if length > FORMAT_LIMIT:
         raise InputError(f"{which}: not a safetensors file; save the checkpoint again")

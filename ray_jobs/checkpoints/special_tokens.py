@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from ray_jobs.checkpoints import config_files, errors
-from ray_jobs.contract.prompt_tokens import find_fault, texts_for_judge, texts_for_model
+from ray_jobs.contract.prompt_tokens import find_token_fault, texts_for_judge, texts_for_model
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.errors import InputError
@@ -26,7 +26,7 @@ def check_prompts(suite: Suite, checkpoint: Checkpoint, judge: Checkpoint | None
         if (
             model
             and any(map(MAY_HOLD.search, texts.values()))
-            and (fault := find_fault(texts, read_special_tokens(model)))
+            and (fault := find_token_fault(texts, read_special_tokens(model)))
         ):
             raise InputError(fault)
 

@@ -28,10 +28,10 @@ NO_PICTURES = re.compile(
 )
 LONG_LINE = 100  # the most characters of a caption, when one text seems to hold several
 LONG_REFERENCE = 2000  # characters
-MOST_REFERENCES = 50
+MAX_REFERENCES = 50
 
 
-def _holds_several(text: str) -> bool:
+def _has_several_captions(text: str) -> bool:
     """True if the text may be several short captions in one cell, separated by |, ###, ;; or line ends."""
     parts = [part for part in re.split(r"\||###|;;|\n", text.strip()) if part.strip()]
     return len(parts) > 1 and all(len(part) <= LONG_LINE for part in parts)
@@ -47,18 +47,21 @@ ODD_REFERENCES: dict[str, Callable[[str], object]] = {
     "hold tags, turns or placeholders": lambda text: not LOOKS_LIKE_OBJECT.fullmatch(text) and TAG.search(text),
     "hold entities of HTML": ENTITY.search,
     "look like UTF-8 that was read as another encoding": MOJIBAKE.search,
-    "may be several captions in one text": lambda text: not NUMBERS.fullmatch(text) and _holds_several(text),
+    "may be several captions in one text": lambda text: not NUMBERS.fullmatch(text) and _has_several_captions(text),
     "look like names of files": LOOKS_LIKE_FILE.fullmatch,
     f"have over {LONG_REFERENCE} characters": lambda text: len(text) > LONG_REFERENCE,
     "have characters that could not be decoded": lambda text: "\ufffd" in text,
 }
 
 
-def image_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
+def find_image_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about the images: their number, splits, rejects, duplicates, folders and sizes."""
     dataset = suite.dataset
-    if dataset.limit and dataset.limit > listing.listed:
-        yield f"limit is {dataset.limit}, and there are {listing.listed} images; lower it, or look for the missing ones"
+    if dataset.limit and dataset.limit > listing.image_count:
+        yield (
+            f"limit is {dataset.limit}, and there are {listing.image_count} images; lower it, or look for the missing "
+            "ones"
+        )
     if len(listing.splits) > 1:
         counts = ", ".join(f"{count} {split}" for split, count in listing.splits)
         yield (
@@ -67,34 +70,34 @@ def image_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) 
         )
     elif [split for split, _ in listing.splits] == ["train"]:
         yield "the images' names speak of a training split; a checkpoint must not be judged on its training images"
-    rejects = [image for image in looked if isinstance(image.image, Reject)]
+    rejects = [image for image in images if isinstance(image.image, Reject)]
     if rejects:
-        share, most = len(rejects) / len(looked), suite.preprocess.max_rejected_fraction
+        share, most = len(rejects) / len(images), suite.preprocess.max_rejected_fraction
         first = rejects[0]
         assert isinstance(first.image, Reject)
         over = f", more than max_rejected_fraction {most:g}: the job would stop" if share > most else ""
         yield (
-            f"{len(rejects)} of the {len(looked)} images looked at are rejected{over}; the first is "
+            f"{len(rejects)} of the {len(images)} images looked at are rejected{over}; the first is "
             f"{printable(first.row.image_id, 100)}: {first.image.reason}, {printable(first.image.detail, 200)}"
         )
-    golden = [image.image for image in looked if isinstance(image.image, GoldenImage)]
+    golden = [image.image for image in images if isinstance(image.image, GoldenImage)]
     if repeated := len(golden) - len({image.blake3 for image in golden}):
         fate = "rejected" if suite.preprocess.duplicates == "reject" else "kept"
-        yield f"{repeated} of the {len(looked)} images looked at have the bytes of another one; duplicates are {fate}"
-    apart = [image.row.image_id for image in looked if NO_PICTURES.search(image.row.image_id)]
-    if 0 < len(apart) < len(looked):
+        yield f"{repeated} of the {len(images)} images looked at have the bytes of another one; duplicates are {fate}"
+    apart = [image.row.image_id for image in images if NO_PICTURES.search(image.row.image_id)]
+    if 0 < len(apart) < len(images):
         yield (
-            f"{len(apart)} of the {len(looked)} images looked at lie in a folder that is called as if of masks or "
+            f"{len(apart)} of the {len(images)} images looked at lie in a folder that is called as if of masks or "
             f"thumbnails ({printable(apart[0], 100)}); name the folder of the pictures alone"
         )
     if golden and all(2 * image.source_width * image.source_height < image.width * image.height for image in golden):
         yield "every image looked at is enlarged by preprocess.min_pixels; are these thumbnails?"
 
 
-def label_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
+def find_label_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about labels."""
     dataset = suite.dataset
-    rows = [image.row for image in looked]
+    rows = [image.row for image in images]
     if not dataset.label:
         if suite.gate.cluster == "label":
             yield "gate.cluster is label, and the suite names no `label`"
@@ -112,25 +115,25 @@ def label_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) 
     if none := [label for label in labels if label.strip().lower() in EMPTY_WORDS]:
         share = f"{len(none)} of the {len(labels)} labels looked at"
         yield f"{share} say that there is none ({_quote_examples(none)}); leave them empty"
-    counts = dict(listing.labels) if listing.labelled else dict(Counter(labels))
-    distinct = listing.label_count if listing.labelled else len(counts)
+    counts = dict(listing.labels) if listing.labelled_count else dict(Counter(labels))
+    distinct = listing.distinct_labels if listing.labelled_count else len(counts)
     if distinct == 1 and labels:
         yield f"all images have one label, {printable(next(iter(counts)), 60)!r}"
-    total = listing.labelled or len(labels)
+    total = listing.labelled_count or len(labels)
     if total > 20 and distinct == total:
         yield f"each of {total} images has a label of its own; is `label` the column of names?"
 
 
-def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
+def find_reference_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about references."""
     if not suite.dataset.references:
         for name in _list_gate_metrics(suite, "references"):
             yield f"the gate compares {name}, which needs references, and the suite names no `references`"
         return
-    rows = [image.row for image in looked]
+    rows = [image.row for image in images]
     bare = len([row for row in rows if not row.references])
-    if listing.referenced and listing.referenced < listing.used:
-        yield f"{listing.used - listing.referenced} of {listing.used} images have no reference"
+    if listing.referenced_count and listing.referenced_count < listing.sample_count:
+        yield f"{listing.sample_count - listing.referenced_count} of {listing.sample_count} images have no reference"
     elif bare:
         yield f"{bare} of the {len(rows)} images looked at have no reference"
     texts = [text for row in rows for text in row.references]
@@ -139,15 +142,15 @@ def reference_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImag
             yield f"{len(odd)} of the {len(texts)} references looked at {why} ({_quote_examples(odd)}); mend the source"
     if any(len(set(row.references)) < len(row.references) for row in rows):
         yield "an image has the same reference twice"
-    if any(len(row.references) > MOST_REFERENCES for row in rows):
-        yield f"an image has over {MOST_REFERENCES} references; does one image collect those of others?"
+    if any(len(row.references) > MAX_REFERENCES for row in rows):
+        yield f"an image has over {MAX_REFERENCES} references; does one image collect those of others?"
     if len(texts) > 5 and len(set(texts)) == 1:
         yield f"all references looked at are the same text ({_quote_examples(texts)})"
 
 
-def truth_faults(suite: Suite, looked: Sequence[SampleImage]) -> Iterator[str]:
+def find_truth_faults(suite: Suite, images: Sequence[SampleImage]) -> Iterator[str]:
     """The faults of right values that no answer could equal, at most one per image. Each would end the caption job."""
-    for image in looked:
+    for image in images:
         if isinstance(image.image, GoldenImage):
             try:
                 truth_of_suite(suite, {"image_id": image.row.image_id, TRUTH: image.row.truth})
@@ -155,10 +158,10 @@ def truth_faults(suite: Suite, looked: Sequence[SampleImage]) -> Iterator[str]:
                 yield str(fault)
 
 
-def truth_doubts(suite: Suite, listing: Listing, looked: Sequence[SampleImage]) -> Iterator[str]:
+def find_truth_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
     """Doubts about the right values of fields."""
     wanted = set(suite.dataset.truth)
-    rows = [json.loads(image.row.truth or "{}") for image in looked] if wanted else []
+    rows = [json.loads(image.row.truth or "{}") for image in images] if wanted else []
     for name in sorted(wanted):
         if missing := sum(row.get(name) is None for row in rows):
             yield f"{missing} of the {len(rows)} images looked at have no truth of {printable(name, 60)!r}"

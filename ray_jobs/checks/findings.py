@@ -33,7 +33,7 @@ class Findings:
         if finding not in self.items:
             self.items.append(finding)
 
-    def doubt(self, about: str, texts: Iterable[str]) -> None:
+    def add_doubts(self, about: str, texts: Iterable[str]) -> None:
         for text in texts:
             self.add("doubt", about, text)
 

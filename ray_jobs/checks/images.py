@@ -16,7 +16,7 @@ from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
 
-MOST_LABELS = 20  # the page shows at most so many
+MAX_LABELS = 20  # the page shows at most so many
 SPLIT = re.compile(r"(?:^|[/_.-])(train|training|val|valid|validation|dev|test)(?=[/_.-]|\d|$)", re.IGNORECASE)
 SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
 
@@ -25,18 +25,19 @@ SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", "
 class Listing:
     """The images that a data set lists.
 
-    `listed` counts all images. `used` counts the images of the sample. `chosen` are the images of the sample that the
-    check prepares. `labels` counts the most frequent labels of the sample. `splits` counts the splits that names of
-    images contain. Some sources give labels and references only with the image. Then `labelled` and `referenced` are 0.
+    `image_count` counts all images, and `sample_count` those of the sample. The check prepares the `chosen` images of
+    the sample. `labels` has the most frequent labels of the sample with their counts. `splits` counts the splits that
+    the images' names contain. Some sources give labels and references only with the image; `labelled_count` and
+    `referenced_count` are then 0.
     """
 
-    listed: int
-    used: int
+    image_count: int
+    sample_count: int
     megabytes: float
     labels: tuple[tuple[str, int], ...]
-    label_count: int
-    labelled: int
-    referenced: int
+    distinct_labels: int
+    labelled_count: int
+    referenced_count: int
     references: tuple[tuple[int, int], ...]
     splits: tuple[tuple[str, int], ...]
     chosen: tuple[ImageRef, ...]
@@ -74,24 +75,24 @@ def _list_in_process(dataset: Dataset, most: int) -> tuple[Listing, Source]:
     labels, references, splits = Counter[str](), Counter[int](), Counter[str]()
     chosen: list[ImageRef] = []
     with open_sample(dataset) as sample:
-        listed = sample.draw(limit_listing(dataset.source, source.list_images()))
-        used, size = sample.total()
+        image_count = sample.draw(limit_listing(dataset.source, source.list_images()))
+        sample_count, size = sample.total()
         for position, image in enumerate(sample):
             if image.label is not None:
                 labels[image.label] += 1
             references[len(image.references)] += 1
             if split := _split_of(image):
                 splits[split] += 1
-            if position * most // max(used, most) >= len(chosen) and len(chosen) < most:
+            if position * most // max(sample_count, most) >= len(chosen) and len(chosen) < most:
                 chosen.append(image)
     listing = Listing(
-        listed=listed,
-        used=used,
+        image_count=image_count,
+        sample_count=sample_count,
         megabytes=size / 1e6,
-        labels=tuple(labels.most_common(MOST_LABELS)),
-        label_count=len(labels),
-        labelled=labels.total(),
-        referenced=used - references[0],
+        labels=tuple(labels.most_common(MAX_LABELS)),
+        distinct_labels=len(labels),
+        labelled_count=labels.total(),
+        referenced_count=sample_count - references[0],
         references=tuple(sorted(references.items())),
         splits=tuple(splits.most_common()),
         chosen=tuple(chosen),

@@ -31,21 +31,21 @@ def build_question(judge: Judge, references: Sequence[str]) -> str:
     return rubric.build_question(judge, references[0] if references else STAND_IN, list(references))
 
 
-def ask_endpoint(judge: Judge, looked: Sequence[SampleImage]) -> list[JudgeExample]:
+def ask_endpoint(judge: Judge, images: Sequence[SampleImage]) -> list[JudgeExample]:
     """The judge's real answers about these images.
 
     Raises an error when the endpoint refuses the account, or answers no question. Raises InputError when the suite may
     not use the key or the endpoint.
     """
-    return asyncio.run(_ask_all(judge, looked))
+    return asyncio.run(_ask_all(judge, images))
 
 
-async def _ask_all(judge: Judge, looked: Sequence[SampleImage]) -> list[JudgeExample]:
+async def _ask_all(judge: Judge, images: Sequence[SampleImage]) -> list[JudgeExample]:
     endpoint = connect(judge)
     examples: list[JudgeExample] = []
     replies: list[Reply] = []
     async with endpoint.client:
-        for image in looked:
+        for image in images:
             assert isinstance(image.image, GoldenImage)
             text = build_question(judge, image.row.references)
             reply = await endpoint.ask(text, image.image.image, pair=False)
@@ -76,7 +76,7 @@ def _describe_failure(reply: Reply) -> str:
     return f"no answer: {reply.failure}{detail}"
 
 
-def judge_doubts(examples: Sequence[JudgeExample]) -> Iterator[str]:
+def find_judge_doubts(examples: Sequence[JudgeExample]) -> Iterator[str]:
     """Doubts about the judge's answers."""
     failed = [example for example in examples if example.values.startswith(("judge-", "no answer"))]
     if failed:

@@ -22,16 +22,14 @@ MEGABYTES = 2**30  # in effect no bound, because the engine needs as much memory
 SECONDS = 1800.0
 
 
-def ask_engine(judge: Judge, checkpoint: Checkpoint, looked: Sequence[SampleImage]) -> list[JudgeExample]:
+def ask_engine(judge: Judge, checkpoint: Checkpoint, images: Sequence[SampleImage]) -> list[JudgeExample]:
     """The judge's real answers about these images. Raises RetryableError when vLLM does not start, or dies."""
     probe(checkpoint)
-    questions = [build_question(judge, image.row.references) for image in looked]
-    images = [image.image.image for image in looked if isinstance(image.image, GoldenImage)]
+    questions = [build_question(judge, image.row.references) for image in images]
+    jpegs = [image.image.image for image in images if isinstance(image.image, GoldenImage)]
     process = ConfinedProcess(MEGABYTES)
     try:
-        answers = process.run(
-            _generate_answers, judge, checkpoint, questions, images, dict(os.environ), seconds=SECONDS
-        )
+        answers = process.run(_generate_answers, judge, checkpoint, questions, jpegs, dict(os.environ), seconds=SECONDS)
     except ProcessDied as died:
         raise RetryableError(
             f"judge {checkpoint.uri}: its engine did not answer ({died}); is there memory enough?"
@@ -58,10 +56,10 @@ def _generate_answers(
     from ray_jobs.engine.prompt import prompt_builder_for
     from ray_jobs.engine.protocol import build_request
 
-    maker = prompt_builder_for(checkpoint)
+    prompt_builder = prompt_builder_for(checkpoint)
     schema = rubric.build_schema(judge)
     requests = [
-        build_request("", number, image, text, maker, {})
+        build_request("", number, image, text, prompt_builder, {})
         for number, (text, image) in enumerate(zip(questions, images, strict=True))
     ]
     try:

@@ -36,30 +36,30 @@ WEIGHTS = (".safetensors",)
 class RenderedPrompt:
     """The suite's texts after the model's chat template and tokenizer. All counts are tokens.
 
-    `prompt` is the text that vLLM gets. `prompt_tokens` is its length with one placeholder for the image. `with_image`
-    is its length by (width, height) of an image, and 0 when the model's processor refuses that size. `broken` are the
-    special tokens in the suite's own text. Assay breaks them up. `texts` are the lengths of texts that the model might
-    answer.
+    `prompt` is the text that vLLM gets. `prompt_tokens` is its length with one placeholder for the image.
+    `tokens_with_image` has its length by (width, height) of the image; 0 if the model's processor refuses that size.
+    `escaped_tokens` are the special tokens in the suite's own text, which Assay escapes. `text_tokens` has the length
+    of each text that the model might answer. An answer ends with one of `stop_tokens`.
     """
 
     prompt: str
     prompt_tokens: int
-    with_image: dict[tuple[int, int], int]
-    broken: tuple[str, ...]
-    texts: tuple[int, ...]
-    stops: tuple[str, ...]
+    tokens_with_image: dict[tuple[int, int], int]
+    escaped_tokens: tuple[str, ...]
+    text_tokens: tuple[int, ...]
+    stop_tokens: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A whole checkpoint. `longest` is the number of positions that its config allows; None if the config has none."""
+    """A complete checkpoint. `max_positions` is what its config allows; None if the config does not say."""
 
     checkpoint: Checkpoint
     files: int
     gigabytes: float
     architecture: str
-    longest: int | None
-    quantised: str | None
+    max_positions: int | None
+    quantization: str | None
     has_generation_config: bool
 
 
@@ -75,8 +75,8 @@ def resolve_model(uri: str, base_model: str | None) -> Model:
         files=len(weights),
         gigabytes=sum(entry.size for entry in weights) / 1e9,
         architecture=", ".join(map(str, config.get("architectures") or ["unknown"])),
-        longest=_read_max_positions(config),
-        quantised=None if checkpoint.base else quantization_method(checkpoint.uri),
+        max_positions=_read_max_positions(config),
+        quantization=None if checkpoint.base else quantization_method(checkpoint.uri),
         has_generation_config="generation_config.json" in beside,
     )
 
@@ -155,25 +155,25 @@ def _render_in_process(
     from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
     os.environ["HF_HUB_OFFLINE"] = "1"
-    maker = PromptBuilder(Path(folder), uri)
-    prompt = maker.prompt(text)
-    with_image = {}
+    builder = PromptBuilder(Path(folder), uri)
+    prompt = builder.prompt(text)
+    tokens_with_image = {}
     for width, height in sizes:
         try:
-            with_image[width, height] = maker.least_tokens(prompt, width, height)
+            tokens_with_image[width, height] = builder.least_tokens(prompt, width, height)
         except ImageRefused:
-            with_image[width, height] = 0
-    harmless = maker.escape_special_tokens(text)
+            tokens_with_image[width, height] = 0
+    escaped_text = builder.escape_special_tokens(text)
     special = sorted(
-        {str(token) for token in maker.tokenizer.all_special_tokens} | _list_special_tokens(maker.tokenizer)
+        {str(token) for token in builder.tokenizer.all_special_tokens} | _list_special_tokens(builder.tokenizer)
     )
     return RenderedPrompt(
         prompt=prompt,
-        prompt_tokens=len(maker.tokens(prompt)),
-        with_image=with_image,
-        broken=tuple(token for token in special if token in text) if harmless != text else (),
-        texts=tuple(len(maker.tokenizer(answer, add_special_tokens=False).input_ids) for answer in texts),
-        stops=tuple(str(token) for token in maker.tokenizer.convert_ids_to_tokens(sorted(maker.stop_ids))),
+        prompt_tokens=len(builder.tokens(prompt)),
+        tokens_with_image=tokens_with_image,
+        escaped_tokens=tuple(token for token in special if token in text) if escaped_text != text else (),
+        text_tokens=tuple(len(builder.tokenizer(answer, add_special_tokens=False).input_ids) for answer in texts),
+        stop_tokens=tuple(str(token) for token in builder.tokenizer.convert_ids_to_tokens(sorted(builder.stop_ids))),
     )
 
 

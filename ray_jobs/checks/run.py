@@ -28,8 +28,8 @@ from ray_jobs.planning import suites
 
 log = logging.getLogger("assay")
 MAX_SHOWN = 5  # images
-MOST_NOTES = 30
-MOST_FAULTS = 3  # of one kind
+MAX_NOTES = 30
+MAX_FAULTS = 3  # of one kind
 
 
 @dataclass
@@ -42,17 +42,17 @@ class CheckResult:
     suite: Suite | None = None
     revision: str | None = None
     listing: Listing | None = None
-    looked: list[SampleImage] = field(default_factory=list)
+    images: list[SampleImage] = field(default_factory=list)
     model: Model | None = None
     prompt: RenderedPrompt | None = None
     judge_model: Model | None = None
     judge_prompt: RenderedPrompt | None = None
-    asked: list[JudgeExample] = field(default_factory=list)
+    judge_examples: list[JudgeExample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def choose_shown(self) -> list[SampleImage]:
         """The images that the page shows: at most five usable ones, spread over the prepared images."""
-        usable = [image for image in self.looked if isinstance(image.image, GoldenImage)]
+        usable = [image for image in self.images if isinstance(image.image, GoldenImage)]
         return (
             [usable[number * len(usable) // MAX_SHOWN] for number in range(MAX_SHOWN)]
             if len(usable) > MAX_SHOWN
@@ -68,15 +68,15 @@ def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_ju
         sample: The number of images to prepare.
         ask_judge: Ask the judge real questions, which may cost money or need a GPU.
     """
-    checked = CheckResult(suite_name, checkpoint_uri)
-    collector = _NoteCollector(checked.notes)
+    result = CheckResult(suite_name, checkpoint_uri)
+    collector = _NoteCollector(result.notes)
     log.addHandler(collector)
     log.setLevel(logging.INFO)
     try:
-        _check_all(checked, sample, ask_judge)
+        _check_all(result, sample, ask_judge)
     finally:
         log.removeHandler(collector)
-    return checked
+    return result
 
 
 class _NoteCollector(logging.Handler):
@@ -88,122 +88,122 @@ class _NoteCollector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = printable(record.getMessage(), CHARACTERS)
-        if len(self._notes) < MOST_NOTES and line not in self._notes:
+        if len(self._notes) < MAX_NOTES and line not in self._notes:
             self._notes.append(line)
 
 
-def _check_all(checked: CheckResult, sample: int, ask_judge: bool) -> None:
-    suite_name, checkpoint_uri = checked.suite_name, checked.checkpoint_uri
-    checked.suite = checked.findings.attempt("suite", suites.load_suite, suite_name, True)
-    suite = checked.suite
+def _check_all(result: CheckResult, sample: int, ask_judge: bool) -> None:
+    suite_name, checkpoint_uri = result.suite_name, result.checkpoint_uri
+    result.suite = result.findings.attempt("suite", suites.load_suite, suite_name, True)
+    suite = result.suite
     if suite is not None:
-        _check_images(checked, suite, sample)
-        _check_tables(checked, suite)
+        _check_images(result, suite, sample)
+        _check_tables(result, suite)
     if checkpoint_uri is not None:
-        _check_model(checked, suite, checkpoint_uri)
+        _check_model(result, suite, checkpoint_uri)
     if suite is not None and suite.judge.kind != "none":
-        _check_judge(checked, suite, ask_judge)
+        _check_judge(result, suite, ask_judge)
 
 
-def _check_images(checked: CheckResult, suite: Suite, sample: int) -> None:
-    findings = checked.findings
-    checked.revision = findings.attempt("data set", revision.source_revision, suite.dataset)
-    if checked.revision is None:
+def _check_images(result: CheckResult, suite: Suite, sample: int) -> None:
+    findings = result.findings
+    result.revision = findings.attempt("data set", revision.source_revision, suite.dataset)
+    if result.revision is None:
         return
     listed = findings.attempt("data set", list_images, suite.dataset, sample)
     if listed is None:
         return
-    checked.listing, source = listed
-    if not checked.listing.listed:
+    result.listing, source = listed
+    if not result.listing.image_count:
         findings.add("bad input", "data set", f"dataset {suite.dataset.source}: it has no rows; check URI and split")
         return
-    looked = findings.attempt("data set", prepare_images, source, checked.listing.chosen, suite.preprocess)
-    checked.looked = looked or []
-    if not checked.looked:
+    images = findings.attempt("data set", prepare_images, source, result.listing.chosen, suite.preprocess)
+    result.images = images or []
+    if not result.images:
         return
-    if not any(isinstance(image.image, GoldenImage) for image in checked.looked):
-        findings.add("bad input", "data set", f"none of the {len(checked.looked)} images looked at can be used")
-    for fault in islice(data_doubts.truth_faults(suite, checked.looked), MOST_FAULTS):
+    if not any(isinstance(image.image, GoldenImage) for image in result.images):
+        findings.add("bad input", "data set", f"none of the {len(result.images)} images looked at can be used")
+    for fault in islice(data_doubts.find_truth_faults(suite, result.images), MAX_FAULTS):
         findings.add("bad input", "truth", fault)
     for about, doubts in (
-        ("data set", data_doubts.image_doubts),
-        ("labels", data_doubts.label_doubts),
-        ("references", data_doubts.reference_doubts),
-        ("truth", data_doubts.truth_doubts),
+        ("data set", data_doubts.find_image_doubts),
+        ("labels", data_doubts.find_label_doubts),
+        ("references", data_doubts.find_reference_doubts),
+        ("truth", data_doubts.find_truth_doubts),
     ):
-        findings.doubt(about, doubts(suite, checked.listing, checked.looked))
-    findings.doubt("gate", sample_size.size_doubts(suite, checked.listing.used))
+        findings.add_doubts(about, doubts(suite, result.listing, result.images))
+    findings.add_doubts("gate", sample_size.find_size_doubts(suite, result.listing.sample_count))
 
 
-def _check_tables(checked: CheckResult, suite: Suite) -> None:
+def _check_tables(result: CheckResult, suite: Suite) -> None:
     """Check the files beside the suite: synonyms, a team's own metrics, and the CLIP model."""
     if suite.metrics.synonyms:
-        checked.findings.attempt("suite", suites.load_synonyms, suite.metrics.synonyms)
+        result.findings.attempt("suite", suites.load_synonyms, suite.metrics.synonyms)
     if suite.metrics.own:
-        sources = checked.findings.attempt("suite", suites.read_custom_metrics, suite.metrics.own)
+        sources = result.findings.attempt("suite", suites.read_custom_metrics, suite.metrics.own)
         if sources is not None:
-            checked.findings.attempt("suite", custom.load_metrics, sources, tuple(BUILT_IN))
+            result.findings.attempt("suite", custom.load_metrics, sources, tuple(BUILT_IN))
     if suite.metrics.clip:
-        checked.findings.attempt("CLIP", model.resolve_clip, suite.metrics.clip)
+        result.findings.attempt("CLIP", model.resolve_clip, suite.metrics.clip)
 
 
-def _check_model(checked: CheckResult, suite: Suite | None, uri: str) -> None:
+def _check_model(result: CheckResult, suite: Suite | None, uri: str) -> None:
     suite_engine = suite.engine if suite else Engine()
-    checked.model = checked.findings.attempt("checkpoint", model.resolve_model, uri, suite_engine.base_model)
-    if checked.model is None or suite is None:
+    result.model = result.findings.attempt("checkpoint", model.resolve_model, uri, suite_engine.base_model)
+    if result.model is None or suite is None:
         return
-    texts = _likely_answers(suite, checked.looked)
+    texts = _build_likely_answers(suite, result.images)
     prompt, most = suite.caption.prompt, suite.caption.max_tokens
-    checked.prompt = _check_prompt(checked, "checkpoint", checked.model, suite_engine, prompt, texts, most, "caption")
-    if checked.prompt:
+    result.prompt = _check_prompt(result, "checkpoint", result.model, suite_engine, prompt, texts, most, "caption")
+    if result.prompt:
         noun = "answers" if suite.caption.schema_of_fields else "references"
-        checked.findings.doubt("prompt", model_doubts.length_doubts(checked.prompt, texts, most, noun))
+        result.findings.add_doubts("prompt", model_doubts.find_length_doubts(result.prompt, texts, most, noun))
 
 
-def _likely_answers(suite: Suite, looked: Sequence[SampleImage]) -> list[str]:
+def _build_likely_answers(suite: Suite, images: Sequence[SampleImage]) -> list[str]:
     """Possible right answers: the references; in a suite with fields, JSON objects with a reference and the truth."""
     schema = suite.caption.schema_of_fields
     if not schema:
-        return [text for image in looked for text in image.row.references]
+        return [text for image in images for text in image.row.references]
     answers = []
-    for row in (image.row for image in looked if image.row.truth):
+    for row in (image.row for image in images if image.row.truth):
         answer = dict.fromkeys(schema["properties"], "") | {"caption": next(iter(row.references), "")}
         answers.append(json.dumps({name: value for name, value in (answer | json.loads(row.truth or "{}")).items()
                                    if name in schema["properties"]}))  # fmt: skip
     return answers
 
 
-def _check_judge(checked: CheckResult, suite: Suite, ask: bool) -> None:
-    findings, settings = checked.findings, suite.judge
-    checked.asked = [
-        JudgeExample(judge.build_question(settings, image.row.references)) for image in checked.choose_shown()
+def _check_judge(result: CheckResult, suite: Suite, ask: bool) -> None:
+    findings, settings = result.findings, suite.judge
+    result.judge_examples = [
+        JudgeExample(judge.build_question(settings, image.row.references)) for image in result.choose_shown()
     ]
     if settings.kind == "openai":
         findings.attempt("judge", check_destination, settings)
     else:
         assert settings.model
-        checked.judge_model = findings.attempt("judge", model.resolve_model, settings.model, settings.engine.base_model)
-        if checked.judge_model is None:
+        result.judge_model = findings.attempt("judge", model.resolve_model, settings.model, settings.engine.base_model)
+        if result.judge_model is None:
             return
-        text = checked.asked[0].question if checked.asked else settings.prompt
-        checked.judge_prompt = _check_prompt(
-            checked, "judge", checked.judge_model, settings.engine, text, [], settings.max_tokens, "judge"
+        text = result.judge_examples[0].question if result.judge_examples else settings.prompt
+        result.judge_prompt = _check_prompt(
+            result, "judge", result.judge_model, settings.engine, text, [], settings.max_tokens, "judge"
         )
-    if not ask or not checked.asked:
+    if not ask or not result.judge_examples:
         return
     if settings.kind == "openai":
-        examples = findings.attempt("judge", judge.ask_endpoint, settings, checked.choose_shown())
+        examples = findings.attempt("judge", judge.ask_endpoint, settings, result.choose_shown())
     else:
-        assert checked.judge_model
+        assert result.judge_model
         examples = findings.attempt(
-            "judge", judge_engine.ask_engine, settings, checked.judge_model.checkpoint, checked.choose_shown()
+            "judge", judge_engine.ask_engine, settings, result.judge_model.checkpoint, result.choose_shown()
         )
-    checked.asked = examples or checked.asked
-    findings.doubt("judge", judge.judge_doubts(examples or ()))
+    result.judge_examples = examples or result.judge_examples
+    findings.add_doubts("judge", judge.find_judge_doubts(examples or ()))
 
 
 def _check_prompt(
-    checked: CheckResult,
+    result: CheckResult,
     about: Literal["checkpoint", "judge"],
     opened: Model,
     engine: Engine,
@@ -220,18 +220,16 @@ def _check_prompt(
         most: The most tokens of an answer.
         setting: The section of the suite that has the text.
     """
-    assert checked.suite
-    sizes = [
-        (image.image.width, image.image.height) for image in checked.looked if isinstance(image.image, GoldenImage)
-    ]
-    sizes = list(dict.fromkeys([*sizes, model.compute_largest_size(checked.suite.preprocess)]))
+    assert result.suite
+    sizes = [(image.image.width, image.image.height) for image in result.images if isinstance(image.image, GoldenImage)]
+    sizes = list(dict.fromkeys([*sizes, model.compute_largest_size(result.suite.preprocess)]))
     rendered = None
-    grammar = grammar_of(checked.suite.caption) if about == "checkpoint" else None
-    if checked.findings.attempt(about, model.try_files, opened.checkpoint, text, grammar):
-        rendered = checked.findings.attempt(about, model.render_prompt, opened.checkpoint, text, sizes, texts)
-    fault = checked.findings.attempt(about, model.find_engine_fault, opened.checkpoint, engine) if rendered else None
-    checked.findings.doubt(about, model_doubts.model_doubts(opened, engine, fault))
+    grammar = grammar_of(result.suite.caption) if about == "checkpoint" else None
+    if result.findings.attempt(about, model.try_files, opened.checkpoint, text, grammar):
+        rendered = result.findings.attempt(about, model.render_prompt, opened.checkpoint, text, sizes, texts)
+    fault = result.findings.attempt(about, model.find_engine_fault, opened.checkpoint, engine) if rendered else None
+    result.findings.add_doubts(about, model_doubts.find_model_doubts(opened, engine, fault))
     if rendered:
-        checked.findings.doubt("prompt" if about == "checkpoint" else about,
-                               model_doubts.prompt_doubts(rendered, engine, most, setting))  # fmt: skip
+        result.findings.add_doubts("prompt" if about == "checkpoint" else about,
+                               model_doubts.find_prompt_doubts(rendered, engine, most, setting))  # fmt: skip
     return rendered

@@ -50,7 +50,7 @@ def compute_images_needed(suite: Suite) -> list[ImagesNeeded]:
     ]
 
 
-def size_doubts(suite: Suite, images: int) -> Iterator[str]:
+def find_size_doubts(suite: Suite, images: int) -> Iterator[str]:
     """Doubts about whether `images` images are enough for the gate."""
     groups: dict[ImagesNeeded, list[str]] = {}
     for needed in compute_images_needed(suite):

@@ -51,9 +51,9 @@ def _find_difference(metric: str, baseline: PublishedRun, candidate: PublishedRu
     """Why a metric that both runs have does not measure the same in both; None when it does."""
     if metric == "preference":
         return "it is against each run's own baseline"
-    if baseline.record.scale_id == candidate.record.scale_id:
+    if baseline.record.scoring_id == candidate.record.scoring_id:
         return None
-    if any(run.spec.scale_id != run.record.scale_id for run in (baseline, candidate)):
+    if any(run.spec.scoring_id != run.record.scoring_id for run in (baseline, candidate)):
         return "measured by another version"  # its code may measure something else by the same settings
     old, new = baseline.spec, candidate.spec
     if metric == "judge" or metric.startswith("judge_"):

@@ -1,1 +1,1 @@
-"""What the stages agree on. Both planes import it: pydantic, yaml and the standard library, nothing else."""
+"""The suite, the spec of a run and the JSON files of the stages: the models that both planes share."""

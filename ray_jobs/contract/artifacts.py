@@ -1,4 +1,7 @@
-"""The JSON files that the stages leave: manifest, scores, verdict, record and failure."""
+"""The JSON files that the stages write: manifest, scores, verdict, record and failure.
+
+The jobs write them on Ray, and both planes read them. The key of a field in the file is its alias, if it has one.
+"""
 
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -11,48 +14,48 @@ from ray_jobs.contract.stored_model import StoredModel
 
 
 class Part(FrozenModel):
-    """One part of a stage, as its manifest states it."""
+    """One part of a stage's output: a Parquet file, and what the manifest says of it."""
 
     name: str
-    """`part-00000` and so on: the file's name without `.parquet`."""
+    """The file's name without `.parquet`, such as `part-00000`."""
     rows: int
-    """The rows that are in the file."""
+    """The number of rows in the file."""
     lost: dict[str, int] = {}
-    """The rows that are missing from it, by reason."""
+    """The number of rows that the file lacks, by reason."""
     blake3: str
     """The BLAKE3 hash of the file, in hexadecimal digits."""
 
 
 class Manifest(StoredModel):
-    """What a stage writes last: if it exists, the stage is complete.
+    """The file that a stage writes last. If it exists, the stage is complete.
 
-    A manifest whose `rows_in` is not `rows_out` plus the sum of `lost` is refused.
+    A manifest is refused if its `rows_in` is not `rows_out` plus the sum of `lost`.
     """
 
     stage: Literal["golden", "captions", "scores", "preference"]
-    """Which stage wrote it."""
+    """The stage that wrote it."""
     id: str
-    """The id of what the stage made; it is also the folder's name."""
+    """The id of the stage's output, which is also the name of its folder."""
     rows_in: int = Field(ge=0)
-    """The rows that the stage read."""
+    """The number of rows that the stage read."""
     rows_out: int = Field(ge=0)
-    """The rows that the stage wrote."""
+    """The number of rows that the stage wrote."""
     lost: dict[str, int] = {}
-    """The rows that the stage lost, by reason."""
+    """The number of rows that the stage lost, by reason."""
     parts: tuple[Part, ...]
     """The parts, in their order."""
     seconds: dict[str, float] = {}
     """The seconds of each step of the stage."""
     versions: dict[str, str] = {}
-    """The versions of the libraries that decide the content."""
+    """The versions of the libraries that influence the content."""
     details: dict[str, Any] = {}
     """More counts of this stage, such as the kind of engine or the rejects of each reason."""
     created_at: datetime
     """When the manifest was written."""
 
     @property
-    def swapped(self) -> bool:
-        """Of captions: whether an engine that had been handed its weights made any of them, or nobody knows."""
+    def weights_swapped(self) -> bool:
+        """Whether an engine with swapped weights made any of the captions. True also if the manifest does not say."""
         return bool(self.details.get("engine", {}).get("swapped", True))
 
     @model_validator(mode="after")
@@ -66,11 +69,11 @@ class Summary(FrozenModel):
     """One metric over all scored images, with a 95% interval of the mean."""
 
     n: int
-    """The images that have a value."""
+    """The number of images with a value."""
     expected: int
-    """The images that have what the metric needs."""
+    """The number of images that have what the metric needs."""
     mean: float | None
-    """The mean of the values; null where there is none."""
+    """The mean of the values; null without a value."""
     standard_error: float | None
     """The standard error of the mean."""
     low: float | None
@@ -78,7 +81,7 @@ class Summary(FrozenModel):
     high: float | None
     """The upper end of the interval."""
     unit: str = ""
-    """What a value counts."""
+    """The unit of a value."""
     direction: int = 0
     """1 if more is better, -1 if less is, 0 if neither."""
     quantiles: dict[str, float] = {}
@@ -90,51 +93,51 @@ class Summary(FrozenModel):
 
 
 class Scores(StoredModel):
-    """`scores.json`: what was measured of a run's captions."""
+    """`scores.json`: the metrics of a run's captions."""
 
     run_id: str
     """The run."""
-    scale_id: str
-    """The id of metrics and judge: runs with the same one were measured alike."""
+    scoring_id: str = Field(alias="scale_id")
+    """The id of metrics and judge. Runs with the same id were scored alike."""
     images: int
-    """The golden images."""
+    """The number of golden images."""
     scored: int
-    """The images that have scores."""
+    """The number of images with scores."""
     failed: dict[str, int]
-    """The images without scores, by reason."""
+    """The number of images without scores, by reason."""
     metrics: dict[str, Summary]
     """Each metric's summary, by its name."""
     manifest: Manifest
     """The manifest of the scores."""
     captions: Manifest | None = None
-    """The manifest of the captions that were measured, without its parts. Older files lack it."""
+    """The manifest of the scored captions, without its parts. Older files lack it."""
     details: dict[str, Any] = {}
-    """What concerns the whole set: the share of each language, and label hits by the length of the caption."""
+    """Figures of the whole set: the share of each language, and label hits by the length of the caption."""
 
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INCOMPLETE"]
 
 
 class Comparison(FrozenModel):
-    """Candidate minus baseline over the images that both have, positive where the candidate is better.
+    """The difference of candidate and baseline in one metric, over the images that have a value in both runs.
 
-    Differences are in the metric's unit.
+    A positive difference means that the candidate is better. Differences are in the metric's unit.
     """
 
     metric: str
     """The metric."""
     against: Literal["baseline", "anchor"] = "baseline"
-    """Whether the baseline or the anchor is compared."""
+    """Whether the candidate is compared with the baseline or with the anchor."""
     advisory: bool = False
-    """The comparison only informs: the metric does not gate."""
+    """Whether the comparison only informs, because the metric does not gate."""
     outcome: Outcome
-    """What this comparison alone says."""
+    """The outcome of this comparison alone."""
     method: str = ""
     """The test, in words."""
     n: int
-    """The images that have a value in both runs."""
+    """The number of images with a value in both runs."""
     clusters: int | None = None
-    """The number of clusters, where images are clustered."""
+    """The number of clusters; null if images are not clustered."""
     baseline: float | None
     """The mean of the baseline or anchor over these images."""
     candidate: float | None
@@ -146,17 +149,17 @@ class Comparison(FrozenModel):
     high: float | None
     """The upper end of its interval."""
     margin: float
-    """The worsening that is still acceptable."""
+    """The largest acceptable worsening."""
     p_worse: float | None
-    """The p-value of "not worse than the margin allows": a small one speaks for FAIL."""
+    """The p-value of "not worse than the margin allows". A small value speaks for FAIL."""
     p_holm: float | None = None
-    """The same after Holm's correction over everything that can FAIL."""
+    """The same p-value after Holm's correction over all tests that can FAIL."""
     p_margin: float | None = None
-    """The p-value of "worse than the margin, or exactly at it": a small one speaks for PASS."""
+    """The p-value of "worse than the margin, or exactly at it". A small value speaks for PASS."""
     detectable: float | None = None
-    """The true difference that would FAIL with the gate's `power`."""
+    """The true difference that would FAIL with the probability `power` of the gate."""
     decisive_n: int | None = None
-    """How many images would decide, where this many did not."""
+    """The number of images that would decide, if these images did not."""
     worst_low: float | None = None
     """The difference if every missing value were as bad as the metric's range allows."""
     worst_high: float | None = None
@@ -173,11 +176,11 @@ class LimitCheck(FrozenModel):
     limit: float
     """The limit."""
     outcome: Outcome
-    """What this check alone says."""
+    """The outcome of this check alone."""
     method: str
     """The test, in words."""
     n: int
-    """The images that have a value."""
+    """The number of images with a value."""
     value: float | None
     """The mean."""
     low: float | None
@@ -185,24 +188,24 @@ class LimitCheck(FrozenModel):
     high: float | None
     """The upper end of its interval."""
     p_worse: float | None = None
-    """The p-value of "within the limit": a small one speaks for FAIL."""
+    """The p-value of "within the limit". A small value speaks for FAIL."""
     p_holm: float | None = None
-    """The same after Holm's correction over everything that can FAIL."""
+    """The same p-value after Holm's correction over all tests that can FAIL."""
     decisive_n: int | None = None
-    """How many images would decide, where this many did not."""
+    """The number of images that would decide, if these images did not."""
 
 
 class Verdict(StoredModel):
-    """`verdict.json`: the outcome of a run, with everything that it rests on."""
+    """`verdict.json`: the outcome of a run, with all comparisons and limits behind it."""
 
     outcome: Outcome
     """PASS, FAIL, INCONCLUSIVE or INCOMPLETE."""
     reason: str
     """Why, in one line."""
     baseline: Baseline | None
-    """The run that was compared; null for a first run."""
+    """The run that the candidate was compared with; null for a first run."""
     anchor: Baseline | None = None
-    """The second, fixed baseline, where the suite has one."""
+    """The second, fixed baseline; null if the suite has none."""
     alpha: float
     """The false-alarm rate of the whole verdict."""
     comparisons: tuple[Comparison, ...] = ()
@@ -210,26 +213,26 @@ class Verdict(StoredModel):
     limits: tuple[LimitCheck, ...] = ()
     """Every check of an absolute limit."""
     folder: str = Field("", pattern=r"^([A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*)?$")
-    """The folder below the run that holds its scores and its report; empty for the run's own folder."""
+    """The folder below the run with its scores and its report; empty if they are in the run's own folder."""
     decided_at: datetime | None = None
-    """When a forced run was decided; of several, the latest stands."""
+    """When a forced run was decided. The latest verdict of several counts."""
 
 
 class Record(StoredModel):
-    """`record.json`, the one JSON that a run leaves: the source of every index and page."""
+    """`record.json`: everything about a published run. Every index and page is made from records."""
 
     run_id: str
     """The run."""
     run_uri: str
     """The run's folder."""
-    scale_id: str
-    """The id of metrics and judge: runs with the same one were measured alike."""
+    scoring_id: str = Field(alias="scale_id")
+    """The id of metrics and judge. Runs with the same id were scored alike."""
     series_id: str
-    """The id of images, prompt and engine settings: runs with the same one can be compared."""
+    """The id of images, prompt and engine settings. Runs with the same id can be compared."""
     golden_id: str
-    """The golden set."""
+    """The id of the golden set."""
     caption_id: str
-    """The captions."""
+    """The id of the captions."""
     suite: str
     """The name of the suite."""
     checkpoint: Checkpoint
@@ -239,17 +242,17 @@ class Record(StoredModel):
     metrics: dict[str, Summary]
     """Each metric's summary, by its name."""
     images: dict[str, int]
-    """How many images were read, rejected, captioned, failed and scored."""
+    """The number of images that were read, rejected, captioned, failed and scored."""
     seconds: dict[str, dict[str, float]]
     """The seconds of each step, by stage."""
     versions: dict[str, str]
     """The versions of the libraries that made the captions."""
     published_at: datetime
-    """When the run was published; it orders the series."""
+    """When the run was published. The runs of a series are in this order."""
 
 
 class Failure(StoredModel):
-    """`failure.json`: why a job failed, and whether trying again can help."""
+    """`failure.json`: why a job failed, and whether a retry can help."""
 
     stage: str
     """The stage whose job failed."""

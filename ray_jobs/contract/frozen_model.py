@@ -1,4 +1,4 @@
-"""The base of models that cannot change and refuse unknown keys."""
+"""The base of models that are read-only and refuse unknown keys. The sections of a suite and parts of files use it."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -12,13 +12,13 @@ from pydantic import BaseModel
 
 
 class Identified(BaseModel):
-    """A section of settings. `ELSEWHERE` says of each field that enters no id of the section why it does not."""
+    """A section of settings. `ELSEWHERE` gives the reason for each field that does not enter the section's id."""
 
     IDENTIFYING: ClassVar[frozenset[str]] = frozenset()
     ELSEWHERE: ClassVar[dict[str, str]] = {}
 
     def identity(self) -> dict[str, Any]:
-        """The fields that determine an id, by name."""
+        """Returns the values of the fields that determine an id, by name."""
         cls = type(self)
         later = cls.model_fields.keys() - cls.IDENTIFYING - cls.ELSEWHERE.keys()
         changed = {name for name in later if not _is_default(self, name)}

@@ -1,4 +1,4 @@
-"""The ids and names that outputs are found by. Every id is a hash of exactly what determines the content it names."""
+"""The ids and folder names of outputs. Each id is a hash of exactly the settings that determine the content."""
 
 import hashlib
 import json
@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 
-def forced_folder(token: str) -> str:
-    """Returns the folder, below a stage or run, of a forced request's parts or results and manifest or verdict."""
+def request_folder(token: str) -> str:
+    """Returns the folder of a forced request, relative to the folder of its stage or run."""
     return f"forced/{slug(token)}"
 
 

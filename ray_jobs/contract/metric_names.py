@@ -1,7 +1,7 @@
-"""The metrics that a suite may name, with what its settings are checked against.
+"""The names and ranges of the metrics that a suite may name.
 
-The control plane reads this table and so imports no metric. `tests/ray_jobs/metrics/test_registry.py` holds it against
-the registry: who adds a metric adds its line here.
+The model of a suite checks its gate against this table. So the control plane imports no metric. If you add a metric,
+add its line here: `tests/ray_jobs/metrics/test_registry.py` compares this table with the registry.
 """
 
 from collections.abc import Iterable
@@ -11,14 +11,17 @@ from typing import Any
 from ray_jobs.contract.field_schema import is_box, is_located
 
 INFINITY = float("inf")
-# What a suite's own metric cannot be named: the columns beside the metrics, and what is of two captions.
+# Names that a suite's own metric cannot have: the columns beside the metrics, and the metric of two captions.
 RESERVED = ("image_id", "label", "references", "failure", "rationale", "preference")
 
 
 @dataclass(frozen=True)
 class MetricFacts:
-    """`direction`: more is better (+1), worse (-1) or neither (0). No value lies outside `range`. `needs`: what an
-    image must have to be given a value."""
+    """Facts about one metric.
+
+    `direction` is +1 if more is better, -1 if more is worse, else 0. All values lie in `range`. An image gets a value
+    only if it has what the metric `needs`.
+    """
 
     direction: int
     range: tuple[float, float]
@@ -48,27 +51,38 @@ CLIP = {
     "clipscore": MetricFacts(+1, (0, 2.5)),
     "refclipscore": MetricFacts(+1, (0, 10 / 7), "references"),
 }
-# Every run has these; in the order of the columns.
+# The metrics of every run, with their directions, in the order of the columns.
 METRICS = {name: facts.direction for name, facts in BUILT_IN.items()}
 
 
-def judge_metrics(names: Iterable[str], has_criteria: bool) -> dict[str, MetricFacts]:
-    """The judge's metrics: `judge`, a share of criteria or a score from 1 to 5, each criterion, and `preference`."""
+def build_judge_facts(names: Iterable[str], has_criteria: bool) -> dict[str, MetricFacts]:
+    """Returns the facts of the judge's metrics, by name.
+
+    `judge` is a share of the criteria, or without criteria a score from 1 to 5. Each criterion has a metric of its own,
+    and `preference` compares two captions.
+    """
     ranges: dict[str, tuple[float, float]] = {"preference": (-1, 1), "judge": (0, 1) if has_criteria else (1, 5)}
     return {name: MetricFacts(+1, ranges.get(name, (0, 1))) for name in names}
 
 
-def field_metric_names(schema: dict[str, Any], truth: Iterable[str]) -> list[str]:
-    """The metrics of a suite with `caption.fields`; `truth` are the fields whose right values the data set has.
+def list_field_metrics(schema: dict[str, Any], truth: Iterable[str]) -> list[str]:
+    """Returns the names of the metrics of a suite with `caption.fields`.
 
-    A text, number or boolean has `field_{name}`; a list of texts or whole numbers `field_{name}_recall` and
-    `_precision`; a box, or a list of boxes, `field_{name}_iou`; a list of objects `{label, box}` all three of these;
-    any other list `field_{name}`.
+    `truth` has the fields whose right values are in the data set. The names depend on the type of the field:
+
+    - A text, number or boolean has `field_{name}`.
+    - A list of texts or whole numbers has `field_{name}_recall` and `field_{name}_precision`.
+    - A box or a list of boxes has `field_{name}_iou`.
+    - A list of objects `{label, box}` has all three of these.
+    - Any other list has `field_{name}`.
     """
-    return ["fields_valid", *(f"field_{name}{end}" for name in truth for end in _endings(schema["properties"][name]))]
+    return [
+        "fields_valid",
+        *(f"field_{name}{end}" for name in truth for end in _suffixes(schema["properties"][name])),
+    ]
 
 
-def _endings(schema: dict[str, Any]) -> tuple[str, ...]:
+def _suffixes(schema: dict[str, Any]) -> tuple[str, ...]:
     if schema["type"] != "array":
         return ("",)
     items = schema["items"]

@@ -1,6 +1,7 @@
-"""Parse the YAML of a suite, and refuse what a suite must not say in one line.
+"""Parse the YAML of a suite. If the suite has a fault, raise InputError with one line.
 
-A suite that was stored in a spec is read by its model alone, so what is refused here stays readable there.
+`plan` and `assay suite check` call this. A spec reads its stored suite with the model alone. So a suite that this file
+refuses since a later version stays readable in an old spec.
 """
 
 import re
@@ -9,30 +10,28 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from ray_jobs.contract.prompt_tokens import find_fault as find_token_fault
-from ray_jobs.contract.prompt_tokens import texts_for_judge, texts_for_model
+from ray_jobs.contract.prompt_tokens import find_token_fault, texts_for_judge, texts_for_model
 from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.contract.suite import Suite
 from ray_jobs.contract.unused_settings import find_unused
 from ray_jobs.inputs import strict_yaml
-from ray_jobs.inputs.errors import InputError, nearest
-from ray_jobs.inputs.names import find_fault, printable
+from ray_jobs.inputs.errors import InputError, suggest
+from ray_jobs.inputs.names import find_name_fault, printable
 
 FAULT_CHARACTERS = 500
-
-
 KEY_VARIABLE = r"ASSAY_JUDGE_[A-Z0-9_]*KEY"
 
 
 def parse_suite(text: str | bytes, where: str) -> Suite:
-    """The suite in a YAML text; `where` names it in errors. Raises InputError with one line per text, the first
-    fault."""
+    """Returns the suite from a YAML text. `where` names the suite in errors. Raises InputError with the first fault."""
     what = f"suite {printable(where)}"
     raw = strict_yaml.parse(text, what)
     if not isinstance(raw, dict):
         raise InputError(f"{what}: must be a mapping with the keys {', '.join(Suite.model_fields)}")
     suite = _validate(raw, what)
-    if fault := find_fault(suite.name):  # checked here and not in the model, which also reads what was stored earlier
+    if fault := find_name_fault(
+        suite.name
+    ):  # checked here and not in the model, which also reads what was stored earlier
         raise InputError(f"{what}: name: {suite.name[:60]!r} {fault}; give it a shorter name")
     _check_judge(suite.judge, what)
     if fault := find_token_fault(texts_for_model(suite) | texts_for_judge(suite)) or find_unused(suite):
@@ -41,7 +40,7 @@ def parse_suite(text: str | bytes, where: str) -> Suite:
 
 
 def with_fields(suite: Suite, schema: dict[str, Any], where: str) -> Suite:
-    """The suite with a complete schema in the place of the file that holds it. Raises InputError, as `parse_suite`."""
+    """Returns the suite with the schema itself instead of the name of its file. Raises InputError."""
     raw = suite.model_dump()
     raw["caption"]["fields"] = schema
     return _validate(raw, f"suite {printable(where)}")
@@ -51,22 +50,24 @@ def _validate(raw: dict[str, Any], what: str) -> Suite:
     try:
         return Suite.model_validate(raw)
     except ValidationError as error:
-        raise InputError(f"{what}: {printable(_first_fault(error), FAULT_CHARACTERS)}") from None
+        raise InputError(f"{what}: {printable(_describe_first_fault(error), FAULT_CHARACTERS)}") from None
 
 
 def _check_judge(judge: Judge, what: str) -> None:
-    """Raise InputError for an endpoint or variable that a suite must not name; specs of earlier suites stay
-    readable."""
+    """Raise InputError for an endpoint or a variable that a suite must not name.
+
+    The model does not check them, so that specs of earlier suites stay readable.
+    """
     if not re.fullmatch(KEY_VARIABLE, judge.key_variable):
         raise InputError(
             f"{what}: judge.key_variable: {printable(judge.key_variable, 60)!r} may be another secret; name the "
             "variable ASSAY_JUDGE_KEY, or ASSAY_JUDGE_ and more that ends with KEY"
         )
-    if judge.base_url is not None and (fault := fault_of_address(judge.base_url)):
+    if judge.base_url is not None and (fault := find_address_fault(judge.base_url)):
         raise InputError(f"{what}: judge.base_url: {fault}")
 
 
-def fault_of_address(url: str) -> str | None:
+def find_address_fault(url: str) -> str | None:
     """Returns the fault of an endpoint's address, with the remedy, or None. The text never repeats a secret."""
     try:
         parts = urlsplit(url)
@@ -84,7 +85,7 @@ def fault_of_address(url: str) -> str | None:
     return None
 
 
-def _first_fault(error: ValidationError) -> str:
+def _describe_first_fault(error: ValidationError) -> str:
     """Returns the first fault of a suite in one line. An unknown key comes with the nearest right name."""
     faults = error.errors(include_url=False)
     # An unknown key goes first, because a typo hides the right key.
@@ -92,8 +93,8 @@ def _first_fault(error: ValidationError) -> str:
     path = [str(step) for step in fault["loc"]]
     where = ".".join(path)
     if fault["type"] == "extra_forbidden":
-        model = _model_at(path[:-1])
-        return f"unknown key {where!r}{nearest(path[-1], list(model.model_fields)) if model else ''}"
+        model = _find_model(path[:-1])
+        return f"unknown key {where!r}{suggest(path[-1], list(model.model_fields)) if model else ''}"
     if fault["type"] == "missing":
         return f"{where} is missing"
     message = fault["msg"].removeprefix("Value error, ")
@@ -102,15 +103,15 @@ def _first_fault(error: ValidationError) -> str:
     return f"{where}: {message}" if where else message
 
 
-def _model_at(path: list[str]) -> type[BaseModel] | None:
-    """The model of the settings at a path of keys; None where there is none."""
+def _find_model(path: list[str]) -> type[BaseModel] | None:
+    """Returns the model of the section at a path of keys; None if the path leads to no section."""
     model: type[BaseModel] = Suite
     steps = iter(path)
     for step in steps:
         if step not in model.model_fields:
             return None
         annotation = model.model_fields[step].annotation
-        if get_origin(annotation) is dict:  # of sections by the name of a metric
+        if get_origin(annotation) is dict:  # sections by the name of a metric: the next step of the path is that name
             annotation = get_args(annotation)[1]
             next(steps, None)
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):

@@ -1,10 +1,12 @@
-"""Finds special tokens in a suite's own prompts. Such prompts are refused.
+"""Finds special tokens in a suite's own prompts. Both planes refuse such a prompt.
 
-A chat template puts in the image and the marks of the turns. Where a prompt holds them too, copied from a notebook, the
-engine must break them up, because a caption inside a judge's question must not end its turn; and the model then reads a
-mutilated text. So both planes refuse such a prompt: the well-known marks below as soon as the suite is read, whatever
-the model, and the tokens of the checkpoint's own tokenizer at `plan`, as far as its small files name them
-(`checkpoints/special_tokens.py`), and at the start of the job, when the tokenizer is loaded. Every other text is text.
+The chat template puts in the image and the marks of the turns. A prompt that was copied from a notebook may hold them
+too. The engine would have to escape them, because a caption inside a judge's question must not end its turn. The model
+would then read an odd text. A prompt is checked three times:
+
+- When the suite is read, against the well-known tokens below, whatever the model is.
+- At `plan`, against the tokens that the small files of the checkpoint name (`checkpoints/special_tokens.py`).
+- At the start of the job, against the tokens of the loaded tokenizer.
 """
 
 import re
@@ -13,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.names import printable
 
-SHOWN = 5  # tokens that a line names
+MAX_SHOWN = 5  # tokens in an error line
 WELL_KNOWN = re.compile(
     r"<\|[^\s<>|]{1,40}\|>"  # <|image_pad|>, <|im_start|>, <|user|>
     r"|<｜[^<>｜]{1,40}｜>"
@@ -23,7 +25,7 @@ WELL_KNOWN = re.compile(
     r"|\[/?(?:IMG|IMG_BREAK|IMG_END|INST|SYSTEM_PROMPT|AVAILABLE_TOOLS)\]"
     r"|<</?SYS>>"
 )
-OF_AN_IMAGE = re.compile("im(age|g)|vision|video|patch", re.IGNORECASE)
+IMAGE_TOKEN = re.compile("im(age|g)|vision|video|patch", re.IGNORECASE)
 
 
 def texts_for_model(suite: Suite) -> dict[str, str]:
@@ -38,15 +40,15 @@ def texts_for_judge(suite: Suite) -> dict[str, str]:
     return {"judge.prompt": judge.prompt, **pair} if judge.kind != "none" else {}
 
 
-def find_fault(texts: Mapping[str, str], tokens: Iterable[str] = ()) -> str | None:
+def find_token_fault(texts: Mapping[str, str], tokens: Iterable[str] = ()) -> str | None:
     """Returns the fault of the first text that holds one of these tokens or a well-known one; None if none does."""
     special = list(tokens)
     for setting, text in texts.items():
         places = [(place.start(), place[0]) for place in WELL_KNOWN.finditer(text)]
         places += [(text.index(token), token) for token in special if token in text]
         if present := list(dict.fromkeys(token for _, token in sorted(places))):
-            listed = ", ".join(printable(token, 60) for token in present[:SHOWN])
-            who = "the image is" if any(map(OF_AN_IMAGE.search, present)) else "the marks of turns are"
+            listed = ", ".join(printable(token, 60) for token in present[:MAX_SHOWN])
+            subject = "the image is" if any(map(IMAGE_TOKEN.search, present)) else "the marks of turns are"
             them = "it" if len(present) == 1 else "them"
-            return f"{setting} holds {listed}: {who} put in by the chat template; take {them} out"
+            return f"{setting} holds {listed}: {subject} put in by the chat template; take {them} out"
     return None

@@ -1,7 +1,8 @@
-"""The spec of a run: everything that its stages need to know, and the ids and places of what they write.
+"""The spec of a run: all settings of its stages, and the ids and URIs of their outputs.
 
-Imported by both planes, so only pydantic and the standard library. Every id is a hash of exactly what determines the
-content it names: change the prompt and the captions get a new home while the golden set stays where it is.
+`plan` writes the spec in the control plane, and every job reads it on Ray. So this file imports only pydantic and the
+standard library. Each id is a hash of exactly the settings that determine the content. A new prompt therefore gives the
+captions a new id, while the golden set keeps its id.
 """
 
 from typing import ClassVar, Self
@@ -10,28 +11,27 @@ from pydantic import Field, PrivateAttr
 
 from ray_jobs.contract.frozen_model import FrozenModel
 from ray_jobs.contract.identity import Identified
-from ray_jobs.contract.ids import digest, forced_folder, slug
+from ray_jobs.contract.ids import digest, request_folder, slug
 from ray_jobs.contract.stored_model import StoredModel
 from ray_jobs.contract.suite import Suite
 
-# Raise one of these when the code of a stage changes what it writes for the same settings: its outputs get new ids.
+# Raise a version when the code of its stage writes other content for the same settings. The outputs then get new ids.
 PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 3, 2, 2
 
 
 class Checkpoint(FrozenModel):
-    """A checkpoint, known by what it holds: one that was overwritten in place is another checkpoint."""
+    """A checkpoint, identified by its content: if its files are overwritten in place, it is another checkpoint."""
 
     uri: str
-    """Where it is."""
+    """The folder of the checkpoint."""
     name: str
     """The last component of its path."""
     fingerprint: str
-    """A hash of the files that are loaded; for an adapter, of its base too."""
+    """A hash of the files that are loaded; for an adapter, also of its base model's files."""
     base: "Checkpoint | None" = None
     """The model that a LoRA adapter changes."""
     files: tuple[tuple[str, str], ...] = ()
-    """The hash of each file that is loaded, by name, so that an error can name what was overwritten since. Only in
-    specs."""
+    """The hash of each loaded file, by name. Only specs have it: an error can then name an overwritten file."""
 
     @property
     def folder(self) -> str:
@@ -39,7 +39,7 @@ class Checkpoint(FrozenModel):
 
 
 class Baseline(FrozenModel):
-    """A published run whose captions the candidate's are compared with."""
+    """A published run that the candidate is compared with."""
 
     run_id: str
     """The run."""
@@ -52,9 +52,9 @@ class Baseline(FrozenModel):
 
 
 class Predecessor(Identified, FrozenModel):
-    """The last accepted run of the series that the suite had before the spec's own series.
+    """The last accepted run of an earlier series of the suite, for a spec whose own series has no accepted run.
 
-    The spec's own series has accepted nothing yet. Where the spec lacks only its anchor, it is the first accepted run.
+    If the spec lacks only its anchor, this is the first accepted run of the earlier series.
     """
 
     IDENTIFYING: ClassVar = frozenset(("run_id", "changed"))
@@ -65,13 +65,13 @@ class Predecessor(Identified, FrozenModel):
     run_uri: str
     """The run's folder."""
     checkpoint: Checkpoint | None
-    """The checkpoint of the run; null where that series' specs cannot be read."""
+    """The checkpoint of the run; null if no spec of that series can be read."""
     changed: tuple[str, ...] = ()
-    """The settings that a person changed since; empty where only Assay's own versions differ."""
+    """The settings that a person changed since that series; empty if only Assay's own versions differ."""
 
 
 class Spec(Identified, StoredModel):
-    """Everything that the jobs of a run need. `plan` resolves and writes it once."""
+    """All settings of a run. `plan` writes the spec once, and the jobs only read it."""
 
     ELSEWHERE: ClassVar = {
         "schema_version": "how the file is read",
@@ -97,9 +97,9 @@ class Spec(Identified, StoredModel):
     }
 
     root: str
-    """The place of all results."""
+    """The URI of the folder that holds all results."""
     suite: Suite
-    """The whole suite, with the content of its files."""
+    """The suite, with its paths made absolute and the schema of its fields put in."""
     checkpoint: Checkpoint
     """The checkpoint that is validated."""
     judge: Checkpoint | None = None
@@ -117,48 +117,48 @@ class Spec(Identified, StoredModel):
     anchor: Baseline | None = None
     """The second, fixed baseline."""
     predecessor: Predecessor | None = None
-    """The last accepted run of an earlier series, where the own series has none."""
+    """The last accepted run of an earlier series, if this run's series has none."""
     force: str | None = None
-    """The request that wants everything captioned and scored again."""
+    """The token of a request to caption and score again; null for a request that reuses complete results."""
     next_checkpoint: str | None = Field(None, alias="following")
-    """The URI of the checkpoint that comes next, a hint: a node may fetch it meanwhile."""
+    """The URI of the checkpoint that is validated next. It is a hint: a node may fetch that checkpoint early."""
     content_id: str | None = Field(None, pattern="^[0-9a-f]{16}$")
     """A hash of the content of a local data set."""
     same_golden: str | None = Field(None, pattern="^[0-9a-f]{16}$")
-    """The golden set that was made of the same content at another place."""
+    """The id of a golden set that was made from the same content at another place."""
     _scores_folders: dict[str, str] = PrivateAttr(default_factory=dict)  # private: no file can set them
     _results_folder: str = PrivateAttr("")
 
     def with_folders(self, scores: dict[str, str], results: str = "") -> Self:
-        """Returns the spec for a process that writes scores and results to folders below their usual places.
+        """Returns a copy of the spec that places scores and results in folders below their usual folders.
 
-        `scores` has the folder of each caption id's scores.
+        `scores` maps a caption id to the folder of its scores.
         """
         copy = self.model_copy()
         copy._scores_folders, copy._results_folder = {**self._scores_folders, **scores}, results or self._results_folder
         return copy
 
     @property
-    def lost_baseline(self) -> bool:
-        """Whether an upgrade of Assay, and nothing that a person changed, left this run without a baseline."""
+    def has_lost_baseline(self) -> bool:
+        """Whether this run has no baseline only because of an upgrade of Assay. No person changed a setting."""
         return self.baseline is None and self.predecessor is not None and not self.predecessor.changed
 
     @property
-    def lost_anchor(self) -> bool:
-        """Whether an upgrade of Assay, and nothing that a person changed, left this run without its anchor."""
+    def has_lost_anchor(self) -> bool:
+        """Whether this run has no anchor only because of an upgrade of Assay. No person changed a setting."""
         lost = self.predecessor is not None and not self.predecessor.changed
         return lost and self.anchor is None and self.suite.gate.anchor == "first"
 
     @property
     def golden_id(self) -> str:
         return self.same_golden or digest(
-            PREPROCESS_VERSION, self.source_revision, self.suite.dataset.content(), self.suite.preprocess.content()
+            PREPROCESS_VERSION, self.source_revision, self.suite.dataset.identity(), self.suite.preprocess.identity()
         )
 
     @property
     def series_id(self) -> str:
-        """Two checkpoints of one series were asked alike: same images, prompt and sampling, engine settings."""
-        return digest(CAPTION_VERSION, self.golden_id, self.suite.caption.identity(), self.suite.engine.output())
+        """Runs of one series have the same images, prompt, sampling and engine settings, so they can be compared."""
+        return digest(CAPTION_VERSION, self.golden_id, self.suite.caption.identity(), self.suite.engine.identity())
 
     @property
     def caption_id(self) -> str:
@@ -166,21 +166,21 @@ class Spec(Identified, StoredModel):
 
     @property
     def judge_id(self) -> str:
-        """Two judges with one id give the same answers to the same question."""
+        """Judges with the same id have the same model, prompts, criteria and settings of answers."""
         return digest(JUDGE_VERSION, self.suite.judge.content(), self.judge.fingerprint if self.judge else None)
 
     @property
-    def scale_id(self) -> str:
-        """Two runs with the same scale were measured alike: same metrics, same judge."""
-        measured = self.suite.metrics.content(), self.own_metrics, self.synonyms
+    def scoring_id(self) -> str:
+        """Runs with the same id were scored alike: with the same metrics and the same judge."""
+        measured = self.suite.metrics.identity(), self.own_metrics, self.synonyms
         return digest(EVALUATE_VERSION, measured, self.clip.fingerprint if self.clip else None, self.judge_id)
 
     @property
     def run_id(self) -> str:
         compared = [item.run_id if item else None for item in (self.baseline, self.anchor)]
-        # Empty until a suite has a section, or a spec a field, that no other id holds.
+        # Both are empty now. They hold later sections of a suite and later fields of a spec that enter no other id.
         later = [item for item in (self.suite.identity(), self.identity()) if item]
-        return digest(self.caption_id, self.scale_id, self.suite.name, self.suite.gate.identity(), compared, *later)
+        return digest(self.caption_id, self.scoring_id, self.suite.name, self.suite.gate.identity(), compared, *later)
 
     @property
     def golden_uri(self) -> str:
@@ -198,11 +198,14 @@ class Spec(Identified, StoredModel):
         return f"{self.root}/captions/{caption_id}"
 
     def scores_id_of(self, caption_id: str) -> str:
-        return digest(caption_id, self.scale_id)
+        return digest(caption_id, self.scoring_id)
 
     def scores_uri_of(self, caption_id: str) -> str:
-        """Where these captions' scores on this spec's scale are: the candidate's, the baseline's or the anchor's."""
-        return _below(self.scores_stage_of(caption_id), self._scores_folders.get(caption_id, ""))
+        """The URI of these captions' scores, with the metrics and judge of this spec.
+
+        The captions are the candidate's, the baseline's or the anchor's.
+        """
+        return _append_folder(self.scores_stage_of(caption_id), self._scores_folders.get(caption_id, ""))
 
     def scores_stage_of(self, caption_id: str) -> str:
         """The URI of the folder whose manifest names the current scores of these captions."""
@@ -210,7 +213,7 @@ class Spec(Identified, StoredModel):
 
     @property
     def judge_uri(self) -> str:
-        """Where the judge's answers about this golden set are kept, shared by all checkpoints and prompts."""
+        """The URI of the judge's answers about this golden set. All checkpoints and prompts share this folder."""
         judge = digest(
             JUDGE_VERSION, self.suite.judge.answer_settings(), self.judge.fingerprint if self.judge else None
         )
@@ -222,22 +225,19 @@ class Spec(Identified, StoredModel):
 
     @property
     def request_uri(self) -> str:
-        """The URI of the folder of this request's verdict. A forced request has its own, which its retry finds."""
-        return _below(self.run_uri, forced_folder(self.force) if self.force else "")
+        """The URI of the folder of this request's verdict. A forced request has its own folder, so a retry finds it."""
+        return _append_folder(self.run_uri, request_folder(self.force) if self.force else "")
 
     @property
     def results_uri(self) -> str:
         """The URI where this process writes the run's results. A forced request has its own folder below the run."""
-        return _below(self.run_uri, self._results_folder)
+        return _append_folder(self.run_uri, self._results_folder)
 
     @property
     def uri(self) -> str:
-        """A forced request has a spec of its own, so that a plain one meanwhile cannot take its token away."""
+        """The URI of this spec. A forced request has its own file, so a plain request cannot overwrite its token."""
         return f"{self.run_uri}/spec{f'-{slug(self.force)}' if self.force else ''}.json"
 
 
-# --- what the stages leave behind -----------------------------------------------------------------------------------
-
-
-def _below(uri: str, folder: str) -> str:
+def _append_folder(uri: str, folder: str) -> str:
     return f"{uri}/{folder}" if folder else uri

@@ -1,11 +1,11 @@
-"""The schema of the files that Assay keeps, and the base of their models.
+"""The base of the models of stored JSON files, and the version of their schema.
 
-Every file carries `schema`, a whole number; files of releases before it have none and are of schema 1. Raise `SCHEMA`
-only when a reader of the version before must not use the file: when a key changes its meaning or goes, or gets a value
-that its type did not have. A new optional key does not raise it: readers keep unknown keys (see `json_files.load`), and
-an id contains a new setting only if its value is not the default (see `identity`).
+Every file has the key `schema`, a whole number. Files of the first releases lack it and are of schema 1. Raise `SCHEMA`
+only if a reader of the version before must not use the file. That is so if a key goes, changes its meaning, or gets a
+value that its type did not allow. A new optional key does not raise it, because readers keep unknown keys (see
+`json_files.load`). An id contains a new setting only if its value is not the default (see `identity`).
 
-A file of a newer schema is never replaced, deleted or taken for a broken file, because its content was costly to make.
+Assay never replaces or deletes a file of a newer schema, and never treats it as broken, because its content was costly.
 """
 
 from typing import Any
@@ -18,12 +18,14 @@ SCHEMA = 1
 
 
 class NewerSchema(InputError):
-    """A file is of a schema that this version does not read: this plane must be upgraded."""
+    """The schema of a file is newer than this version of Assay. A person must upgrade this plane."""
 
 
 def check_schema(value: Any) -> int:
-    """The schema of a file if this version reads it. Raises NewerSchema: also for what is no number, because no
-    version up to this one has written it."""
+    """Returns the schema of a file. Raises NewerSchema if this version does not read it.
+
+    A value that is no number counts as newer, because no version so far has written such a value.
+    """
     if type(value) is int and 0 <= value <= SCHEMA:
         return value
     shown = repr(value)[:20]
@@ -31,8 +33,10 @@ def check_schema(value: Any) -> int:
 
 
 class StoredModel(BaseModel):
-    """The base of what is kept as a file of its own. Reading one of a newer schema raises NewerSchema, whatever else
-    in it this version would refuse, because the schema is the first field."""
+    """The base of a model that is stored as a file of its own.
+
+    Reading a file of a newer schema raises NewerSchema before any other fault, because the schema is the first field.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="allow", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True

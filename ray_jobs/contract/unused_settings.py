@@ -10,23 +10,29 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from ray_jobs.contract.metric_names import BUILT_IN, CLIP, judge_metrics
+from ray_jobs.contract.metric_names import BUILT_IN, CLIP, build_judge_facts
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.suite import Suite
 
-ENDPOINT = ("base_url", "key_variable", "concurrency", "timeout_seconds", "tries")  # of a judge behind an endpoint
-OF_WARM = ("keep_seconds", "renderers")
-PLACES = {
+ENDPOINT_SETTINGS = (
+    "base_url",
+    "key_variable",
+    "concurrency",
+    "timeout_seconds",
+    "tries",
+)  # of a judge behind an endpoint
+WARM_SETTINGS = ("keep_seconds", "renderers")
+FILLED_PLACEHOLDERS = {
     "judge.prompt": ("caption", "references"),
     "judge.pairwise_prompt": ("first", "second", "references"),
     "caption.prompt": (),
 }
-OUR_PLACES = ("image", "caption", "references", "reference", "first", "second", "label")
+KNOWN_PLACEHOLDERS = ("image", "caption", "references", "reference", "first", "second", "label")
 
 
 def find_unused(suite: Suite) -> str | None:
     """Returns the first setting without effect, with the remedy; None if there is none."""
-    return next(_faults(suite), None)
+    return next(_iterate_faults(suite), None)
 
 
 def find_doubts(suite: Suite) -> list[str]:
@@ -49,42 +55,42 @@ def find_doubts(suite: Suite) -> list[str]:
     return doubts
 
 
-def _faults(suite: Suite) -> Iterator[str]:
-    yield from _of_judge(suite)
-    yield from _of_engine(suite.engine, "engine")
-    yield from _of_places(suite)
+def _iterate_faults(suite: Suite) -> Iterator[str]:
+    yield from _find_judge_faults(suite)
+    yield from _find_engine_faults(suite.engine, "engine")
+    yield from _find_placeholder_faults(suite)
     if suite.gate.cluster == "label" and not suite.dataset.label:
         yield "gate.cluster: there are no labels; set dataset.label, or another cluster"
-    yield from _of_gate(suite)
+    yield from _find_gate_faults(suite)
 
 
-def _of_judge(suite: Suite) -> Iterator[str]:
-    judge, chosen = suite.judge, _list_chosen(suite.judge)
+def _find_judge_faults(suite: Suite) -> Iterator[str]:
+    judge, changed = suite.judge, _list_changed(suite.judge)
     if judge.kind == "none":
-        for name in chosen:
+        for name in changed:
             yield f"judge.{name}: there is no judge to use it; set judge.kind to vllm or openai, or take it out"
         return
-    unused = ENDPOINT if judge.kind == "vllm" else ("engine",)
+    unused = ENDPOINT_SETTINGS if judge.kind == "vllm" else ("engine",)
     other = "openai" if judge.kind == "vllm" else "vllm"
-    for name in chosen:
+    for name in changed:
         if name in unused:
             yield f"judge.{name}: nothing uses it with kind {judge.kind}; take it out, or set judge.kind: {other}"
-    if "pairwise_prompt" in chosen and not judge.pairwise:
+    if "pairwise_prompt" in changed and not judge.pairwise:
         yield "judge.pairwise_prompt: no pair is judged; set judge.pairwise: true, or take it out"
-    if "audit" in _list_chosen(judge.engine):
+    if "audit" in _list_changed(judge.engine):
         yield "judge.engine.audit: only captions are audited; take it out, or set engine.audit"
-    yield from _of_engine(judge.engine, "judge.engine")
+    yield from _find_engine_faults(judge.engine, "judge.engine")
 
 
-def _of_engine(engine: Engine, where: str) -> Iterator[str]:
+def _find_engine_faults(engine: Engine, where: str) -> Iterator[str]:
     why = "kind ray_data_llm" if engine.kind == "ray_data_llm" else "quantization"
     if engine.kind == "ray_data_llm" or engine.quantization:
-        for name in _list_chosen(engine):
-            if name in OF_WARM:
+        for name in _list_changed(engine):
+            if name in WARM_SETTINGS:
                 yield f"{where}.{name}: it is for warm engines, and with {why} there is none; take it out"
 
 
-def _of_places(suite: Suite) -> Iterator[str]:
+def _find_placeholder_faults(suite: Suite) -> Iterator[str]:
     """Yields placeholders that nothing fills: the model would read them with their braces."""
     texts = {"caption.prompt": suite.caption.prompt}
     if suite.judge.kind != "none":
@@ -92,7 +98,7 @@ def _of_places(suite: Suite) -> Iterator[str]:
         if suite.judge.pairwise:
             texts["judge.pairwise_prompt"] = suite.judge.pairwise_prompt
     for setting, text in texts.items():
-        filled = PLACES[setting]
+        filled = FILLED_PLACEHOLDERS[setting]
         for match in re.finditer(r"\{ ?([A-Za-z_]{1,40}) ?\}", text):
             written, place = match[0], match[1]
             if written == f"{{{place}}}" and place in filled:
@@ -102,13 +108,13 @@ def _of_places(suite: Suite) -> Iterator[str]:
             close = difflib.get_close_matches(place.lower(), filled, n=1)
             if close:
                 yield f"{setting} holds {written}, and nothing is put in there; did you mean {{{close[0]}}}?"
-            elif place.lower() in OUR_PLACES:
+            elif place.lower() in KNOWN_PLACEHOLDERS:
                 yield f"{setting} holds {written}, and nothing is put in there; take it out"
 
 
-def _of_gate(suite: Suite) -> Iterator[str]:
-    """Gates that nothing could ever fail, or pass: they lie beyond the metric's range."""
-    declared = BUILT_IN | CLIP | judge_metrics(suite.judge.metrics(), bool(suite.judge.criteria))
+def _find_gate_faults(suite: Suite) -> Iterator[str]:
+    """Yields margins and limits that decide nothing, because they lie outside the metric's range."""
+    declared = BUILT_IN | CLIP | build_judge_facts(suite.judge.metrics(), bool(suite.judge.criteria))
     for name, gating in suite.gate.metrics.items():
         if metric := declared.get(name):
             low, high = metric.range
@@ -128,8 +134,8 @@ def _of_gate(suite: Suite) -> Iterator[str]:
                     )
 
 
-def _list_chosen(section: BaseModel) -> list[str]:
-    """The settings that the suite names and that are not at their default, in the order of the model."""
+def _list_changed(section: BaseModel) -> list[str]:
+    """Returns the settings that the suite names with a value other than the default, in the order of the model."""
     fields = type(section).model_fields
     return [
         name

@@ -74,7 +74,7 @@ def _golden_id_with_links_followed(spec: Spec) -> str | None:
     followed = {name: os.path.realpath(path) for name, path in paths.items() if path.startswith("/")}
     if all(paths[name] == path for name, path in followed.items()):
         return None
-    settings = dataset.model_copy(update=followed).content(), spec.suite.preprocess.content()
+    settings = dataset.model_copy(update=followed).identity(), spec.suite.preprocess.identity()
     return digest(PREPROCESS_VERSION, spec.source_revision, *settings)
 
 
@@ -116,8 +116,8 @@ def _content_id(spec: Spec, revise: Revise) -> str | None:
             revision = revise(dataset.model_copy(update={"label_names": None}), content_of)
         except (_NotHashed, NotRegularError, OSError):
             return None
-    settings = {name: value for name, value in dataset.content().items() if name not in ("source", "label_names")}
-    return digest(PREPROCESS_VERSION, revision, names, settings, spec.suite.preprocess.content())
+    settings = {name: value for name, value in dataset.identity().items() if name not in ("source", "label_names")}
+    return digest(PREPROCESS_VERSION, revision, names, settings, spec.suite.preprocess.identity())
 
 
 def _content_of_names(dataset: Dataset, hash_of: Callable[[Path], str]) -> str:

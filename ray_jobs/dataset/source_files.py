@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from ray_jobs.dataset import image_formats
-from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.errors import InputError, suggest
 from ray_jobs.inputs.names import printable
 
 ALL = "all"  # the value of `split` that selects every split
@@ -211,7 +211,7 @@ class Selection:
     def refuse_missing(self, known: Iterable[str] = ()) -> None:
         """Raise InputError: no file belongs to the split. The message says what to write instead."""
         names = [*self.others, *known]
-        hint = nearest(str(self.split), names) if names else "; its files are not named by splits: take `split` out"
+        hint = suggest(str(self.split), names) if names else "; its files are not named by splits: take `split` out"
         raise InputError(f"dataset {self.folder}: no split {self.split!r}{hint}")
 
     def _is_data(self, key: str) -> bool:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.contract.field_schema import BOX_ENDS, Schema, is_box
+from ray_jobs.contract.field_schema import BOX_RANGE, Schema, is_box
 from ray_jobs.contract.spec import Spec
 from ray_jobs.contract.suite import Suite
 from ray_jobs.fields.answers import BOX_CORNERS, DoesNotFit, check_value
-from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.errors import InputError, suggest
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import parts
 
@@ -131,7 +131,7 @@ def boxes_in(schema: Schema, value: Any) -> list[list[float]]:
     """Return the boxes in a value whose unit, by the schema, is a thousandth of the image."""
     if is_box(schema):
         ends = schema["items"]["minimum"], schema["items"]["maximum"]
-        return [value] if ends == BOX_ENDS else []
+        return [value] if ends == BOX_RANGE else []
     if schema["type"] == "array":
         return [box for item in value for box in boxes_in(schema["items"], item)]
     return boxes_in(schema["properties"]["box"], value["box"]) if schema["type"] == "object" else []
@@ -161,7 +161,7 @@ def _convert_cell(schema: Schema, cell: Any, where: str) -> Any:
     if kind == "object" and isinstance(cell, dict):
         names = schema["properties"]
         if missing := next((name for name in names if name not in cell), None):
-            hint = nearest(missing, list(map(str, cell)))
+            hint = suggest(missing, list(map(str, cell)))
             raise DoesNotFit("other-fields", f"{where} has no {missing!r}, so it is no object of label and box{hint}")
         return {name: _convert_cell(names[name], cell[name], f"{where}.{name}") for name in names}
     if kind == "integer" and isinstance(cell, float) and cell.is_integer():

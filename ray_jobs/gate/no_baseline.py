@@ -24,7 +24,7 @@ FIRST_OF_SERIES = NoBaseline(ACCEPTED)
 def explain_missing_baseline(spec: Spec) -> NoBaseline:
     """The reason for the verdict of a run without a baseline, and whether an upgrade removed the baseline."""
     before = spec.predecessor
-    if before is None or (spec.baseline and not spec.lost_anchor):
+    if before is None or (spec.baseline and not spec.has_lost_anchor):
         return FIRST_OF_SERIES
     name = printable(before.checkpoint.name if before.checkpoint else before.run_uri)
     if before.changed:

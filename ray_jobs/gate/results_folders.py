@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from ray_jobs.contract.artifacts import Verdict
-from ray_jobs.contract.ids import forced_folder
+from ray_jobs.contract.ids import request_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_folders import number_folders
 from ray_jobs.storage import json_files, object_listing, objects
@@ -22,7 +22,7 @@ def find_folder(spec: Spec, made_of: str) -> str:
     """
     if not spec.force and _claim_own_folder(spec, made_of):
         return ""
-    for folder in number_folders(f"{forced_folder(spec.force)}/{made_of}" if spec.force else f"of/{made_of}"):
+    for folder in number_folders(f"{request_folder(spec.force)}/{made_of}" if spec.force else f"of/{made_of}"):
         verdict = _read_verdict(f"{spec.run_uri}/{folder}")
         # An INCOMPLETE run needs a new folder, because each attempt asks the judge again.
         if verdict is None or verdict.outcome != "INCOMPLETE":

@@ -18,7 +18,7 @@ from ray_jobs.golden.part_totals import PartTotals
 from ray_jobs.golden.set_checks import warn_of_many_references
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.progress import Progress
-from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
+from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
 from ray_jobs.sources.source import Distance, Source
 from ray_jobs.storage import manifests
 
@@ -78,4 +78,4 @@ def _run_tasks(
     if not tasks:
         return iter(())
     dataset = ray_dataset(tasks, count_blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus)
-    return tell_first(iter(dataset.iter_rows()), "golden set")
+    return log_until_first_row(iter(dataset.iter_rows()), "golden set")

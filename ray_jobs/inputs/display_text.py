@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 CAPTION_CHARACTERS, NAME_CHARACTERS = 600, 120
 JOINERS = "\u200c\u200d"  # emoji and some scripts are not readable without them
-MOST_MARKS = 4  # combining marks on one character; more of them pile up over the lines above
+MAX_MARKS = 4  # combining marks on one character; more of them pile up over the lines above
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class DisplayText:
 def sanitise(text: str, most: int = CAPTION_CHARACTERS) -> DisplayText:
     """The text with control characters made visible, cut after `most` characters with a note that says so."""
     note = f"{most} of {len(text):,} characters" if len(text) > most else ""
-    return DisplayText(_visible(text[:most]), note)
+    return DisplayText(_make_visible(text[:most]), note)
 
 
 def sanitise_name(text: str) -> str:
@@ -32,17 +32,17 @@ def sanitise_name(text: str) -> str:
     return shown.text + ("…" if shown.note else "")
 
 
-def _visible(text: str) -> str:
+def _make_visible(text: str) -> str:
     letters, marks = [], 0
     for character in text:
         category = unicodedata.category(character)
         marks = marks + 1 if category in ("Mn", "Me") else 0
-        if marks <= MOST_MARKS:
-            letters.append(_mark(character, category))
+        if marks <= MAX_MARKS:
+            letters.append(_replace_hidden(character, category))
     return "".join(letters)
 
 
-def _mark(character: str, category: str) -> str:
+def _replace_hidden(character: str, category: str) -> str:
     if character in "\n\t" or character in JOINERS:
         return character
     code = ord(character)

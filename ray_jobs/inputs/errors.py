@@ -11,7 +11,7 @@ class RetryableError(Exception):
     """A fault outside the request: the same job may succeed when it runs again."""
 
 
-def nearest(name: str, known: list[str]) -> str:
+def suggest(name: str, known: list[str]) -> str:
     """Returns a hint for the end of an error line: the known name closest to a wrong name, or all known names."""
     by_spelling = {key.casefold().replace("-", "_"): key for key in known}
     close = difflib.get_close_matches(name.casefold().replace("-", "_"), by_spelling, n=1)

@@ -10,14 +10,14 @@ import unicodedata
 
 from ray_jobs.inputs.errors import InputError
 
-LONGEST = 100  # characters: a record's file name also holds a time, two ids and an outcome, 255 bytes at most
-FIRST = frozenset(string.ascii_letters + string.digits)
+MAX_CHARACTERS = 100  # characters: a record's file name also holds a time, two ids and an outcome, 255 bytes at most
+ASCII_WORD = frozenset(string.ascii_letters + string.digits)
 MARKS = "._=+@,~-"
-FURTHER = ":# "  # in the name of a folder
-UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and accents that show nothing
+FOLDER_MARKS = ":# "  # in the name of a folder
+INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and accents that show nothing
 # Characters that change how a text is shown, or that cannot be shown or encoded: controls, directions, surrogates, ends
 # of lines and paragraphs, unassigned ones.
-HIDDEN = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
+HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 
 
 def check_name(name: str, what: str) -> str:
@@ -25,37 +25,37 @@ def check_name(name: str, what: str) -> str:
 
     People name folders in their own language, with spaces, `:` and `#`: keys and run ids have a slug and a fingerprint.
     """
-    if fault := find_fault(name, folder=True):
+    if fault := find_name_fault(name, folder=True):
         raise InputError(f"{what} {printable(name, 60)!r}: its name {fault}; rename the folder")
     return name
 
 
-def find_fault(name: str, folder: bool = False) -> str | None:
+def find_name_fault(name: str, folder: bool = False) -> str | None:
     """Returns what is wrong with a name, in words that follow "its name"; None if nothing is wrong.
 
     A name that becomes a key as it is has ASCII only; a `folder` may have letters and digits of any script.
     """
     if not name:
         return "is empty"
-    letters, marks = ("letters", f"{MARKS}{FURTHER}") if folder else ("ASCII letters", MARKS)
-    may_begin = name[0] in FIRST or (folder and (name[0] == "-" or _is_word(name[0])))
+    letters, marks = ("letters", f"{MARKS}{FOLDER_MARKS}") if folder else ("ASCII letters", MARKS)
+    may_begin = name[0] in ASCII_WORD or (folder and (name[0] == "-" or _is_word(name[0])))
     if not may_begin or unicodedata.combining(name[0]):
         return f"begins with {_quote(name[0])}, not with one of the {letters} or a digit"
     if bad := next((letter for letter in name if letter not in marks and not _is_word(letter, folder)), None):
         return f"has the character {_quote(bad)}; only {letters}, digits and {marks} are allowed"
     if name.endswith(" "):
         return "ends with a space"
-    if len(name) > LONGEST:
-        return f"has {len(name)} characters, more than {LONGEST}"
+    if len(name) > MAX_CHARACTERS:
+        return f"has {len(name)} characters, more than {MAX_CHARACTERS}"
     return None
 
 
 def _is_word(letter: str, of_any_script: bool = True) -> bool:
     """Whether the character is a visible letter, accent or decimal digit."""
     if ord(letter) < 128 or not of_any_script:
-        return letter in FIRST
-    unseen = letter in UNSEEN or "\ufe00" <= letter <= "\ufe0f" or letter >= "\U000e0000"
-    return not unseen and (letter.isalpha() or letter.isdecimal() or unicodedata.category(letter)[0] == "M")
+        return letter in ASCII_WORD
+    is_invisible = letter in INVISIBLE_LETTERS or "\ufe00" <= letter <= "\ufe0f" or letter >= "\U000e0000"
+    return not is_invisible and (letter.isalpha() or letter.isdecimal() or unicodedata.category(letter)[0] == "M")
 
 
 def printable(text: str, at_most: int = 200) -> str:
@@ -70,7 +70,7 @@ def excerpt(text: str, at_most: int) -> str:
 
 
 def _escape(letter: str) -> str:
-    if unicodedata.category(letter) not in HIDDEN:
+    if unicodedata.category(letter) not in HIDDEN_CATEGORIES:
         return letter
     return letter.encode("ascii", "backslashreplace").decode() if ord(letter) > 127 else f"\\x{ord(letter):02x}"
 

@@ -9,9 +9,9 @@ from typing import Any, Never
 
 from ray_jobs.inputs.errors import InputError
 
-DEEPEST = 64  # nested objects and arrays; a real config has less than ten
-DIGITS = 40  # of an integer
-FLOAT_CHARACTERS = 400  # a double needs 17 digits, but some writers give all of its decimals
+MAX_DEPTH = 64  # nested objects and arrays; a real config has less than ten
+MAX_DIGITS = 40  # of an integer
+MAX_FLOAT_CHARACTERS = 400  # a double needs 17 digits, but some writers give all of its decimals
 
 
 class NotJson(ValueError):
@@ -35,15 +35,15 @@ def parse_object(data: bytes, most_items: int) -> dict[str, Any]:
     if text.startswith("\ufeff"):
         raise InputError("begins with a byte order mark, and transformers does not read that")
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float)
+        value = json.loads(text, object_pairs_hook=_build_object, parse_int=_parse_integer, parse_float=_parse_float)
     except RecursionError:
-        raise InputError(f"is nested more than {DEEPEST} deep") from None
+        raise InputError(f"is nested more than {MAX_DEPTH} deep") from None
     except json.JSONDecodeError:
         raise NotJson("is not JSON (yet)") from None
     if not isinstance(value, dict):
         raise InputError("is not a JSON object")
-    if _depth_exceeds(value, DEEPEST):
-        raise InputError(f"is nested more than {DEEPEST} deep")
+    if _depth_exceeds(value, MAX_DEPTH):
+        raise InputError(f"is nested more than {MAX_DEPTH} deep")
     if b"\\u" in data:  # the only way in JSON to write half a surrogate
         try:
             json.dumps(value, ensure_ascii=False).encode()
@@ -52,7 +52,7 @@ def parse_object(data: bytes, most_items: int) -> dict[str, Any]:
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Returns the object. Refuses a key that is there twice, because two readers may take different values."""
     value = dict(pairs)
     if len(value) != len(pairs):
@@ -60,12 +60,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def _integer(digits: str) -> int:
-    return int(digits) if len(digits) <= DIGITS else _refuse_number(DIGITS)
+def _parse_integer(digits: str) -> int:
+    return int(digits) if len(digits) <= MAX_DIGITS else _refuse_number(MAX_DIGITS)
 
 
-def _float(digits: str) -> float:
-    return float(digits) if len(digits) <= FLOAT_CHARACTERS else _refuse_number(FLOAT_CHARACTERS)
+def _parse_float(digits: str) -> float:
+    return float(digits) if len(digits) <= MAX_FLOAT_CHARACTERS else _refuse_number(MAX_FLOAT_CHARACTERS)
 
 
 def _refuse_number(most: int) -> Never:

@@ -14,28 +14,30 @@ import yaml
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 
-BYTES = 256 * 1024
-DEPTH = 20
-VALUES = 10_000  # with aliases counted wherever they stand
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 20
+MAX_VALUES = 10_000  # with aliases counted wherever they stand
 MESSAGE_CHARACTERS = 400
 TEXT = "tag:yaml.org,2002:str"
 MERGE = "tag:yaml.org,2002:merge"
 SCALARS = {TEXT, MERGE, *(f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "null"))}
 DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-DIGITS = 500  # of a number
-UNSHOWN = {"Cc", "Cs"}  # characters that no prompt needs and that storage, a log or JSON cannot bear
+MAX_DIGITS = 500  # of a number
+REFUSED_CATEGORIES = {"Cc", "Cs"}  # characters that no prompt needs and that storage, a log or JSON cannot bear
 
 
-class Unfit(yaml.YAMLError):
+class YamlFault(yaml.YAMLError):
     """YAML that a suite must not hold."""
 
 
 def parse(text: str | bytes, what: str) -> Any:
     """What the YAML says. Raises InputError in one line that begins with `what`."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if len(data) > BYTES:
-        raise InputError(f"{what}: {len(data):,} bytes, more than {BYTES:,}; a suite is a short text, correct the file")
+    if len(data) > MAX_BYTES:
+        raise InputError(
+            f"{what}: {len(data):,} bytes, more than {MAX_BYTES:,}; a suite is a short text, correct the file"
+        )
     try:
         decoded = data.decode()
     except UnicodeDecodeError:
@@ -44,7 +46,7 @@ def parse(text: str | bytes, what: str) -> Any:
         value = yaml.load(decoded, _Loader)  # noqa: S506  a SafeLoader that takes less
         _check_values(value)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise InputError(f"{what}: not YAML: {_line(error)}; correct the file") from None
+        raise InputError(f"{what}: not YAML: {_format_error(error)}; correct the file") from None
     except RecursionError:
         raise InputError(f"{what}: not YAML: nested too deep or in itself; correct the file") from None
     return value
@@ -59,10 +61,10 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth, self.nodes = self.depth + 1, self.nodes + 1
-        if self.depth > DEPTH:
-            raise Unfit(f"nested deeper than {DEPTH}")
-        if self.nodes > VALUES:
-            raise Unfit(f"more than {VALUES:,} values")
+        if self.depth > MAX_DEPTH:
+            raise YamlFault(f"nested deeper than {MAX_DEPTH}")
+        if self.nodes > MAX_VALUES:
+            raise YamlFault(f"more than {MAX_VALUES:,} values")
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -75,20 +77,20 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         if node.tag != self.DEFAULT_MAPPING_TAG:
-            raise Unfit(f"the tag {printable(node.tag, 60)} is not for a suite{_at(node)}")
+            raise YamlFault(f"the tag {printable(node.tag, 60)} is not for a suite{_locate(node)}")
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in (TEXT, MERGE):
-                raise Unfit(f"a key must be text, put it in quotes{_at(key)}")
+                raise YamlFault(f"a key must be text, put it in quotes{_locate(key)}")
             if key.value in seen:
-                raise Unfit(f"the key {printable(key.value, 60)!r} stands there twice{_at(key)}")
+                raise YamlFault(f"the key {printable(key.value, 60)!r} stands there twice{_locate(key)}")
             seen.add(key.value)
         return node
 
     def compose_sequence_node(self, anchor: Any) -> yaml.SequenceNode:
         node = super().compose_sequence_node(anchor)
         if node.tag != self.DEFAULT_SEQUENCE_TAG:
-            raise Unfit(f"the tag {printable(node.tag, 60)} is not for a suite{_at(node)}")
+            raise YamlFault(f"the tag {printable(node.tag, 60)} is not for a suite{_locate(node)}")
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -98,43 +100,45 @@ class _Loader(yaml.SafeLoader):
 
 
 def _check_scalar(node: yaml.ScalarNode) -> None:
-    """Raise Unfit for a scalar that means something else than a person reads."""
+    """Raise YamlFault for a scalar that means something else than a person reads."""
     if node.tag not in SCALARS:
         kind = "a date" if node.tag.endswith(":timestamp") else f"the tag {printable(node.tag, 60)}"
-        raise Unfit(f"{printable(node.value, 60)!r} is {kind}, put it in quotes{_at(node)}")
+        raise YamlFault(f"{printable(node.value, 60)!r} is {kind}, put it in quotes{_locate(node)}")
     name = node.tag.rpartition(":")[2]
     if name in ("int", "float"):
         plain = (DECIMAL if name == "int" else FLOAT).fullmatch(node.value)
-        if not plain or len(node.value) > DIGITS:
-            raise Unfit(f"{printable(node.value, 60)!r} is not a plain decimal number, write it as one{_at(node)}")
+        if not plain or len(node.value) > MAX_DIGITS:
+            raise YamlFault(
+                f"{printable(node.value, 60)!r} is not a plain decimal number, write it as one{_locate(node)}"
+            )
 
 
 def _check_values(value: Any) -> None:
-    for number, item in enumerate(_walk(value, 0)):
-        if number > VALUES:
-            raise Unfit(f"more than {VALUES:,} values with its aliases written out")
+    for number, item in enumerate(_iterate_values(value, 0)):
+        if number > MAX_VALUES:
+            raise YamlFault(f"more than {MAX_VALUES:,} values with its aliases written out")
         if isinstance(item, str):
-            odd = next((x for x in item if x not in "\n\t" and unicodedata.category(x) in UNSHOWN), None)
+            odd = next((x for x in item if x not in "\n\t" and unicodedata.category(x) in REFUSED_CATEGORIES), None)
             if odd:
-                raise Unfit(f"the character {printable(odd)} in {printable(item, 60)!r}")
+                raise YamlFault(f"the character {printable(odd)} in {printable(item, 60)!r}")
 
 
-def _walk(value: Any, depth: int) -> Iterator[Any]:
-    if depth > DEPTH:
-        raise Unfit(f"nested deeper than {DEPTH} with its aliases written out")
+def _iterate_values(value: Any, depth: int) -> Iterator[Any]:
+    if depth > MAX_DEPTH:
+        raise YamlFault(f"nested deeper than {MAX_DEPTH} with its aliases written out")
     yield value
     if isinstance(value, dict):
-        for key, below in value.items():
+        for key, inner in value.items():
             yield key
-            yield from _walk(below, depth + 1)
+            yield from _iterate_values(inner, depth + 1)
     elif isinstance(value, list):
-        for below in value:
-            yield from _walk(below, depth + 1)
+        for inner in value:
+            yield from _iterate_values(inner, depth + 1)
 
 
-def _at(node: yaml.Node) -> str:
+def _locate(node: yaml.Node) -> str:
     return f" (line {node.start_mark.line + 1}, column {node.start_mark.column + 1})"
 
 
-def _line(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     return printable(" ".join(str(error).split()), MESSAGE_CHARACTERS)

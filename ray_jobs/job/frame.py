@@ -27,7 +27,7 @@ from ray_jobs.job.ray_address import find_ray
 from ray_jobs.job.shared_folders import require_shared
 from ray_jobs.judge.destination import check_destination
 from ray_jobs.planning.suite_files import check_code
-from ray_jobs.runtime.waiting import tell_waiting
+from ray_jobs.runtime.waiting import log_while_waiting
 from ray_jobs.storage import json_files
 from ray_jobs.storage.specs import load_spec
 from ray_jobs.storage.store_probe import require_conditional_create
@@ -73,7 +73,7 @@ def connect() -> None:
             {"include_dashboard": False} if address == "local" else {}
         )  # nobody looks at a cluster that ends with us
         workers_logs = os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
-        with tell_waiting(lambda: f"waiting for Ray at {address or 'this machine'}"):
+        with log_while_waiting(lambda: f"waiting for Ray at {address or 'this machine'}"):
             ray.init(
                 address, logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **options
             )

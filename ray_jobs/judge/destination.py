@@ -14,7 +14,7 @@ import os
 import re
 from urllib.parse import urlsplit
 
-from ray_jobs.contract.parse_suite import KEY_VARIABLE, fault_of_address
+from ray_jobs.contract.parse_suite import KEY_VARIABLE, find_address_fault
 from ray_jobs.contract.sections.judge import Judge
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
@@ -28,7 +28,7 @@ def check_destination(judge: Judge) -> None:
     """Raises InputError if the judge's endpoint may not receive the key that the suite names."""
     if judge.kind != "openai":
         return
-    if fault := fault_of_address(judge.base_url or ""):
+    if fault := find_address_fault(judge.base_url or ""):
         raise InputError(f"judge {printable(judge.model or '', 60)}: base_url {fault}")
     if not re.fullmatch(KEY_VARIABLE, judge.key_variable):
         raise InputError(
@@ -50,7 +50,7 @@ def check_destination(judge: Judge) -> None:
 
 
 def parse_destination(url: str) -> Destination:
-    """Scheme, host and port of an address that `fault_of_address` accepts."""
+    """Scheme, host and port of an address that `find_address_fault` accepts."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS[parts.scheme]
 
@@ -65,7 +65,7 @@ def parse_hosts(hosts_text: str, variable: str) -> set[Destination]:
             if not entry:
                 continue
             url = entry if "://" in entry else f"https://{entry}"
-            if not re.fullmatch(r"https?://[\w.\-\[\]:]+/?", url, re.ASCII) or fault_of_address(url):
+            if not re.fullmatch(r"https?://[\w.\-\[\]:]+/?", url, re.ASCII) or find_address_fault(url):
                 raise InputError(
                     f"{HOSTS_VARIABLE}: {printable(entry, 60)!r} is no host; write host, host:port or http://host"
                 )

@@ -25,7 +25,7 @@ from ray_jobs.metrics.summary import summarise_metric
 from ray_jobs.metrics.text import corpus_counts, language_detection
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
-from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
+from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import read_floats
 
@@ -68,7 +68,7 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
     work = ray_dataset([{"part": name} for name in names], _count_blocks(len(names)))
     scored_parts: list[Part] = []
     languages: Counter[str] = Counter()
-    for row in tell_first(
+    for row in log_until_first_row(
         iter(work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows()), "scores"
     ):
         scored_parts.append(Part.model_validate_json(row["part"]))
@@ -141,7 +141,7 @@ def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
     by_words = _group_label_hits(values["words"], values["label_hit"])
     return Scores(
         run_id=spec.run_id,
-        scale_id=spec.scale_id,
+        scoring_id=spec.scoring_id,
         images=manifest.rows_in,
         scored=manifest.rows_out,
         failed=manifest.lost,

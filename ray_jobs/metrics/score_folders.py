@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.contract.ids import forced_folder
+from ray_jobs.contract.ids import request_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_part import has_judge_failure, has_new_judgements
 from ray_jobs.storage import manifests, object_listing, objects
@@ -48,7 +48,7 @@ def find_score_folder(spec: Spec, caption_id: str, captions_digest: str) -> Scor
         earlier = folder
     elif not forced and not current and _claim_stage(stage, captions_digest):
         return ScoreFolder("")
-    for folder in number_folders(f"{forced_folder(forced)}/{captions_digest}" if forced else f"of/{captions_digest}"):
+    for folder in number_folders(f"{request_folder(forced)}/{captions_digest}" if forced else f"of/{captions_digest}"):
         existing = manifests.load_manifest(f"{stage}/{folder}")
         if existing is None or not _has_new_judgements(spec, caption_id, folder, existing):
             return ScoreFolder(folder, existing, earlier)

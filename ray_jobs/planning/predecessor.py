@@ -16,10 +16,10 @@ from ray_jobs.contract.spec import Predecessor, Spec
 from ray_jobs.storage import baselines, specs
 from ray_jobs.storage.index import READS, IndexEntry, list_entries
 
-TRIED = 8  # accepted runs of one series whose specs are tried: each of them says what the series is
+MAX_RUNS_TRIED = 8  # accepted runs of one series whose specs are tried: each of them says what the series is
 
 
-def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
+def find_predecessor(spec: Spec, baseline_choice: str) -> Predecessor | None:
     """The last accepted run of the suite's series before the spec's; None where the spec misses nothing.
 
     That is: it has a baseline or was asked for none, its gate compares nothing, its series or no series has an accepted
@@ -31,14 +31,14 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
     nobody knows whether a person changed anything: `changed` is empty, as after an upgrade, because a PASS would say
     that somebody did. Raises NewerSchema for a spec that a newer Assay wrote.
     """
-    misses_baseline = not spec.baseline and asked in ("last-accepted", "previous")
+    misses_baseline = not spec.baseline and baseline_choice in ("last-accepted", "previous")
     misses_anchor = not spec.anchor and spec.suite.gate.anchor == "first"
     if not (misses_baseline or misses_anchor) or not spec.suite.gate.metrics:
         return None
     entries = list_entries(spec.root, spec.suite.name)
     of_series = [entry for entry in entries if entry.series_id == spec.series_id]
     for earlier in baselines.iterate_earlier_specs(spec, of_series):
-        if earlier.suite.gate.baseline == asked and _keeps_answer(spec, earlier, misses_baseline):
+        if earlier.suite.gate.baseline == baseline_choice and _keeps_answer(spec, earlier, misses_baseline):
             return earlier.predecessor
     accepted = [entry for entry in entries[::-1] if entry.outcome == "PASS"]
     if not accepted or any(entry.series_id == spec.series_id for entry in accepted):
@@ -59,13 +59,13 @@ def find_predecessor(spec: Spec, asked: str) -> Predecessor | None:
 def _keeps_answer(spec: Spec, earlier: Spec, misses_baseline: bool) -> bool:
     """Whether an earlier run of the same request had lost nothing to an upgrade, so this run has lost nothing."""
     if misses_baseline:
-        return not earlier.baseline and not earlier.lost_baseline
-    return earlier.suite.gate.anchor == spec.suite.gate.anchor and not earlier.anchor and not earlier.lost_anchor
+        return not earlier.baseline and not earlier.has_lost_baseline
+    return earlier.suite.gate.anchor == spec.suite.gate.anchor and not earlier.anchor and not earlier.has_lost_anchor
 
 
 def _compare_with(spec: Spec, accepted: list[IndexEntry]) -> Predecessor:
     """Returns the spec's predecessor from one series: the first of its accepted runs with a readable spec."""
-    for entry in islice(accepted, TRIED):
+    for entry in islice(accepted, MAX_RUNS_TRIED):
         run_uri = entry.run_uri(spec.root)  # not the old spec's own, which is by the ids of this version
         for old in specs.iterate_specs(run_uri):
             if old.suite.name == entry.suite and old.checkpoint.folder == entry.checkpoint_folder:
@@ -100,10 +100,10 @@ def _settings(spec: Spec) -> dict[str, Mapping[str, Any]]:
     """Returns the settings of a suite that determine its series, by section."""
     suite = spec.suite
     return {
-        "dataset": {name: _without_links(value) for name, value in suite.dataset.content().items()},
-        "preprocess": suite.preprocess.content(),
+        "dataset": {name: _without_links(value) for name, value in suite.dataset.identity().items()},
+        "preprocess": suite.preprocess.identity(),
         "caption": suite.caption.identity(),
-        "engine": suite.engine.output(),
+        "engine": suite.engine.identity(),
     }
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ray_jobs.dataset.allowed_folders import find_home, list_allowed_folders, list_own_folders, refuse_system_path
 from ray_jobs.inputs import strict_yaml
-from ray_jobs.inputs.errors import InputError, nearest
-from ray_jobs.inputs.names import find_fault, printable
+from ray_jobs.inputs.errors import InputError, suggest
+from ray_jobs.inputs.names import find_name_fault, printable
 from ray_jobs.storage import object_listing, objects, uris
 
 if TYPE_CHECKING:
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 SUITES = Path(__file__).parents[2] / "dags" / "suites"
 CODE_BYTES = 256 * 1024
-MOST_FILES = 10_000  # looked at below ASSAY_SUITES
-SETTING = "ASSAY_SUITE_FILES"
+MAX_FILES = 10_000  # looked at below ASSAY_SUITES
+FILES_VARIABLE = "ASSAY_SUITE_FILES"
 
 
 def suites_folder() -> str:
     return os.environ.get("ASSAY_SUITES") or str(SUITES)
 
 
-def files_allowed() -> bool:
+def are_files_allowed() -> bool:
     """Whether this deployment accepts a file as a suite, from every person who may start a validation."""
-    return os.environ.get(SETTING) == "1"
+    return os.environ.get(FILES_VARIABLE) == "1"
 
 
 def find_suite(name_or_file: str, by_hand: bool = False) -> str:
@@ -43,35 +43,35 @@ def find_suite(name_or_file: str, by_hand: bool = False) -> str:
     `by_hand`: a person at a shell names it, who may read and run everything there anyway.
     """
     if re.search(r"\.ya?ml$", name_or_file) or "/" in name_or_file:
-        if by_hand or files_allowed():
+        if by_hand or are_files_allowed():
             return name_or_file
         raise InputError(
             f"suite {printable(name_or_file)!r}: is a file, and here a suite is named; put the file below ASSAY_SUITES "
-            f"and give its name without .yaml, or set {SETTING}=1 where Airflow runs its tasks"
+            f"and give its name without .yaml, or set {FILES_VARIABLE}=1 where Airflow runs its tasks"
         )
     folder = suites_folder()
-    if fault := find_fault(name_or_file):
+    if fault := find_name_fault(name_or_file):
         raise InputError(
             f"suite {printable(name_or_file, 60)!r}: its name {fault}; give the name of a file in {folder} without "
             ".yaml"
         )
     uri = f"{folder.rstrip('/')}/{name_or_file}.yaml"
     if not uris.is_s3(folder):
-        _below(Path(uris.make_absolute(uri)), Path(uris.make_absolute(folder)), f"suite {name_or_file!r}")
+        _require_below(Path(uris.make_absolute(uri)), Path(uris.make_absolute(folder)), f"suite {name_or_file!r}")
     return uri
 
 
 def read_suite(uri: str, name_or_file: str) -> bytes:
     """Returns the bytes of a suite. Raises InputError, with the nearest existing name, if there is none."""
     try:
-        return objects.read(uri, at_most=strict_yaml.BYTES)
+        return objects.read(uri, at_most=strict_yaml.MAX_BYTES)
     except FileNotFoundError:
         if uri == name_or_file:
             raise InputError(f"suite {printable(name_or_file)}: no such file; correct the path") from None
     folder = suites_folder()
-    entries = islice(object_listing.iterate_entries(folder), MOST_FILES)
+    entries = islice(object_listing.iterate_entries(folder), MAX_FILES)
     known = [entry.key.removesuffix(".yaml") for entry in entries if entry.key.endswith(".yaml")]
-    raise InputError(f"suite {name_or_file!r}: not in {folder}{nearest(name_or_file, known)}")
+    raise InputError(f"suite {name_or_file!r}: not in {folder}{suggest(name_or_file, known)}")
 
 
 def resolve_file(
@@ -84,20 +84,20 @@ def resolve_file(
     """
     if uris.is_s3(file) and what != "metric":
         return file
-    if what != "metric" and (path := _below_data(file, suite_uri, source)):
+    if what != "metric" and (path := _find_beside_data(file, suite_uri, source)):
         return path
     folder = suite_uri.rpartition("/")[0] if uris.is_s3(suite_uri) else str(Path(uris.make_absolute(suite_uri)).parent)
     if uris.is_s3(folder):
         uri = file if uris.is_s3(file) else f"{folder}/{file}"
         if not uri.startswith(f"{folder}/") or {"", ".", ".."} & set(uri.removeprefix(f"{folder}/").split("/")):
-            raise _outside(f"{what} {printable(file)}")
+            raise _outside_error(f"{what} {printable(file)}")
         return uri
     if uris.is_s3(file):
-        raise _outside(f"{what} {printable(file)}")
-    return str(_below(Path(folder, file.removeprefix("file://")), Path(folder), f"{what} {printable(file)}"))
+        raise _outside_error(f"{what} {printable(file)}")
+    return str(_require_below(Path(folder, file.removeprefix("file://")), Path(folder), f"{what} {printable(file)}"))
 
 
-def _below_data(file: str, suite_uri: str, source: str) -> str | None:
+def _find_beside_data(file: str, suite_uri: str, source: str) -> str | None:
     """The path of a local file that lies with the data, links followed; None for every other, and for no path."""
     path = Path(file.removeprefix("file://"))
     if not uris.is_s3(suite_uri):
@@ -106,9 +106,9 @@ def _below_data(file: str, suite_uri: str, source: str) -> str | None:
     folders = [*(list_own_folders(str(home)) if home else []), *list_allowed_folders()]
     try:
         target = path.resolve()
-        below = any(target != Path(folder).resolve() and target.is_relative_to(Path(folder).resolve())
+        is_below = any(target != Path(folder).resolve() and target.is_relative_to(Path(folder).resolve())
                     for folder in folders)  # fmt: skip
-        if not path.is_absolute() or not below:
+        if not path.is_absolute() or not is_below:
             return None
         refuse_system_path(str(target), "suite")
         return str(keep_links(path))
@@ -148,7 +148,7 @@ def check_code(spec: "Spec") -> None:
             raise InputError(
                 f"metric {printable(name, 60)}: the spec's code is not that of a file {printable(name, 60)}.py below "
                 f"{suites_folder()} here; deploy the same suites (ASSAY_SUITES) to Airflow and Ray, then plan again; "
-                f"for a suite that is a file of your own set {SETTING}=1"
+                f"for a suite that is a file of your own set {FILES_VARIABLE}=1"
             )
 
 
@@ -157,15 +157,15 @@ def is_code_of_the_deployment(spec: "Spec", name: str) -> bool:
     code = spec.own_metrics[name].encode("utf-8", "surrogatepass")
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or len(code) > CODE_BYTES:
         return False
-    return any(_holds(uri, code) for uri in _candidates(spec, f"{name}.py"))
+    return any(_has_content(uri, code) for uri in _iterate_candidates(spec, f"{name}.py"))
 
 
-def _candidates(spec: "Spec", file: str) -> Iterator[str]:
+def _iterate_candidates(spec: "Spec", file: str) -> Iterator[str]:
     folder = suites_folder().rstrip("/")
-    for entry in islice(object_listing.iterate_entries(folder), MOST_FILES):
+    for entry in islice(object_listing.iterate_entries(folder), MAX_FILES):
         if entry.key.rpartition("/")[2] == file and entry.size <= CODE_BYTES:
             yield f"{folder}/{entry.key}"
-    if files_allowed():  # a suite may lie anywhere then, but not where results do
+    if are_files_allowed():  # a suite may lie anywhere then, but not where results do
         for uri in spec.suite.metrics.own:
             path = uris.local_path(uri)
             root = uris.local_path(spec.root)
@@ -173,14 +173,14 @@ def _candidates(spec: "Spec", file: str) -> Iterator[str]:
                 yield uri
 
 
-def _holds(uri: str, code: bytes) -> bool:
+def _has_content(uri: str, code: bytes) -> bool:
     try:
         return objects.read(uri, at_most=CODE_BYTES) == code
     except (FileNotFoundError, InputError):  # gone, or a link to what is no file
         return False
 
 
-def _below(path: Path, folder: Path, what: str) -> Path:
+def _require_below(path: Path, folder: Path, what: str) -> Path:
     """The path without `..`, when what it leads to is below the folder.
 
     A link keeps its own name: Kubernetes mounts each file as a link into a folder that has another name after every
@@ -193,11 +193,11 @@ def _below(path: Path, folder: Path, what: str) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a null byte
         raise InputError(f"{what}: not a path ({printable(str(error))}); correct the suite") from None
     if target == home or not target.is_relative_to(home):
-        raise _outside(what)
+        raise _outside_error(what)
     return direct
 
 
-def _outside(what: str) -> InputError:
+def _outside_error(what: str) -> InputError:
     is_table = what.startswith(("label_names ", "synonyms "))
     elsewhere = ", below the data set's folder or one of ASSAY_SOURCES" if is_table else ""
     return InputError(f"{what}: is not below the folder of the suite; put the file there{elsewhere}")

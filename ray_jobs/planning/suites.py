@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ray_jobs.contract.field_schema import SCHEMA_BYTES, NotSupported, read_schema
+from ray_jobs.contract.field_schema import SCHEMA_BYTES, SchemaError, read_schema
 from ray_jobs.contract.ids import name_of
 from ray_jobs.contract.parse_suite import parse_suite, with_fields
 from ray_jobs.contract.sections.engine import Engine
@@ -33,11 +33,11 @@ def load_synonyms(uri: str) -> dict[str, tuple[str, ...]]:
         raise InputError(f"synonyms {uri}: not a JSON object of lists of names by label; correct the file") from None
 
 
-def _schema_of_fields(uri: str) -> dict[str, Any]:
+def _load_schema(uri: str) -> dict[str, Any]:
     """The complete schema in a file of `caption.fields`."""
     try:
         return read_schema(read_text(uri, "fields", SCHEMA_BYTES).encode())
-    except NotSupported as error:
+    except SchemaError as error:
         raise InputError(f"fields {uri}: {printable(str(error), 500)}") from None
 
 
@@ -58,7 +58,7 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
     if isinstance(suite.caption.fields, str):
         suite = with_fields(
             suite,
-            _schema_of_fields(resolve_file(suite.caption.fields, uri, "fields", suite.dataset.source)),
+            _load_schema(resolve_file(suite.caption.fields, uri, "fields", suite.dataset.source)),
             name_or_file,
         )
     return _resolve_paths(suite, uri)
@@ -68,12 +68,12 @@ def _resolve_paths(suite: Suite, uri: str) -> Suite:
     """Returns the suite with its relative local paths resolved against its folder, without slashes at their ends."""
     folder = None if uris.is_s3(uri) else Path(uris.make_absolute(uri)).parent
 
-    def resolved(source: str) -> str:
-        source = _joined(source.rstrip("/") or "/")
+    def resolve(source: str) -> str:
+        source = join_folder(source.rstrip("/") or "/")
         refuse_system_path(source, "suite")
         return source
 
-    def _joined(source: str) -> str:
+    def join_folder(source: str) -> str:
         path = uris.local_path(source)
         if folder is None or path is None or path.is_absolute():
             return source
@@ -83,24 +83,24 @@ def _resolve_paths(suite: Suite, uri: str) -> Suite:
             return str(keep_links(folder) / path)
         return source
 
-    dataset = suite.dataset.model_copy(update={"source": resolved(suite.dataset.source)})
+    dataset = suite.dataset.model_copy(update={"source": resolve(suite.dataset.source)})
     if dataset.label_names:
         dataset = dataset.model_copy(
             update={"label_names": resolve_file(dataset.label_names, uri, "label_names", dataset.source)}
         )
 
-    def with_base(engine: Engine) -> Engine:
-        return engine.model_copy(update={"base_model": resolved(engine.base_model)}) if engine.base_model else engine
+    def resolve_base_model(engine: Engine) -> Engine:
+        return engine.model_copy(update={"base_model": resolve(engine.base_model)}) if engine.base_model else engine
 
-    judge, metrics = suite.judge.model_copy(update={"engine": with_base(suite.judge.engine)}), suite.metrics
+    judge, metrics = suite.judge.model_copy(update={"engine": resolve_base_model(suite.judge.engine)}), suite.metrics
     if judge.kind == "vllm" and judge.model:
-        judge = judge.model_copy(update={"model": resolved(judge.model)})
+        judge = judge.model_copy(update={"model": resolve(judge.model)})
     files: dict[str, object] = {"own": tuple(resolve_file(file, uri, "metric") for file in metrics.own)}
     if metrics.synonyms:
         files["synonyms"] = resolve_file(metrics.synonyms, uri, "synonyms", dataset.source)
     if metrics.clip:
-        files["clip"] = resolved(metrics.clip)
+        files["clip"] = resolve(metrics.clip)
     metrics = metrics.model_copy(update=files)
     return suite.model_copy(
-        update={"dataset": dataset, "engine": with_base(suite.engine), "judge": judge, "metrics": metrics}
+        update={"dataset": dataset, "engine": resolve_base_model(suite.engine), "judge": judge, "metrics": metrics}
     )

@@ -188,8 +188,9 @@ def _list_facts(context: PageContext) -> list[tuple[str, str, str]]:
 
 def _list_ids(context: PageContext) -> dict[str, str]:
     spec = context.spec
-    ids = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id, "series": spec.series_id,
-            "scale": spec.scale_id, "fingerprint": spec.checkpoint.fingerprint, "stored in": spec.run_uri}  # fmt: skip
+    ids = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id,
+            "series": spec.series_id, "scale": spec.scoring_id, "fingerprint": spec.checkpoint.fingerprint,
+            "stored in": spec.run_uri}  # fmt: skip
     return {noun: sanitise_name(which) for noun, which in ids.items()}
 
 

@@ -36,13 +36,13 @@ class TrendRun:
     """A run as the trend needs it. The run is published, or the report is about it."""
 
     checkpoint: Checkpoint
-    scale_id: str
+    scoring_id: str
     outcome: Outcome | None
     means: dict[str, tuple[float, float | None]]
 
 
 def describe_run(
-    checkpoint: Checkpoint, scale_id: str, outcome: Outcome | None, metrics: dict[str, Summary]
+    checkpoint: Checkpoint, scoring_id: str, outcome: Outcome | None, metrics: dict[str, Summary]
 ) -> TrendRun:
     """The run that the report is about, which has no record yet."""
     means = {
@@ -50,7 +50,7 @@ def describe_run(
         for metric, summary in metrics.items()
         if summary.mean is not None
     }
-    return TrendRun(checkpoint, scale_id, outcome, means)
+    return TrendRun(checkpoint, scoring_id, outcome, means)
 
 
 def build_trend(
@@ -68,9 +68,9 @@ def build_trend(
         lines = {}.values()
     listed = [line for line in lines if line.series_id == series_id]
     runs = {
-        line.checkpoint.folder: TrendRun(line.checkpoint, line.scale_id, line.outcome, line.means)
+        line.checkpoint.folder: TrendRun(line.checkpoint, line.scoring_id, line.outcome, line.means)
         # The last run of a checkpoint wins, so runs with this scoring id come last.
-        for line in sorted(listed, key=lambda line: line.scale_id == current.scale_id)
+        for line in sorted(listed, key=lambda line: line.scoring_id == current.scoring_id)
     }
     order = list(dict.fromkeys(line.checkpoint.folder for line in listed))
     if current.checkpoint.folder not in order:
@@ -78,7 +78,7 @@ def build_trend(
     runs[current.checkpoint.folder] = current
     points_by_metric = {}
     for metric in metrics:
-        comparable = [runs[run] for run in order if metric in METRICS or runs[run].scale_id == current.scale_id]
+        comparable = [runs[run] for run in order if metric in METRICS or runs[run].scoring_id == current.scoring_id]
         points = [
             TrendPoint(sanitise_name(run.checkpoint.name), run.outcome, *_mean(run, metric), own=run is current)
             for run in comparable

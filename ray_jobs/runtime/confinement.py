@@ -35,29 +35,29 @@ def leave_network() -> bool:
     """Give up the network for good. Returns whether the kernel enforces it, and not the audit hook alone."""
     exit_with_parent()
     libc = ctypes.CDLL(None, use_errno=True)
-    alone = any(libc.unshare(flags) == 0 for flags in (NEW_NETWORK, NEW_NETWORK | NEW_USER))
+    is_isolated = any(libc.unshare(flags) == 0 for flags in (NEW_NETWORK, NEW_NETWORK | NEW_USER))
     _refused.update(SOCKETS)
     sys.addaudithook(_refuse)
-    return alone
+    return is_isolated
 
 
-def limit(memory: int, seconds: int) -> None:
+def limit_resources(memory: int, seconds: int) -> None:
     """Limit this process to `memory` more bytes and `seconds` more of CPU time; no program, large file or core file."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     cpu = int(used.ru_utime + used.ru_stime) + seconds
     limit_memory(memory)
-    _lower(resource.RLIMIT_CPU, cpu)
-    _lower(resource.RLIMIT_FSIZE, FILE_BYTES)
+    _lower_limit(resource.RLIMIT_CPU, cpu)
+    _lower_limit(resource.RLIMIT_FSIZE, FILE_BYTES)
     _refused.update(PROGRAMS)
 
 
 def limit_memory(more: int) -> None:
     """Limit this process to `more` bytes above its present use, and let a crash write no core file."""
-    _lower(resource.RLIMIT_DATA, _data_bytes() + more)
-    _lower(resource.RLIMIT_CORE, 0)
+    _lower_limit(resource.RLIMIT_DATA, _data_bytes() + more)
+    _lower_limit(resource.RLIMIT_CORE, 0)
 
 
-def _lower(what: int, most: int) -> None:
+def _lower_limit(what: int, most: int) -> None:
     """Set the soft and the hard limit of a resource. Limits only become lower."""
     hard = resource.getrlimit(what)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ray_jobs.inputs.errors import InputError
 
 
-def cache() -> Path:
+def ensure_cache_folder() -> Path:
     """Returns the folder of this user, and creates it if it is missing.
 
     An existing folder that others may use too, such as a volume of the cluster or a group's folder, stays as it is and

@@ -11,7 +11,7 @@ class Progress:
 
     def __init__(self, what: str, total: int, done: int = 0, every: float = 5.0, unit: str = "images") -> None:
         self.what, self.total, self.done, self.every, self.unit = what, total, done, every, unit
-        self.began, self.said, self.resumed = time.monotonic(), time.monotonic(), done
+        self.started_at, self.logged_at, self.rows_before = time.monotonic(), time.monotonic(), done
         self.first: tuple[float, int] | None = None
         if done:
             log.info("%s: resuming, %d of %d %s are done", what, done, total, unit)
@@ -21,13 +21,13 @@ class Progress:
         if self.first is None:  # the time before the first rows is start-up, so the rate leaves it out
             self.first = (now, self.done + rows)
         self.done += rows
-        if now - self.said >= self.every or self.done >= self.total:
-            self.said = now
-            took, since = now - self.first[0], self.done - self.first[1]
-            if since <= 0:
-                took, since = now - self.began, self.done - self.resumed
-            rate = since / max(took, 1e-9)
+        if now - self.logged_at >= self.every or self.done >= self.total:
+            self.logged_at = now
+            seconds, rows_since = now - self.first[0], self.done - self.first[1]
+            if rows_since <= 0:
+                seconds, rows_since = now - self.started_at, self.done - self.rows_before
+            rate = rows_since / max(seconds, 1e-9)
             seconds_left = (self.total - self.done) / rate if rate else 0.0
             share, ending = 100 * self.done / max(self.total, 1), f", {note}" if note else ""
-            counted = f"{self.what}: {self.done}/{self.total} {self.unit} ({share:.0f}%)"
-            log.info("%s, %.1f/s, %.0f s left%s", counted, rate, seconds_left, ending)
+            counts = f"{self.what}: {self.done}/{self.total} {self.unit} ({share:.0f}%)"
+            log.info("%s, %.1f/s, %.0f s left%s", counts, rate, seconds_left, ending)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ray_jobs.runtime.waiting import tell_waiting
+from ray_jobs.runtime.waiting import log_while_waiting
 
 if TYPE_CHECKING:
     import ray
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-def tell_first(rows: Iterator[Item], what: str) -> Iterator[Item]:
+def log_until_first_row(rows: Iterator[Item], what: str) -> Iterator[Item]:
     """Yields the same rows. During the wait for the first row, a log line states the cluster's free CPUs."""
-    with tell_waiting(lambda: _describe_wait(what)):
+    with log_while_waiting(lambda: _describe_wait(what)):
         first = list(islice(rows, 1))
     yield from first
     yield from rows
@@ -25,9 +25,9 @@ def tell_first(rows: Iterator[Item], what: str) -> Iterator[Item]:
 def _describe_wait(what: str) -> str:
     import ray
 
-    there, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
-    remedy = "" if there else ": start a worker"
-    return f"{what}: waiting for the first task, {free:g} CPUs free of {there:g} on the nodes that are up{remedy}"
+    total, free = ray.cluster_resources().get("CPU", 0), ray.available_resources().get("CPU", 0)
+    remedy = "" if total else ": start a worker"
+    return f"{what}: waiting for the first task, {free:g} CPUs free of {total:g} on the nodes that are up{remedy}"
 
 
 def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Dataset":
@@ -39,6 +39,6 @@ def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Da
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # a node with a GPU can take long to start; the job has its own limit
     context.raise_original_map_exception = True  # else a InputError of a worker arrives as text only
-    for noisy in ("ray.data", "ray.llm", "ray.serve"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name in ("ray.data", "ray.llm", "ray.serve"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return data.from_items(list(items), override_num_blocks=blocks or len(items))

@@ -11,22 +11,22 @@ log = logging.getLogger("assay")
 
 
 @contextmanager
-def tell_waiting(describe: Callable[[], str]) -> Iterator[None]:
+def log_while_waiting(describe: Callable[[], str]) -> Iterator[None]:
     """Log the text of `describe` from a thread while the block runs, unless the text is empty. Ends no wait."""
-    over, began = threading.Event(), time.monotonic()
+    is_over, started_at = threading.Event(), time.monotonic()
 
-    def tell() -> None:
+    def log_lines() -> None:
         pause = AFTER
-        while not over.wait(pause):
+        while not is_over.wait(pause):
             line = ""
             with suppress(Exception):  # `describe` may ask the very thing that the process waits for
                 line = describe()
-            if line and not over.is_set():
-                log.info("%s; %.0f s so far", line, time.monotonic() - began)
+            if line and not is_over.is_set():
+                log.info("%s; %.0f s so far", line, time.monotonic() - started_at)
             pause = EVERY
 
-    threading.Thread(target=tell, daemon=True, name="tell-waiting").start()
+    threading.Thread(target=log_lines, daemon=True, name="tell-waiting").start()
     try:
         yield
     finally:
-        over.set()
+        is_over.set()

@@ -30,13 +30,13 @@ def open_arrow(uri: str) -> Any:
     """
     if uris.is_s3(uri):
         stored = StoredFile(uri)
-        if stored.size < lfs_pointers.MOST_BYTES:  # a larger file is no pointer, so the request is saved
-            _refuse_pointer(uri, objects.read(uri, at_most=lfs_pointers.MOST_BYTES))
+        if stored.size < lfs_pointers.MAX_BYTES:  # a larger file is no pointer, so the request is saved
+            _refuse_pointer(uri, objects.read(uri, at_most=lfs_pointers.MAX_BYTES))
         return pa.PythonFile(stored, mode="r")
     with explain_errors(uri, "read"):
         objects.require_regular(uri)
         file = pa.memory_map(str(uris.local_path(uri)))
-        _refuse_pointer(uri, file.read(len(lfs_pointers.SIGN)))
+        _refuse_pointer(uri, file.read(len(lfs_pointers.PREFIX)))
         file.seek(0)
         return file
 
@@ -56,11 +56,11 @@ def open_stored(uri: str) -> Iterator[io.BufferedReader]:
         if not uris.is_s3(uri):
             objects.require_regular(uri)
             with open(str(uris.local_path(uri)), "rb") as file:
-                _refuse_pointer(uri, file.peek(len(lfs_pointers.SIGN)))
+                _refuse_pointer(uri, file.peek(len(lfs_pointers.PREFIX)))
                 yield file
         else:
             with StoredFile(uri) as remote, io.BufferedReader(remote, BUFFER) as buffered:
-                _refuse_pointer(uri, buffered.peek(len(lfs_pointers.SIGN)))
+                _refuse_pointer(uri, buffered.peek(len(lfs_pointers.PREFIX)))
                 yield buffered  # type: ignore[misc]
 
 

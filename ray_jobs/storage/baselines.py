@@ -34,7 +34,7 @@ def find_baseline(spec: Spec, requested: str) -> Baseline | None:
     if requested not in ("last-accepted", "previous"):
         return _find_named_run(spec, requested, "baseline")
     for earlier in iterate_earlier_specs(spec, entries):
-        if earlier.suite.gate.baseline == requested and not earlier.lost_baseline:
+        if earlier.suite.gate.baseline == requested and not earlier.has_lost_baseline:
             return earlier.baseline
     outcomes = ("PASS",) if requested == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
     others = [
@@ -58,7 +58,7 @@ def find_anchor(spec: Spec, requested: str | None) -> Baseline | None:
                 requested,
                 spec.suite.gate.baseline,
             )
-            if is_same_request and not (earlier.lost_baseline or earlier.lost_anchor):
+            if is_same_request and not (earlier.has_lost_baseline or earlier.has_lost_anchor):
                 return earlier.anchor
         accepted = [entry for entry in entries if entry.outcome == "PASS"]
         anchor = _choose_readable(spec.root, accepted, f"anchor {requested}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.regular_files import open_regular
-from ray_jobs.runtime.private_cache import cache
+from ray_jobs.runtime.private_cache import ensure_cache_folder
 
 FILE = "content-hashes.sqlite"
 MOST = 2_000_000  # files that are remembered, about 200 MB
@@ -71,7 +71,7 @@ def content_hashes() -> Iterator[ContentHashes]:
     """Yields the hashes that this machine remembers, and stores the new ones at the end."""
     database = None
     with suppress(sqlite3.Error, OSError, InputError):
-        database = sqlite3.connect(cache() / FILE, timeout=LOCK_SECONDS)
+        database = sqlite3.connect(ensure_cache_folder() / FILE, timeout=LOCK_SECONDS)
         database.execute(TABLE)
     hashes = ContentHashes(database)
     try:

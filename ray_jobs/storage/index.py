@@ -61,7 +61,10 @@ class IndexEntry(NamedTuple):
 class RecordSummary(FrozenModel):
     """A published run as the index file lists it. Keys of a newer version are kept."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True,
+        serialize_by_alias=True,
+    )  # fmt: skip
 
     run_id: str
     """The run."""
@@ -69,7 +72,7 @@ class RecordSummary(FrozenModel):
     """The run's folder."""
     series_id: str
     """Runs with the same one can be compared."""
-    scale_id: str
+    scoring_id: str = Field(alias="scale_id")
     """Runs with the same one were measured alike."""
     checkpoint: Checkpoint
     """The checkpoint."""
@@ -219,7 +222,7 @@ def summarise_record(record: Record) -> RecordSummary:
         means=means,
         **{
             name: getattr(record, name)
-            for name in ("run_id", "run_uri", "series_id", "scale_id", "checkpoint", "published_at", "images")
+            for name in ("run_id", "run_uri", "series_id", "scoring_id", "checkpoint", "published_at", "images")
         },
     )
 

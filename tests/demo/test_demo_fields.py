@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from demo import fields, fields_report, scenes
-from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.fields.truth import read_truth
 from ray_jobs.planning.suites import load_suite
 from ray_jobs.sources.open_source import open_source
@@ -56,7 +56,7 @@ def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict[str
 def test_the_suite_asks_what_the_checkpoints_learned() -> None:
     caption = load_suite("demo-fields").caption
     assert caption.prompt == fields.PROMPT
-    assert caption.schema_of_fields == complete(fields.SCHEMA)
+    assert caption.schema_of_fields == complete_schema(fields.SCHEMA)
     assert caption.field_names == tuple(fields.SCHEMA["required"])  # in the order of the answer
 
 

@@ -48,7 +48,7 @@ def record(spec: Spec, outcome: Any = "PASS") -> Record:
     return Record(
         run_id=spec.run_id,
         run_uri=spec.run_uri,
-        scale_id=spec.scale_id,
+        scoring_id=spec.scoring_id,
         series_id=spec.series_id,
         golden_id=spec.golden_id,
         caption_id=spec.caption_id,

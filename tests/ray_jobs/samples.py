@@ -42,7 +42,7 @@ def make_record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None
     return Record(
         run_id=made_of.run_id,
         run_uri=made_of.run_uri,
-        scale_id=made_of.scale_id,
+        scoring_id=made_of.scoring_id,
         series_id=made_of.series_id,
         golden_id=made_of.golden_id,
         caption_id=made_of.caption_id,

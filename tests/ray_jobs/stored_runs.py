@@ -107,7 +107,7 @@ def write_scores(spec: Spec, manifest: Manifest, written: Sequence[CaptionResult
         metrics[name] = summarise_metric(known[name], values, len(values))
     scores = Scores(
         run_id=spec.run_id,
-        scale_id=spec.scale_id,
+        scoring_id=spec.scoring_id,
         images=manifest.rows_in,
         scored=manifest.rows_out,
         failed=manifest.lost,

@@ -83,7 +83,7 @@ def swapped(place: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
 @pytest.mark.integration
 def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Spec, Spec]) -> None:
     first, second = (manifests.require_manifest(spec.captions_uri, "caption") for spec in swapped)
-    assert (first.swapped, second.swapped) == (False, True)
+    assert (first.weights_swapped, second.weights_swapped) == (False, True)
     spec = swapped[1]
     output = run_stage("audit", spec)
     assert "a fresh engine for 24 of 24 captions, made by an engine that was handed its weights" in output

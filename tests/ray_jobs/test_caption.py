@@ -196,7 +196,7 @@ from pathlib import Path
 import ray
 from PIL import Image
 from ray_jobs.checkpoints import inspect
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.client import cold
 from ray_jobs.engine.prompt import prompt_builder_for
 from ray_jobs.job import frame

@@ -15,7 +15,7 @@ from ray_jobs.contract.ids import digest, name_of, slug
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
-from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.errors import InputError, suggest
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ def test_a_typo_is_told_rather_than_the_key_it_hides() -> None:
         parse_suite("name: x\ndataset: {sorce: y}", "s.yaml")
 
 
-GOLDEN, SERIES, CAPTION, SCALE, RUN = "golden_id", "series_id", "caption_id", "scale_id", "run_id"
+GOLDEN, SERIES, CAPTION, SCALE, RUN = "golden_id", "series_id", "caption_id", "scoring_id", "run_id"
 ALL = {GOLDEN, SERIES, CAPTION, SCALE, RUN}
 IMAGES, ASKED = ALL - {SCALE}, {SERIES, CAPTION, RUN}
 JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
@@ -257,17 +257,17 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     """Literals: when one moves without a raised version, everything in storage would be made anew, silently."""
     made = make_spec()
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
-    assert (made.golden_id, made.caption_id, made.scale_id, made.run_id) == (
+    assert (made.golden_id, made.caption_id, made.scoring_id, made.run_id) == (
         "acf4c646ebb99752",
         "9e53205c2c78b0e2",
         "377687eb2fd890ad",
         "a24f4386256d7a96",
     )
-    told = "from samples import make_spec; m = make_spec(); print(m.golden_id, m.caption_id, m.scale_id, m.run_id)"
+    told = "from samples import make_spec; m = make_spec(); print(m.golden_id, m.caption_id, m.scoring_id, m.run_id)"
     path = f"{ROOT}{os.pathsep}{Path(__file__).parent}"
     environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"}
     out = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
-    assert out.stdout.split() == [made.golden_id, made.caption_id, made.scale_id, made.run_id]
+    assert out.stdout.split() == [made.golden_id, made.caption_id, made.scoring_id, made.run_id]
 
 
 def test_every_image_is_sampled_with_a_seed_of_its_own() -> None:
@@ -325,5 +325,5 @@ def test_a_slug_is_safe_in_a_path_and_holds_no_double_dash(text: str, expected: 
 def test_names_and_hints() -> None:
     assert name_of("s3://b/models/step-300/") == "step-300"
     assert name_of("/a/b") == "b"
-    assert nearest("colour", ["color", "shape"]) == "; did you mean 'color'?"
-    assert nearest("x", ["color", "shape"]) == "; known: color, shape"
+    assert suggest("colour", ["color", "shape"]) == "; did you mean 'color'?"
+    assert suggest("x", ["color", "shape"]) == "; known: color, shape"

@@ -80,7 +80,7 @@ SECTIONS: list[type[Identified]] = [
 
 
 def ids(made: Spec) -> tuple[str, ...]:
-    return made.golden_id, made.series_id, made.caption_id, made.judge_id, made.scale_id, made.run_id
+    return made.golden_id, made.series_id, made.caption_id, made.judge_id, made.scoring_id, made.run_id
 
 
 def further(name: str) -> Spec:
@@ -174,7 +174,7 @@ def test_a_later_setting_at_its_default_moves_no_id(place: str, field: str) -> N
 
 MOVED = {
     "": {"run_id"}, "dataset": {"golden_id"}, "preprocess": {"golden_id"}, "caption": {"series_id"},
-    "engine": {"series_id"}, "metrics": {"scale_id"}, "judge": {"judge_id"}, "judge.engine": {"judge_id"},
+    "engine": {"series_id"}, "metrics": {"scoring_id"}, "judge": {"judge_id"}, "judge.engine": {"judge_id"},
     "judge.price": set(), "gate": {"run_id"}, "gate.metrics": {"run_id"}, "gate.limits": {"run_id"},
 }  # fmt: skip
 
@@ -192,7 +192,7 @@ def test_a_later_setting_that_is_used_moves_the_id_of_what_it_changes(place: str
     for target in inner.values() if place in ("gate.metrics", "gate.limits") else [inner]:
         target["added"] = other
     used = made.model_copy(update={"suite": larger.model_validate(raw)})
-    names = ("golden_id", "series_id", "judge_id", "scale_id", "run_id")
+    names = ("golden_id", "series_id", "judge_id", "scoring_id", "run_id")
     moved = {name for name in names if getattr(used, name) != getattr(made, name)}
     assert MOVED[place] <= moved
     assert bool(moved) == bool(MOVED[place])

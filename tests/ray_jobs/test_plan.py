@@ -372,7 +372,7 @@ def test_the_suites_own_metrics_travel_in_the_spec(place: Place) -> None:
     assert made.clip.name == "clip"
     (place.folder / "politeness.py").write_text("METRIC = 2\n")
     changed = place.plan(model)
-    assert (changed.scale_id != made.scale_id, changed.caption_id) == (True, made.caption_id)
+    assert (changed.scoring_id != made.scoring_id, changed.caption_id) == (True, made.caption_id)
 
 
 @pytest.mark.parametrize(
@@ -410,12 +410,12 @@ def test_an_upgrade_of_assay_is_told_from_a_new_suite(place: Place, monkeypatch:
     assert first.predecessor is None
     monkeypatch.setattr(spec, "CAPTION_VERSION", spec.CAPTION_VERSION + 1)
     lost = place.validate(new, "INCONCLUSIVE")
-    assert lost.lost_baseline
+    assert lost.has_lost_baseline
     assert specs.load_spec(lost.uri) == lost
     assert place.plan(new) == lost, "asked again, it waits still"
     accepted = place.validate(old, "PASS")
-    assert not accepted.lost_baseline
+    assert not accepted.has_lost_baseline
     found = place.plan(new)
     assert found.baseline
     assert found.baseline.run_id == accepted.run_id
-    assert not place.plan(new, "none").lost_baseline
+    assert not place.plan(new, "none").has_lost_baseline

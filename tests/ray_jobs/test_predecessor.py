@@ -77,7 +77,7 @@ def spoil_specs(root: Path, content: str) -> None:
 @pytest.mark.parametrize("asked", ["last-accepted", "previous"])
 def test_an_upgrade_takes_the_baseline_and_the_reason_names_the_remedy(root: Path, asked: str) -> None:
     spec = planned(root, asked=asked)
-    assert spec.lost_baseline
+    assert spec.has_lost_baseline
     found = explain_missing_baseline(spec)
     assert found.is_lost
     assert found.reason == (
@@ -108,7 +108,7 @@ def test_the_last_accepted_checkpoint_is_the_new_first_baseline(root: Path) -> N
 
 @pytest.mark.usefixtures("upgrade")
 def test_another_accepted_checkpoint_than_the_last_is_not_enough(root: Path) -> None:
-    assert planned(root, first(root).checkpoint).lost_baseline
+    assert planned(root, first(root).checkpoint).has_lost_baseline
 
 
 @pytest.mark.usefixtures("upgrade")
@@ -132,7 +132,7 @@ ANCHORED: dict[str, Any] = {"asked": "none", "gate": {"anchor": "first"}}
 @pytest.mark.usefixtures("upgrade")
 def test_an_upgrade_takes_the_anchor_of_who_asks_for_no_baseline(root: Path) -> None:
     lost = publish(planned(root, **ANCHORED), "INCONCLUSIVE")
-    assert lost.lost_anchor
+    assert lost.has_lost_anchor
     found = explain_missing_baseline(lost)
     assert found.is_lost
     anchor = first_accepted(root)
@@ -162,14 +162,14 @@ def test_a_baseline_that_is_not_accepted_does_not_stand_for_the_anchor(root: Pat
     other = Checkpoint(uri="/models/step-1000", name="step-1000", fingerprint="a" * 16)
     spec = planned(root, other, asked="previous", gate={"anchor": "first"})
     assert spec.baseline
-    assert spec.lost_anchor
-    assert not spec.lost_baseline
+    assert spec.has_lost_anchor
+    assert not spec.has_lost_baseline
     assert explain_missing_baseline(spec).reason.startswith("no anchor of this series: an upgrade of Assay")
 
 
 def test_the_anchor_is_not_lost_where_a_person_began_anew_or_there_was_none(root: Path) -> None:
     changed = planned(root, caption={"prompt": "What is it?"}, **ANCHORED)
-    assert (changed.predecessor, changed.lost_anchor) == (None, False)
+    assert (changed.predecessor, changed.has_lost_anchor) == (None, False)
     old = first(root)
     suite = old.suite.model_copy(
         update={"name": "new", "gate": old.suite.gate.model_copy(update={"anchor": "first", "baseline": "none"})}
@@ -206,7 +206,7 @@ def test_what_a_person_changed_begins_anew(
     if upgraded:
         monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
     spec = planned(root, **CHANGES[name])
-    assert not spec.lost_baseline
+    assert not spec.has_lost_baseline
     found = explain_missing_baseline(spec)
     assert not found.is_lost
     assert found.reason == f"{ACCEPTED} because the suite changed after {LAST}: {name}"
@@ -225,7 +225,7 @@ def test_other_files_of_the_dataset_begin_anew(root: Path) -> None:
 @pytest.mark.parametrize("change", [{"engine": {"replicas": 4}}, {"preprocess": {"part_rows": 7}}], ids=str)
 @pytest.mark.usefixtures("upgrade")
 def test_settings_that_are_only_about_speed_are_no_new_beginning(root: Path, change: dict[str, Any]) -> None:
-    assert planned(root, **change).lost_baseline
+    assert planned(root, **change).has_lost_baseline
 
 
 def test_the_settings_of_an_earlier_series_taken_up_again_after_an_upgrade(
@@ -235,7 +235,7 @@ def test_the_settings_of_an_earlier_series_taken_up_again_after_an_upgrade(
     publish(planned(root, caption={"prompt": "What is it?"}), "PASS")
     monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
     spec = planned(root)
-    assert spec.lost_baseline
+    assert spec.has_lost_baseline
     assert spec.predecessor
     assert spec.predecessor.checkpoint == last_accepted(root)
 

@@ -12,7 +12,7 @@ from samples import checkpoint_files, upload
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.special_tokens import read_special_tokens
 from ray_jobs.contract.parse_suite import parse_suite
-from ray_jobs.contract.prompt_tokens import find_fault
+from ray_jobs.contract.prompt_tokens import find_token_fault
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import plan
@@ -71,13 +71,13 @@ def test_a_well_known_mark_is_refused_whatever_the_model(token: str, why: str) -
 
 @pytest.mark.parametrize("text", PLAIN)
 def test_ordinary_text_is_ordinary(text: str) -> None:
-    assert find_fault({"caption.prompt": text}) is None
+    assert find_token_fault({"caption.prompt": text}) is None
     assert parse_suite(suite_text(caption={"prompt": text}), "t").caption.prompt == text
 
 
 def test_all_that_a_notebook_left_is_named_in_order() -> None:
     text = "<|vision_start|><|image_pad|><|vision_end|>describe the image"
-    assert find_fault({"caption.prompt": text}) == (
+    assert find_token_fault({"caption.prompt": text}) == (
         f"caption.prompt holds <|vision_start|>, <|image_pad|>, <|vision_end|>: {IMAGE}; take them out"
     )
 

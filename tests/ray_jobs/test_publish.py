@@ -33,7 +33,7 @@ def leave(made: Spec, captions_in: int = 9, scores_in: int = 9) -> None:
     golden, captions = manifest("golden", 12, empty=2, corrupt=1), manifest("captions", captions_in, engine=1)
     scores = Scores(
         run_id=made.run_id,
-        scale_id=made.scale_id,
+        scoring_id=made.scoring_id,
         images=scores_in,
         scored=scores_in - 2,
         failed={"no-caption": 1, "judge-silent": 1},

@@ -41,7 +41,7 @@ def test_a_checkpoint_planned_again_is_the_run_that_was(name: str, root: Path) -
     spec = plan_again(root.parent, name)
     assert spec.uri == f"{root}/{FOLDERS[name]}/spec.json"
     assert (spec.golden_id, spec.caption_id, spec.series_id) == (was.golden_id, was.caption_id, was.series_id)
-    assert (spec.scale_id, spec.judge_id, spec.judge_uri) == (was.scale_id, was.judge_id, was.judge_uri)
+    assert (spec.scoring_id, spec.judge_id, spec.judge_uri) == (was.scoring_id, was.judge_id, was.judge_uri)
     assert (spec.baseline, spec.anchor) == (was.baseline, was.anchor)
     assert spec.baseline or name == "step-0200"
     assert spec.checkpoint.files

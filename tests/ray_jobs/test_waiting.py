@@ -9,7 +9,7 @@ import pytest
 
 from ray_jobs.checkpoints import node_cache
 from ray_jobs.runtime import waiting
-from ray_jobs.runtime.waiting import tell_waiting
+from ray_jobs.runtime.waiting import log_while_waiting
 
 HOLD = """
 import sys
@@ -34,7 +34,7 @@ def test_a_wait_is_told_again_and_again_and_not_after_it(caplog: pytest.LogCaptu
         asked.release()
         return "waiting for Godot"
 
-    with tell_waiting(describe):
+    with log_while_waiting(describe):
         for _ in range(3):
             assert asked.acquire(timeout=20)
     told = [line for line in caplog.messages if line.startswith("waiting for Godot; 0 s so far")]
@@ -50,11 +50,11 @@ def test_a_short_wait_and_one_that_cannot_be_described_say_nothing(
         asked.release()
         raise OSError("the cluster is away")
 
-    with tell_waiting(describe):
+    with log_while_waiting(describe):
         for _ in range(2):
             assert asked.acquire(timeout=20)
     monkeypatch.setattr(waiting, "AFTER", 600)
-    with tell_waiting(lambda: "too soon"):
+    with log_while_waiting(lambda: "too soon"):
         pass
     assert caplog.messages == []
 

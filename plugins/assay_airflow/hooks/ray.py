@@ -93,13 +93,13 @@ class RayHook(BaseHook):
         try:
             return Address.of(self.get_connection(self.ray_conn_id))
         except AirflowNotFoundException:
-            raise self._undefined() from None
+            raise self._undefined_error() from None
 
     async def aget_address(self) -> Address:
         try:
             return Address.of(await self.aget_connection(self.ray_conn_id))
         except AirflowNotFoundException:
-            raise self._undefined() from None
+            raise self._undefined_error() from None
 
     def job(self, submission_id: str) -> Job | None:
         """Ray's details of a job (`status`, `message`, `metadata`, `start_time` ...). None if Ray has no such job."""
@@ -170,7 +170,7 @@ class RayHook(BaseHook):
             address.check(response.status_code, body.decode(errors="replace"))
         return response.status_code, body
 
-    def _undefined(self) -> InputError:
+    def _undefined_error(self) -> InputError:
         return InputError(f"connection {self.ray_conn_id} is not defined; add it with type ray, host, port and token")
 
 

@@ -53,7 +53,7 @@ class CheckpointPrefixTrigger(BaseEventTrigger):
         uri = router.read_checkpoints_uri()
         if uri is None:
             return {}
-        announced = await self._announced()
+        announced = await self._load_announced()
         before, self._last = self._last, await asyncio.to_thread(router.list_whole, uri, announced, self._odd)
         for line in self._odd.take_lines():
             self.log.warning(line)
@@ -63,7 +63,7 @@ class CheckpointPrefixTrigger(BaseEventTrigger):
             if announced.get(name) != listing and before.get(name) == listing
         }
 
-    async def _announced(self) -> dict[str, str]:
+    async def _load_announced(self) -> dict[str, str]:
         assert self.asset_state_store is not None
         announced: Any = await self.asset_state_store.aget(ANNOUNCED, default={})
         return dict(announced or {})
@@ -75,6 +75,6 @@ class CheckpointPrefixTrigger(BaseEventTrigger):
         """
         assert self.asset_state_store is not None
         announced: dict[str, Any] = {
-            name: listing for name, listing in (await self._announced()).items() if name in self._last
+            name: listing for name, listing in (await self._load_announced()).items() if name in self._last
         }
         await self.asset_state_store.aset(ANNOUNCED, announced | new)

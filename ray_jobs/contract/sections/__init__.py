@@ -1,1 +1,1 @@
-"""One file for each section of a suite. `contract.suite` puts them together."""
+"""The models of a suite's sections, one file each. `contract.suite` puts them together."""

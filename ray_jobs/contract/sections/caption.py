@@ -1,23 +1,23 @@
-"""The section `caption` of a suite."""
+"""The section `caption` of a suite: the prompt, the sampling, and the fields of an answer."""
 
 import hashlib
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.suite_section import SuiteSection
 from ray_jobs.inputs.names import printable
 
 
-def _complete_fields(given: Any) -> dict[str, Any] | str | None:
-    if given is None:
+def _complete_fields(raw: Any) -> dict[str, Any] | str | None:
+    if raw is None:
         return None
-    if isinstance(given, str):
-        if not given.lower().endswith(".json"):
-            raise ValueError(f"{printable(given, 60)!r} must be a .json file beside the suite, or the schema itself")
-        return given
-    return complete(given)
+    if isinstance(raw, str):
+        if not raw.lower().endswith(".json"):
+            raise ValueError(f"{printable(raw, 60)!r} must be a .json file beside the suite, or the schema itself")
+        return raw
+    return complete_schema(raw)
 
 
 class Caption(SuiteSection):
@@ -42,14 +42,14 @@ class Caption(SuiteSection):
 
     @property
     def schema_of_fields(self) -> dict[str, Any] | None:
-        """The complete schema of the fields; None without fields, and while they are the name of a file."""
+        """The complete schema of the fields. None without fields, and as long as `fields` is the name of a file."""
         return self.fields if isinstance(self.fields, dict) else None
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """The fields in the order of the answer, the caption among them where it is one."""
+        """The names of the fields in the order of the answer. `caption` may be among them."""
         return tuple((self.schema_of_fields or {}).get("properties", ()))
 
     def seed_of(self, image_id: str) -> int:
-        """31 bits, each image its own: with one for all their draws, and so their errors, would be alike."""
+        """Returns 31 bits, different for each image. With one seed for all images, their errors would be alike."""
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{image_id}".encode()).digest()[:4]) >> 1

@@ -1,6 +1,6 @@
-"""The section `dataset` of a suite."""
+"""The section `dataset` of a suite: the source of the images and the sample that is drawn from it."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,13 +49,9 @@ class Dataset(SuiteSection):
     """For each field of `caption.fields`, the column that holds its right value."""
 
     @model_validator(mode="after")
-    def _strata_have_labels(self) -> Self:
+    def _check_labels(self) -> Self:
         if self.stratify and not (self.label and self.limit):
             raise ValueError("`stratify` needs `label` and `limit`")
         if self.label_names and not self.label:
             raise ValueError("`label_names` needs `label`")
         return self
-
-    def content(self) -> dict[str, Any]:
-        """What determines which images there are, given the revision of their source."""
-        return self.identity()

@@ -1,6 +1,6 @@
-"""The section `engine` of a suite."""
+"""The section `engine` of a suite: the settings of vLLM. A judge of kind `vllm` has them too."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -56,10 +56,7 @@ class Engine(SuiteSection):
 
     @property
     def gpus(self) -> float:
-        """What one engine takes of Ray's GPUs: two that need half a GPU's memory each share one."""
+        """The GPUs that one engine takes from Ray. Below 1, two engines share a GPU."""
         if self.tensor_parallel_size > 1:
             return self.tensor_parallel_size
         return 1.0 if self.gpu_memory_utilization > 0.5 else self.gpu_memory_utilization
-
-    def output(self) -> dict[str, Any]:
-        return self.identity()

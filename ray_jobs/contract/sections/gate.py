@@ -1,4 +1,4 @@
-"""The section `gate` of a suite."""
+"""The section `gate` of a suite: the baseline, the metrics that decide, their margins and limits."""
 
 from typing import ClassVar, Literal, Self
 
@@ -8,16 +8,16 @@ from ray_jobs.contract.suite_section import SuiteSection
 
 
 class GatingMetric(SuiteSection):
-    """What a metric needs to decide the verdict."""
+    """The settings of a metric that decides the verdict."""
 
     IDENTIFYING: ClassVar = frozenset(("margin",))
 
     margin: float = Field(ge=0)
-    """The worsening that is still acceptable, in the metric's own unit."""
+    """The largest acceptable worsening, in the metric's own unit."""
 
 
 class Limit(SuiteSection):
-    """The range that a metric's mean must stay in, whatever the baseline has."""
+    """The range that a metric's mean must stay in, whatever the baseline's mean is."""
 
     IDENTIFYING: ClassVar = frozenset(("max", "min"))
 
@@ -27,7 +27,7 @@ class Limit(SuiteSection):
     """The metric's mean must not be below it."""
 
     @model_validator(mode="after")
-    def _is_a_limit(self) -> Self:
+    def _check_bounds(self) -> Self:
         if self.max is None and self.min is None:
             raise ValueError("needs `max` or `min`")
         return self
@@ -57,4 +57,4 @@ class Gate(SuiteSection):
     metrics: dict[str, GatingMetric] = {}
     """The metrics that decide, each with its `margin`."""
     limits: dict[str, Limit] = {}
-    """Absolute limits on a metric's mean, whatever the baseline has."""
+    """Absolute limits on a metric's mean, whatever the baseline's mean is."""

@@ -1,4 +1,4 @@
-"""The section `judge` of a suite."""
+"""The section `judge` of a suite: the model that scores captions, its questions and its endpoint or engine."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.suite_section import SuiteSection
 
-ANSWERED = frozenset(("rationale", "score", "better"))  # what the judge's answers hold beside the criteria
+ANSWER_KEYS = frozenset(("rationale", "score", "better"))  # in the judge's answers, beside the criteria
 
 
 class Price(SuiteSection):
@@ -75,32 +75,35 @@ class Judge(SuiteSection):
     """What the endpoint's tokens cost, for the totals."""
 
     @model_validator(mode="after")
-    def _model_is_named(self) -> Self:
+    def _check_model_and_prompts(self) -> Self:
         if self.kind == "vllm" and not self.model:
             raise ValueError("needs `model`, the URI of the judge's checkpoint")
         if self.kind == "openai" and not (self.model and self.base_url):
             raise ValueError("needs `base_url` and `model`, the endpoint and the name of the judge's model there")
         if "{caption}" not in self.prompt:
             raise ValueError("`prompt` must hold {caption}")
-        for name in ANSWERED.intersection(self.criteria):
+        for name in ANSWER_KEYS.intersection(self.criteria):
             raise ValueError(f"`criteria`: {name!r} is a key of the judge's answers already; name it otherwise")
         if not ("{first}" in self.pairwise_prompt and "{second}" in self.pairwise_prompt):
             raise ValueError("`pairwise_prompt` must hold {first} and {second}")
         return self
 
     def content(self) -> dict[str, Any]:
-        """What determines the answers, given the judge's weights."""
+        """Returns the settings that determine the scores, besides the judge's weights."""
         return self.answer_settings() | self.identity()
 
     def answer_settings(self) -> dict[str, Any]:
-        """What determines the answer to a given question: a new prompt makes new questions, not another judge."""
+        """Returns the settings that determine the answer to a given question, besides the judge's weights.
+
+        The prompts are not among them, because a new prompt makes new questions, not another judge.
+        """
         questions = ("prompt", "pairwise", "pairwise_prompt")
         how = {name: value for name, value in self.identity().items() if name not in questions}
-        where = {"model": self.model, "base_url": self.base_url} if self.kind == "openai" else self.engine.output()
+        where = {"model": self.model, "base_url": self.base_url} if self.kind == "openai" else self.engine.identity()
         return how | where
 
     def metrics(self) -> tuple[str, ...]:
-        """Names of the per-image metrics this judge gives, `judge` first; `preference` needs a baseline."""
+        """Returns the names of this judge's metrics, `judge` first. `preference` has values only with a baseline."""
         if self.kind == "none":
             return ()
         return ("judge", *(f"judge_{name}" for name in self.criteria), *(("preference",) if self.pairwise else ()))

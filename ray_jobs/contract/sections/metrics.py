@@ -1,6 +1,6 @@
-"""The section `metrics` of a suite."""
+"""The section `metrics` of a suite: metrics beyond the built-in ones, and their inputs."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ from ray_jobs.contract.suite_section import SuiteSection
 
 
 class Metrics(SuiteSection):
-    """What is measured of each caption beyond the built-in metrics."""
+    """The metrics of a caption beyond the built-in ones."""
 
     IDENTIFYING: ClassVar = frozenset(("language",))
     ELSEWHERE: ClassVar = {
@@ -26,11 +26,7 @@ class Metrics(SuiteSection):
     clip: str | None = None
     """The URI of a CLIP model, for `clipscore` and `refclipscore`."""
 
-    def content(self) -> dict[str, Any]:
-        """What of these settings determines the scores."""
-        return self.identity()
-
     def names(self) -> tuple[str, ...]:
-        """Names of the metrics that only this suite has."""
+        """Returns the names of the metrics that this suite adds to the built-in ones."""
         clip = ("clipscore", "refclipscore") if self.clip else ()
         return (*clip, *(file.rpartition("/")[2].removesuffix(".py") for file in self.own))

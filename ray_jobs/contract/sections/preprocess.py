@@ -1,6 +1,6 @@
-"""The section `preprocess` of a suite."""
+"""The section `preprocess` of a suite: how golden images are made, and which images are rejected."""
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -51,7 +51,3 @@ class Preprocess(SuiteSection):
     """The largest number of images in a part."""
     part_mb: int = Field(128, gt=0)
     """The largest size of a part's source images, in MB."""
-
-    def content(self) -> dict[str, Any]:
-        """What determines the images that are kept; how they are cut into parts does not."""
-        return self.identity()

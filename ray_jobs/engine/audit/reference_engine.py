@@ -29,7 +29,7 @@ from ray_jobs.engine.sampling import make_params
 from ray_jobs.engine.settings import engine_environment, vllm_arguments
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.collector import collector_paused
-from ray_jobs.runtime.private_cache import cache
+from ray_jobs.runtime.private_cache import ensure_cache_folder
 
 PROMPT_TAIL = 16  # tokens of the prompt that are decoded with the answer: some tokenizers' first word depends on them
 
@@ -96,8 +96,8 @@ def _recaption(
     with collector_paused():
         from vllm import LLM
 
-    cache().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".audit-", dir=cache()) as folder:
+    ensure_cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".audit-", dir=ensure_cache_folder()) as folder:
         path = fetch(checkpoint, Path(folder))
         maker = PromptBuilder(path, checkpoint.uri)
         llm = LLM(model=str(path), trust_remote_code=False, **vllm_arguments(engine, gpu))

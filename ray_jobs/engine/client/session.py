@@ -27,7 +27,7 @@ from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.server.lease import LEASE_SECONDS
 from ray_jobs.engine.settings import engine_environment
 from ray_jobs.engine.watchdog import silence_limit
-from ray_jobs.runtime.waiting import tell_waiting
+from ray_jobs.runtime.waiting import log_while_waiting
 
 log = logging.getLogger("assay")
 
@@ -81,7 +81,7 @@ def engine_session(
         ).remote(checkpoint, engine, gpu, token)  # fmt: skip
         try:
             wait = gpus.GpuWait(share, "engine") if gpu else None
-            with tell_waiting(partial(_describe_wait, actor, gpu)):
+            with log_while_waiting(partial(_describe_wait, actor, gpu)):
                 _wait_for_lease(actor, token, checkpoint, name if short and not job_done else None, job_done, wait)
             break
         except ENGINE_GONE as error:

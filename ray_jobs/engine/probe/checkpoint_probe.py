@@ -33,7 +33,7 @@ from ray_jobs.engine import canary
 from ray_jobs.engine.versions import read_versions
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import printable
-from ray_jobs.runtime.private_cache import cache
+from ray_jobs.runtime.private_cache import ensure_cache_folder
 
 log = logging.getLogger("assay")
 
@@ -65,11 +65,15 @@ def probe(
     """
     check_present(checkpoint)
     began, all_prompts = time.monotonic(), [*prompts, canary.PROMPT]
-    cache().mkdir(parents=True, exist_ok=True)
+    ensure_cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="assay-probe-") as folder:
         hashes = _copy(checkpoint, Path(folder))
         further = [option for option in (grammar, texts) if option]
-        passed = cache() / PASSED_FOLDER / digest(PROBE_VERSION, read_versions(), kind, all_prompts, hashes, *further)
+        passed = (
+            ensure_cache_folder()
+            / PASSED_FOLDER
+            / digest(PROBE_VERSION, read_versions(), kind, all_prompts, hashes, *further)
+        )
         if passed.exists():
             return
         if fault := _run(Path(folder), checkpoint.uri, all_prompts, kind, grammar, texts or {}):

@@ -119,9 +119,9 @@ def _check_patches(folder: Path, made: Any, maker: Any) -> None:
 
 def try_texts(texts: dict[str, str], maker: "PromptBuilder") -> None:
     """Raises Fault if one of the suite's texts, by setting, contains a special token of the tokenizer."""
-    from ray_jobs.contract.prompt_tokens import find_fault
+    from ray_jobs.contract.prompt_tokens import find_token_fault
 
-    if fault := find_fault(texts, maker.special_tokens):
+    if fault := find_token_fault(texts, maker.special_tokens):
         raise Fault(fault)
 
 
@@ -236,7 +236,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def main() -> None:
-    from ray_jobs.runtime.confinement import leave_network, limit
+    from ray_jobs.runtime.confinement import leave_network, limit_resources
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)  # so that output of a library is not taken for an answer
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -248,7 +248,7 @@ def main() -> None:
 
     import ray_jobs.engine.prompt  # noqa: F401
 
-    limit(request["memory"], request["seconds"])
+    limit_resources(request["memory"], request["seconds"])
     fault: str | None = None
     steps = []
 

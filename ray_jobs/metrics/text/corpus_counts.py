@@ -29,7 +29,7 @@ from ray_jobs.metrics.text.frequencies import ENTRY_BYTES, Frequencies
 from ray_jobs.metrics.text.ngrams import ORDERS, number_ngrams, number_texts
 from ray_jobs.metrics.text.tokenise import number_terms
 from ray_jobs.runtime import private_cache
-from ray_jobs.runtime.ray_dataset import ray_dataset, tell_first
+from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
 from ray_jobs.storage import json_files, manifests, object_listing, objects, parts, uris
 
 log = logging.getLogger("assay")
@@ -164,7 +164,7 @@ def _build_tables(
 def _run_on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
     if not rows:
         return []
-    return list(tell_first(iter(ray_dataset(rows).map(work).iter_rows()), "references"))
+    return list(log_until_first_row(iter(ray_dataset(rows).map(work).iter_rows()), "references"))
 
 
 def _count_group(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, str]:
@@ -250,7 +250,7 @@ def _map_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _copy_to_node(uri: str, content: str, index: dict[str, Any]) -> Path:
     """The folder with this node's copy of tables on S3. The folder's name contains the digest of their contents."""
-    target = private_cache.cache() / f"tables-{content}"
+    target = private_cache.ensure_cache_folder() / f"tables-{content}"
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

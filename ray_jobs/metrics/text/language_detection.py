@@ -4,7 +4,7 @@ import re
 from functools import cache
 from typing import Any
 
-from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.errors import InputError, suggest
 
 MIN_BYTES, MIN_PROBABILITY = 16, 0.5
 LETTERS = re.compile(r"[^\W\d_]+")
@@ -29,7 +29,7 @@ def check_language(language: str) -> None:
     """Raise InputError for a language that py3langid does not know. Every caption would be in another language."""
     known = _identifier().labels
     if language not in known:
-        raise InputError(f"metrics.language {language!r}: not told from others{nearest(language, sorted(known))}")
+        raise InputError(f"metrics.language {language!r}: not told from others{suggest(language, sorted(known))}")
 
 
 @cache

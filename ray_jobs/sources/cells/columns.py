@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from ray_jobs.contract.sections.dataset import Dataset
-from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.errors import InputError, suggest
 from ray_jobs.storage.arrow_guard import refuse_extensions
 
 log = logging.getLogger("assay")
@@ -85,7 +85,7 @@ def choose_columns(
 def check_column(column: str | None, role: str, where: str, names: list[str]) -> str | None:
     """The column itself. Raises InputError when the table has no column of that name."""
     if column and column not in names:
-        raise InputError(f"dataset {where}: no column {column!r} for {role}{nearest(column, names)}")
+        raise InputError(f"dataset {where}: no column {column!r} for {role}{suggest(column, names)}")
     return column
 
 

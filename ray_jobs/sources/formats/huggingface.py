@@ -13,7 +13,7 @@ from requests.exceptions import RequestException
 
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import is_hub_name
-from ray_jobs.inputs.errors import InputError, RetryableError, nearest
+from ray_jobs.inputs.errors import InputError, RetryableError, suggest
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.sources.cells.columns import Columns, choose_columns, log_columns
 from ray_jobs.sources.cells.labels import name_label, read_label_names
@@ -124,7 +124,7 @@ class HuggingFaceSource:
             if split is None:
                 raise InputError(f"dataset {self.dataset.source}: name its `split`: {', '.join(names)}")
             if split not in loaded:
-                raise InputError(f"dataset {self.dataset.source}: no split {split!r}{nearest(split, names)}")
+                raise InputError(f"dataset {self.dataset.source}: no split {split!r}{suggest(split, names)}")
             loaded = loaded[split]
         elif self.dataset.split and not is_hub_name(self.dataset) and str(loaded.split) != self.dataset.split:
             fault = f"it has no splits to take {self.dataset.split!r} from; take `split` out"

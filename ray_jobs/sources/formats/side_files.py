@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.source_files import ALL, Selection
-from ray_jobs.inputs.errors import InputError, RetryableError, nearest
+from ray_jobs.inputs.errors import InputError, RetryableError, suggest
 from ray_jobs.sources.cells.values import RowTexts, read_texts
 from ray_jobs.sources.listing.bounds import MOST_LINE
 from ray_jobs.sources.listing.unknown_files import manifests_among
@@ -84,7 +84,7 @@ def find_side_files(dataset: Dataset) -> SideFiles:
             fault = f"references {dataset.references!r} need a metadata.jsonl or metadata.csv, or side files (0.txt)"
             others = sorted(key for key in keys if _stem(key) not in stems)
             raise InputError(f"dataset {source}: {fault}{manifests_among(others)}")
-        hint = nearest(str(dataset.references), sorted(suffixes) + known)
+        hint = suggest(str(dataset.references), sorted(suffixes) + known)
         raise InputError(f"dataset {source}: no side file or key {dataset.references!r} for references{hint}")
     if found_suffixes[1] and dataset.stratify:
         raise InputError(

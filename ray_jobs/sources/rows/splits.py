@@ -8,7 +8,7 @@ from typing import Any
 
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.source_files import ALL, SPLIT_OF
-from ray_jobs.inputs.errors import InputError, nearest
+from ray_jobs.inputs.errors import InputError, suggest
 from ray_jobs.inputs.names import printable
 from ray_jobs.sources.cells.texts import CellFault
 from ray_jobs.sources.cells.values import read_label
@@ -68,7 +68,7 @@ class RowSplits:
                     f"dataset {self.where}: no split {self.split!r}: neither the names of its files nor a column "
                     "`split` tell splits; take `split` out, or name the files of the split in `source`"
                 )
-            raise InputError(f"dataset {self.where}: no split {self.split!r}{nearest(str(self.split), values)}")
+            raise InputError(f"dataset {self.where}: no split {self.split!r}{suggest(str(self.split), values)}")
 
 
 def _is_same(value: str, split: str) -> bool:

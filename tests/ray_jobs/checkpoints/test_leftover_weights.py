@@ -51,7 +51,7 @@ def test_what_lies_beside_the_weights_is_in_no_engine(place: Path, on_cluster: C
     on_cluster.end_engines()
     good, expected = captioned(place, GOOD), captioned(place, OTHER)
     leftovers = captioned(place, saved_over(place / "step-1"))
-    assert manifests.require_manifest(leftovers.captions_uri, "caption").swapped
+    assert manifests.require_manifest(leftovers.captions_uri, "caption").weights_swapped
     assert read_captions(leftovers) == read_captions(expected)
     assert read_captions(leftovers) != read_captions(good)
     (place / "step-1" / "results.json").write_text('{"accuracy": 1}')

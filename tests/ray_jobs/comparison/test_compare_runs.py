@@ -95,7 +95,7 @@ def test_columns_are_aligned(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_runs_with_other_scales_on_what_means_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = kept(tmp_path, 1, **JUDGED)
     two = kept(tmp_path, 2, shift=1.0, **JUDGED | {"judge__prompt": "how good is {caption}?"})
-    assert one.scale_id != two.scale_id
+    assert one.scoring_id != two.scoring_id
     page = tmp_path / "p.html"
     _, out, _ = run(one.run_uri, two.run_uri, "--output", str(page), capsys=capsys)
     assert "left out: judge: another judge" in out
@@ -110,7 +110,7 @@ def test_runs_with_other_scales_on_what_means_the_same(tmp_path: Path, capsys: p
 def test_one_judge_on_two_scales_is_compared(tmp_path: Path) -> None:
     one = kept(tmp_path, 1, **JUDGED)
     two = kept(tmp_path, 2, **JUDGED | {"metrics__language": "de"})
-    assert one.scale_id != two.scale_id
+    assert one.scoring_id != two.scoring_id
     metrics, left_out = find_comparable_metrics(load_run(one.run_uri), load_run(two.run_uri))
     assert "judge" in metrics
     assert left_out == {}

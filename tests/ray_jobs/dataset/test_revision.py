@@ -65,7 +65,8 @@ def update(home: Path, layout: str, number: int) -> Path:
 
 def ids_of(spec: Spec) -> dict[str, str]:
     return {
-        name: getattr(spec, name) for name in ("golden_id", "series_id", "caption_id", "judge_id", "scale_id", "run_id")
+        name: getattr(spec, name)
+        for name in ("golden_id", "series_id", "caption_id", "judge_id", "scoring_id", "run_id")
     }
 
 

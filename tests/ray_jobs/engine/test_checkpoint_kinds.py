@@ -25,7 +25,7 @@ ASKED = f"""
 import json, sys, time
 import ray
 from ray_jobs.checkpoints import inspect
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.client.stream import stream_parts
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import frame

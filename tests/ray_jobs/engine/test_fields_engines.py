@@ -64,7 +64,7 @@ def warm(place: Path, on_cluster: Cluster) -> Spec:
 
 def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
     manifest = manifests.require_manifest(warm.captions_uri, "caption")
-    assert manifest.swapped
+    assert manifest.weights_swapped
     assert manifest.details["fields"] == {"valid": 12, "invalid": {}}
     for row in read_rows(warm.captions_uri):
         answer = json.loads(row["answer"])

@@ -76,7 +76,7 @@ def test_the_audit_of_captions_that_were_swapped_over_two_processes(
     run_stage("preprocess", first)
     for spec in (first, second):
         run_stage("caption", spec)
-    assert manifests.require_manifest(second.captions_uri, "caption").swapped
+    assert manifests.require_manifest(second.captions_uri, "caption").weights_swapped
     assert read_captions(first) != read_captions(second)
     run_stage("audit", second)
     report = audits.read(second.captions_uri)

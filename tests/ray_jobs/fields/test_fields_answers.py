@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 from test_fields_schema import WHOLE
 
-from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.sections.caption import Caption
 from ray_jobs.fields.answers import read_answer
 from ray_jobs.fields.columns import add_fields, columns_to_read, sum_fits, values_of
 from ray_jobs.storage import parts
 
-SCHEMA = complete(WHOLE)
+SCHEMA = complete_schema(WHOLE)
 SAID: dict[str, Any] = {
     "caption": "a dog",
     "count": 3,
@@ -36,7 +36,7 @@ def test_an_answer_that_fits() -> None:
 
 
 def test_without_a_property_of_its_name_the_caption_is_the_answer() -> None:
-    schema, answer = complete({"properties": {"count": {"type": "integer"}}}), '{"count": 3}'
+    schema, answer = complete_schema({"properties": {"count": {"type": "integer"}}}), '{"count": 3}'
     assert read_answer(schema, answer, "stop", 64).caption == answer
 
 

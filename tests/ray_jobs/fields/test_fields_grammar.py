@@ -13,7 +13,7 @@ from stage_jobs import GOOD
 from test_fields_schema import BOX, LOCATED, WHOLE
 from transformers import AutoTokenizer
 
-from ray_jobs.contract.field_schema import complete, longest
+from ray_jobs.contract.field_schema import complete_schema, max_length
 from ray_jobs.fields.answers import BOX_CORNERS, read_answer
 from ray_jobs.fields.grammar import write_grammar
 
@@ -29,7 +29,7 @@ def compiler(tokenizer: Any) -> xgrammar.GrammarCompiler:
 
 
 def lets_through(compiler: xgrammar.GrammarCompiler, schema: dict[str, Any], answer: str) -> bool:
-    matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(write_grammar(complete(schema))))
+    matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(write_grammar(complete_schema(schema))))
     return bool(matcher.accept_string(answer) and matcher.is_completed())
 
 
@@ -91,7 +91,7 @@ def test_what_the_grammar_lets_through(compiler: xgrammar.GrammarCompiler, name:
     for value in fitting:
         assert lets_through(compiler, of_one(schema), f'{{"it": {value}}}'), value
         assert lets_through(compiler, of_one(schema), f'{{"it":{value}}}'), value
-        jsonschema.validate(json.loads(value), complete(of_one(schema))["properties"]["it"])
+        jsonschema.validate(json.loads(value), complete_schema(of_one(schema))["properties"]["it"])
     for value in others:
         assert not lets_through(compiler, of_one(schema), f'{{"it": {value}}}'), value
 
@@ -119,7 +119,7 @@ def test_there_is_no_space_without_an_end(compiler: xgrammar.GrammarCompiler, an
 )
 def test_a_range_of_whole_numbers_is_exact(compiler: xgrammar.GrammarCompiler, low: int, high: int) -> None:
     schema = of_one({"type": "integer", "minimum": low, "maximum": high})
-    compiled = compiler.compile_grammar(write_grammar(complete(schema)))
+    compiled = compiler.compile_grammar(write_grammar(complete_schema(schema)))
     tried = {*range(max(low - 30, -2100), min(high + 30, 2100)), low - 1, low, high, high + 1}
     for number in tried:
         matcher = xgrammar.GrammarMatcher(compiled)
@@ -136,7 +136,7 @@ def test_tokens_drawn_at_random_end_in_an_answer_that_fits(
     compiler: xgrammar.GrammarCompiler, tokenizer: Any, seed: int
 ) -> None:
     """As an untrained model draws them. Only the order of a box's corners is nothing that a grammar can hold."""
-    schema, rng = complete(SHORT), random.Random(seed)
+    schema, rng = complete_schema(SHORT), random.Random(seed)
     matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(write_grammar(schema)))
     allowed, said = xgrammar.allocate_token_bitmask(1, len(tokenizer)), []
     while not matcher.is_terminated():
@@ -144,7 +144,7 @@ def test_tokens_drawn_at_random_end_in_an_answer_that_fits(
         bits = (allowed[0][:, None] >> torch.arange(32)) & 1
         said.append(rng.choice(bits.flatten()[: len(tokenizer)].nonzero().flatten().tolist()))
         assert matcher.accept_token(said[-1])
-        assert len(said) < 6 * longest(schema)
+        assert len(said) < 6 * max_length(schema)
     answer = tokenizer.decode(said, skip_special_tokens=True)
     jsonschema.validate(json.loads(answer), schema)
     assert read_answer(schema, answer, "stop", 9999).reason in (None, BOX_CORNERS)

@@ -10,7 +10,7 @@ import yaml
 from samples import make_spec
 
 from ray_jobs.caption import tell_long_answers
-from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.metrics import CaptionContext, custom
 
@@ -28,7 +28,7 @@ def test_its_suite_with_its_schema() -> None:
     suite = yaml.safe_load(block("yaml")) | {"name": "s"}
     suite["caption"]["fields"] = schema
     found = parse_suite(yaml.safe_dump(suite, sort_keys=False), "s")
-    assert found.caption.fields == complete(schema)
+    assert found.caption.fields == complete_schema(schema)
 
 
 def test_its_own_metric() -> None:

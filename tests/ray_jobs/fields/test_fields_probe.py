@@ -8,13 +8,13 @@ import pytest
 from stage_jobs import GOOD
 from test_fields_schema import WHOLE
 
-from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.engine.probe.probe_process import Fault, try_grammar
 from ray_jobs.fields.grammar import write_grammar
 
 pytestmark = pytest.mark.slow  # for what it imports
 
-GRAMMAR = write_grammar(complete(WHOLE))
+GRAMMAR = write_grammar(complete_schema(WHOLE))
 
 
 def test_a_grammar_that_the_tokenizer_can_be_held_to() -> None:

@@ -7,7 +7,13 @@ import jsonschema
 import pytest
 from samples import with_value
 
-from ray_jobs.contract.field_schema import NotSupported, complete, is_box, longest, read_schema
+from ray_jobs.contract.field_schema import (
+    SchemaError,
+    complete_schema,
+    is_box,
+    max_length,
+    read_schema,
+)
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.inputs.errors import InputError
 
@@ -61,21 +67,21 @@ END = {"minimum": -(10**9), "maximum": 10**9}
     ids=lambda one: json.dumps(one)[:60],
 )
 def test_bounds_that_are_not_given_are_filled_in(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    found = complete({"type": "object", "properties": {"it": given}})
+    found = complete_schema({"type": "object", "properties": {"it": given}})
     assert found["properties"] == {"it": expected}
     assert (found["required"], found["additionalProperties"]) == (["it"], False)
     jsonschema.Draft202012Validator.check_schema(found)
 
 
 def test_a_complete_schema_stays_as_it_is_and_in_its_order() -> None:
-    found = complete(WHOLE)
-    assert complete(found) == found
+    found = complete_schema(WHOLE)
+    assert complete_schema(found) == found
     assert found["required"] == list(WHOLE["properties"])
-    assert list(complete(json.loads(json.dumps(found)))["properties"]) == list(WHOLE["properties"])
+    assert list(complete_schema(json.loads(json.dumps(found)))["properties"]) == list(WHOLE["properties"])
 
 
 def test_what_a_box_is() -> None:
-    found = complete(WHOLE)["properties"]
+    found = complete_schema(WHOLE)["properties"]
     assert [name for name in found if is_box(found[name])] == ["box"]
     assert is_box(found["boxes"]["items"])
     assert is_box(found["found"]["items"]["properties"]["box"])
@@ -158,8 +164,8 @@ CASES |= {f"named {what}": ({"properties": {n: {"type": "string"}}}, t) for what
 
 @pytest.mark.parametrize(("schema", "told"), CASES.values(), ids=CASES)
 def test_what_is_not_supported_is_told_in_one_line(schema: Any, told: str) -> None:
-    with pytest.raises(NotSupported) as caught:
-        complete(schema)
+    with pytest.raises(SchemaError) as caught:
+        complete_schema(schema)
     assert told in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 300
@@ -178,13 +184,15 @@ def test_what_is_not_supported_is_told_in_one_line(schema: Any, told: str) -> No
     ids=["empty", "a list", "a key twice", "deep", "not text", "many"],
 )
 def test_a_file_that_is_no_schema_is_told(data: bytes, told: str) -> None:
-    with pytest.raises(NotSupported, match=told):
+    with pytest.raises(SchemaError, match=told):
         read_schema(data)
 
 
 def test_the_longest_answer_is_the_longest() -> None:
-    found = complete({"properties": {"n": {"type": "integer", "minimum": -10, "maximum": 9}, "b": {"type": "boolean"}}})
-    assert longest(found) == len('{"n": -10, "b": false}') + 2
+    found = complete_schema(
+        {"properties": {"n": {"type": "integer", "minimum": -10, "maximum": 9}, "b": {"type": "boolean"}}}
+    )
+    assert max_length(found) == len('{"n": -10, "b": false}') + 2
 
 
 SUITE = "name: s\ndataset: {source: /d%s}\ncaption: {fields: %s}\n"
@@ -194,7 +202,7 @@ INLINE = "{properties: {count: {type: integer, minimum: 0, maximum: 9}}}"
 def test_a_suite_holds_a_schema_or_names_its_file() -> None:
     found = parse_suite(SUITE % ("", INLINE), "s").caption
     assert found.field_names == ("count",)
-    assert found.fields == complete({"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}}})
+    assert found.fields == complete_schema({"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}}})
     named = parse_suite(SUITE % ("", "fields.json"), "s").caption
     assert (named.fields, named.schema_of_fields, named.field_names) == ("fields.json", None, ())
 

@@ -10,7 +10,7 @@ import pytest
 from samples import make_spec
 from test_fields_schema import WHOLE
 
-from ray_jobs.contract.field_schema import complete
+from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.answers import DoesNotFit
 from ray_jobs.fields.truth import check_truth, read_truth, truth_of
@@ -18,7 +18,7 @@ from ray_jobs.golden.build_part import SCHEMA, WITH_TRUTH
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import manifests, parts
 
-PROPERTIES = complete(WHOLE)["properties"]
+PROPERTIES = complete_schema(WHOLE)["properties"]
 BOX = [1, 2, 3, 4]
 
 

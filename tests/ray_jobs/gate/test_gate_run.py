@@ -60,7 +60,7 @@ def scores(planned: Spec, manifest: Manifest, missing: int = 0) -> Scores:
     n = manifest.rows_in
     summary = Summary(n=n - missing, expected=n, mean=0, standard_error=0, low=0, high=0)
     return Scores(
-        run_id=planned.run_id, scale_id=planned.scale_id, images=n, scored=n, failed={},
+        run_id=planned.run_id, scoring_id=planned.scoring_id, images=n, scored=n, failed={},
         metrics={name: summary for name in build_metrics(planned) if name != "preference"}, manifest=manifest,
     )  # fmt: skip
 

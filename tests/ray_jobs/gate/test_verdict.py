@@ -39,7 +39,7 @@ def scores(images: int = 100, no_caption: int = 0, **present: tuple[int, int]) -
         created_at=datetime.now(UTC),
     )  # fmt: skip
     return Scores(
-        run_id="r", scale_id="s", images=images, scored=images - no_caption, failed=lost, metrics=metrics,
+        run_id="r", scoring_id="s", images=images, scored=images - no_caption, failed=lost, metrics=metrics,
         manifest=manifest,
     )  # fmt: skip
 

@@ -146,7 +146,7 @@ def test_what_is_done_in_time_is_not_ended(decoder: Decoder) -> None:
 
 PARENT = """
 import time
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.decoder_process import Decoder
 decoder = Decoder(Preprocess())
 print("ready", flush=True)

@@ -99,7 +99,7 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
 MEASURE = """
 import sys
 from pathlib import Path
-from ray_jobs.contract.suite import Preprocess
+from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.golden.build_part import prepare_row
 from ray_jobs.sources.source import SourceImage
 

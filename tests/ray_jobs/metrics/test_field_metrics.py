@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from samples import make_spec, make_suite
 
-from ray_jobs.contract.metric_names import field_metric_names
+from ray_jobs.contract.metric_names import list_field_metrics
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext, Metric
@@ -224,4 +224,4 @@ def test_declared_names_are_those_of_the_schema() -> None:
     assert schema
     assert list(build_field_metrics(schema, ["count"])) == ["fields_valid", "field_count"]
     for name in schema["properties"]:
-        assert field_metric_names(schema, [name]) == list(build_field_metrics(schema, [name]))
+        assert list_field_metrics(schema, [name]) == list(build_field_metrics(schema, [name]))

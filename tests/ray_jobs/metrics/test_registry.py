@@ -50,7 +50,9 @@ def test_the_judges_metrics_in_that_table(criteria: list[str]) -> None:
     judge = make_spec(
         judge__kind="vllm", judge__model="/m", judge__criteria=criteria, judge__pairwise=True
     ).suite.judge  # fmt: skip
-    assert metric_names.judge_metrics(judge.metrics(), bool(criteria)) == facts_of(build_judge_metrics(judge).values())
+    assert metric_names.build_judge_facts(judge.metrics(), bool(criteria)) == facts_of(
+        build_judge_metrics(judge).values()
+    )
 
 
 def test_names_and_directions_are_had_without_the_libraries_that_measure() -> None:

@@ -31,7 +31,7 @@ def validated(
 
 def trend(made: Spec, mean: float = 60.0) -> dict[str, list[series.TrendPoint]]:
     own = series.describe_run(
-        made.checkpoint, made.scale_id, "FAIL", {"chrf": summary(mean), "judge": summary(0.5, None)}
+        made.checkpoint, made.scoring_id, "FAIL", {"chrf": summary(mean), "judge": summary(0.5, None)}
     )
     return series.build_trend(made.root, made.suite.name, made.series_id, own, ["chrf", "judge", "words"])
 

@@ -76,4 +76,4 @@ def test_captions_that_do_not_say_what_made_them_are_taken_for_a_swapped_engines
     details: dict[str, Any], swapped: bool
 ) -> None:
     sums: dict[str, Any] = {"rows_in": 0, "rows_out": 0, "parts": (), "created_at": datetime.now(UTC)}
-    assert Manifest(stage="captions", id="c", details=details, **sums).swapped is swapped
+    assert Manifest(stage="captions", id="c", details=details, **sums).weights_swapped is swapped

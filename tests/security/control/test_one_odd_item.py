@@ -294,7 +294,7 @@ def test_an_odd_note_of_the_routers_own_costs_one_more_look_and_nothing_else(
 
 def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(below: Path) -> None:
     def fail(notes: Quarantine) -> None:
-        with notes.reading(uri, "0123"):
+        with notes.guard_read(uri, "0123"):
             notes.add_failure(uri, "0123", MemoryError())
 
     root, uri, newer = below.parent / "root", f"{below}/good", b'{"schema": 99, "failures": {"read": 7}}'
@@ -405,7 +405,9 @@ def published(below: Path, name: str, swapped: bool = True) -> Spec:
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": NOW}
     made = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
     objects.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
-    ids = {key: getattr(spec, key) for key in ("run_id", "run_uri", "scale_id", "series_id", "golden_id", "caption_id")}
+    ids = {
+        key: getattr(spec, key) for key in ("run_id", "run_uri", "scoring_id", "series_id", "golden_id", "caption_id")
+    }
     nothing: dict[str, Any] = {"metrics": {}, "images": {}, "seconds": {}, "versions": {}}
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
     records.publish(

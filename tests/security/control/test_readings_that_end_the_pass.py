@@ -83,10 +83,10 @@ def failures_of(place: Path) -> list[int]:
 
 def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) -> None:
     quarantine = Quarantine(str(tmp_path / "root"))
-    with quarantine.reading("/in/a", "1"):
+    with quarantine.guard_read("/in/a", "1"):
         assert failures_of(tmp_path) == [1]
     assert failures_of(tmp_path) == []
-    with quarantine.reading("/in/a", "1"):
+    with quarantine.guard_read("/in/a", "1"):
         quarantine.add_failure("/in/a", "1", MemoryError())
     assert failures_of(tmp_path) == [1]
     seen: list[int] = []
@@ -95,24 +95,24 @@ def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) 
         seen.extend(failures_of(tmp_path))
         raise RetryableError("the store is away")
 
-    with pytest.raises(RetryableError), quarantine.reading("/in/a", "1"):
+    with pytest.raises(RetryableError), quarantine.guard_read("/in/a", "1"):
         fail()
     assert seen == [2]
     assert [note["why"] for note in notes(tmp_path)] == ["MemoryError"]
-    with quarantine.reading("/in/a", "2"):
+    with quarantine.guard_read("/in/a", "2"):
         assert failures_of(tmp_path) == [1], "changed since, it begins anew"
-    with quarantine.reading("/in/a", "1"):
+    with quarantine.guard_read("/in/a", "1"):
         quarantine.lift("/in/a")
     assert failures_of(tmp_path) == []
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_what_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseException]) -> None:
-    with pytest.raises(end), Quarantine(str(tmp_path / "root")).reading("/in/a", "1"):
+    with pytest.raises(end), Quarantine(str(tmp_path / "root")).guard_read("/in/a", "1"):
         raise end
     again = Quarantine(str(tmp_path / "root"))
     assert again.refusal("/in/a", "1") is None
-    with pytest.raises(end), again.reading("/in/a", "1"):
+    with pytest.raises(end), again.guard_read("/in/a", "1"):
         raise end
     assert "never came back" in str(Quarantine(str(tmp_path / "root")).refusal("/in/a", "1"))
 
@@ -120,7 +120,7 @@ def test_what_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseExcept
 def test_suspects_are_read_one_at_a_time_and_others_beside_each_other(tmp_path: Path) -> None:
     """Else all that were being read when one killed the process twice would be quarantined with it."""
     for name in "ab":
-        with pytest.raises(SystemExit), Quarantine(str(tmp_path / "root")).reading(f"/in/{name}", "1"):
+        with pytest.raises(SystemExit), Quarantine(str(tmp_path / "root")).guard_read(f"/in/{name}", "1"):
             raise SystemExit
     quarantine = Quarantine(str(tmp_path / "root"))
 
@@ -128,7 +128,7 @@ def test_suspects_are_read_one_at_a_time_and_others_beside_each_other(tmp_path: 
         meeting = Barrier(2)
 
         def read(name: str) -> bool:
-            with quarantine.reading(f"/in/{name}", "1"):
+            with quarantine.guard_read(f"/in/{name}", "1"):
                 try:
                     meeting.wait(1)
                 except BrokenBarrierError:

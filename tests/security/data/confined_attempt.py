@@ -7,7 +7,7 @@ import sys
 import urllib.request
 from collections.abc import Callable
 
-from ray_jobs.runtime.confinement import leave_network, limit
+from ray_jobs.runtime.confinement import leave_network, limit_resources
 
 
 def connect() -> None:
@@ -51,7 +51,7 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
 
 if __name__ == "__main__":
     alone = leave_network()
-    limit(256 << 20, 30)
+    limit_resources(256 << 20, 30)
     try:
         ATTEMPTS[sys.argv[1]]()
         print("done")

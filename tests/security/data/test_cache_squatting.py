@@ -100,22 +100,22 @@ def test_a_folder_that_others_use_keeps_its_mode_and_what_is_in_it(
         shared = tmp_path / "xdg" / "assay"
     plant(shared / NAME)
     shared.chmod(mode)
-    own = private_cache.cache()
+    own = private_cache.ensure_cache_folder()
     assert own == shared / f"assay-{os.getuid()}"
     assert own.stat().st_mode & 0o777 == 0o700
     assert fetched() == b"weights"
     assert shared.stat().st_mode & 0o7777 == mode
     assert (shared / NAME / "model.safetensors").read_bytes() == b"planted"
-    assert private_cache.cache() == own
+    assert private_cache.ensure_cache_folder() == own
 
 
 def test_a_private_folder_that_was_opened_to_others_is_refused_and_not_changed(cache: Path) -> None:
     plant(cache)
     cache.chmod(0o755)
-    own = private_cache.cache()
+    own = private_cache.ensure_cache_folder()
     own.chmod(0o770)
     with pytest.raises(InputError, match=r"open to other users, .*; chmod 700 it or set ASSAY_CACHE to[^\n]*$"):
-        private_cache.cache()
+        private_cache.ensure_cache_folder()
     assert own.stat().st_mode & 0o777 == 0o770
 
 
@@ -165,7 +165,7 @@ def test_a_copy_that_changed_is_made_again(cache: Path, monkeypatch: pytest.Monk
 
 def test_a_lock_that_is_held_is_trouble(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_cache, "LOCK_SECONDS", 0.1)
-    private_cache.cache()
+    private_cache.ensure_cache_folder()
     (cache / ".locks").mkdir()
     with FileLock(cache / ".locks" / NAME), pytest.raises(RetryableError, match="another process has held"):
         fetched()
@@ -178,6 +178,6 @@ def test_the_cache_is_private_wherever_it_is(
     for name in ("ASSAY_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "place"))
-    folder = private_cache.cache()
+    folder = private_cache.ensure_cache_folder()
     assert folder.is_relative_to(tmp_path / "place")
     assert (folder.stat().st_mode & 0o777, folder.stat().st_uid) == (0o700, os.getuid())

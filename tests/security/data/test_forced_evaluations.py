@@ -13,7 +13,7 @@ from ray_jobs import evaluate, publish
 from ray_jobs.comparison.compare_runs import compare_runs
 from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract.artifacts import Manifest, Scores, Verdict
-from ray_jobs.contract.ids import forced_folder
+from ray_jobs.contract.ids import request_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.gate.run import run_gate as decide
 from ray_jobs.inputs.errors import RetryableError
@@ -51,7 +51,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 def caption_anew(run: Spec, token: str, texts: list[str]) -> Spec:
     """The captions of a forced request, as its job makes them; the request's spec."""
-    forced, folder = run.model_copy(update={"force": token}), forced_folder(token)
+    forced, folder = run.model_copy(update={"force": token}), request_folder(token)
     elsewhere = forced.model_copy(update={"root": f"{run.root}/{token}"})
     write_captions(elsewhere, [{"image_id": name, "caption": text} for name, text in zip("ab", texts, strict=True)])
     made = manifests.require_manifest(elsewhere.captions_uri, "caption")

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.contract.ids import forced_folder
+from ray_jobs.contract.ids import request_folder
 from ray_jobs.storage import manifests, objects, parts
 
 NAMES = ["part-00000", "part-00001"]
@@ -18,7 +18,7 @@ def table(text: str) -> pa.Table:
 
 def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manifest | None:
     """What a job that captions does, killed after `upto` of its steps."""
-    folder = f"{forced_folder(force)}/parts" if force else "parts"
+    folder = f"{request_folder(force)}/parts" if force else "parts"
     steps = 0
     for name in NAMES:
         if steps == upto:
@@ -33,10 +33,10 @@ def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manife
         return manifests.commit(uri, made)
     if steps + 1 == upto:  # its own manifest is there, and does not stand yet
         return manifests.commit(
-            f"{uri}/{forced_folder(force)}",
+            f"{uri}/{request_folder(force)}",
             made.model_copy(update={"details": {"folder": folder}}),
         )
-    return manifests.commit_forced(uri, made, forced_folder(force))
+    return manifests.commit_forced(uri, made, request_folder(force))
 
 
 def read(uri: str) -> set[str]:

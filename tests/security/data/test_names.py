@@ -10,7 +10,7 @@ from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.ids import slug
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.inputs.names import check_name, find_fault, printable
+from ray_jobs.inputs.names import check_name, find_name_fault, printable
 from ray_jobs.storage import object_listing, objects
 from ray_jobs.storage.index import KEY, IndexEntry
 
@@ -100,7 +100,7 @@ def test_an_odd_name_is_refused_with_one_short_visible_line(name: str) -> None:
     assert len(line) < 300
     assert line.endswith("rename the folder")
     line.encode()
-    assert find_fault(name)  # nor as the name of a suite
+    assert find_name_fault(name)  # nor as the name of a suite
 
 
 @pytest.mark.parametrize("name", ODD.values(), ids=ODD.keys())
@@ -143,7 +143,7 @@ def test_a_name_that_is_kept_bears_every_later_use(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["모델-500", "step 1", "step:1", "step#1", "-rf", "pas-été", "step-٣"])
 def test_a_suites_name_is_a_key_and_has_ascii_only(name: str) -> None:
-    assert find_fault(name)
+    assert find_name_fault(name)
 
 
 @pytest.mark.parametrize(

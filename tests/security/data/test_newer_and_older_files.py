@@ -48,12 +48,12 @@ def sample(spec: Spec) -> dict[str, Any]:
     manifest = Manifest(stage="golden", id="g", **sums)
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
     record = Record(
-        run_id=spec.run_id, run_uri=spec.run_uri, scale_id=spec.scale_id, series_id=spec.series_id,
+        run_id=spec.run_id, run_uri=spec.run_uri, scoring_id=spec.scoring_id, series_id=spec.series_id,
         golden_id=spec.golden_id, caption_id=spec.caption_id, suite="small", checkpoint=spec.checkpoint,
         verdict=verdict, metrics={}, images={}, seconds={}, versions={}, published_at=NOW,
     )  # fmt: skip
     scores = Scores(
-        run_id=spec.run_id, scale_id=spec.scale_id, images=1, scored=1, failed={}, metrics={}, manifest=manifest
+        run_id=spec.run_id, scoring_id=spec.scoring_id, images=1, scored=1, failed={}, metrics={}, manifest=manifest
     )
     return {
         "spec": spec,

@@ -200,7 +200,7 @@ def test_a_hostile_key_stops_neither_rebuild_nor_index_nor_trend(key: str, tmp_p
         (root / "index/small/index.json").unlink()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"{}")
-    own = series.describe_run(made.checkpoint, made.scale_id, None, {})
+    own = series.describe_run(made.checkpoint, made.scoring_id, None, {})
     for _ in range(2):
         assert names(index.load_complete(str(root), "small")) == ["step-1", "step-2"]
         assert series.build_trend(str(root), "small", made.series_id, own, ["words"]) == {"words": []}
@@ -357,7 +357,7 @@ def test_an_odd_value_of_another_run_costs_no_report(change: dict[str, Any], tmp
     values = {metric: Summary(**one) for metric, one in summary(**change).items()}
     publish(tmp_path, 1, metrics=values)
     made = publish(tmp_path, 2, metrics={metric: Summary(**one) for metric, one in summary().items()})
-    own = series.describe_run(made.checkpoint, made.scale_id, "PASS", {"words": Summary(**summary()["words"])})
+    own = series.describe_run(made.checkpoint, made.scoring_id, "PASS", {"words": Summary(**summary()["words"])})
     points = series.build_trend(str(tmp_path), "small", made.series_id, own, ["words"])["words"]
     assert points[-1].own
     assert "<svg" in plots.draw_trend(points)

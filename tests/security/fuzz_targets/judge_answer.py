@@ -37,7 +37,7 @@ def try_input(data: bytes) -> None:
     for judge in (JUDGE, PLAIN):
         endpoint = Endpoint(judge, None, Secret(KEY))  # type: ignore[arg-type]  # reading needs no client
         for pair in (False, True):
-            reply = endpoint._read(body, pair)
+            reply = endpoint._read_reply(body, pair)
             assert (reply.failure is None) <= (reply.text is not None)
             kept = [text for text in (reply.text, reply.detail, reply.served_by) if text is not None]
             for text in kept:

@@ -27,7 +27,7 @@ def _spec() -> Spec:
 
 def _record(spec: Spec) -> Record:
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
-    ids = {name: getattr(spec, name) for name in ("run_id", "run_uri", "scale_id", "series_id", "golden_id")}
+    ids = {name: getattr(spec, name) for name in ("run_id", "run_uri", "scoring_id", "series_id", "golden_id")}
     return Record(
         **ids, caption_id=spec.caption_id, suite="small", checkpoint=spec.checkpoint, verdict=verdict, metrics={},
         images={}, seconds={}, versions={}, published_at=AT,

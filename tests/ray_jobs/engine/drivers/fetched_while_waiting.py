@@ -9,7 +9,7 @@ from scenes import ARGUMENTS, ENGINE, caption_scenes, print_result
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.client import warm
 from ray_jobs.engine.client.session import PREFIX, engine_session
-from ray_jobs.runtime.private_cache import cache
+from ray_jobs.runtime.private_cache import ensure_cache_folder
 
 second, third = ARGUMENTS
 spec = inspect.resolve(second)
@@ -17,7 +17,7 @@ runs: list[dict[str, Any]] = []
 
 
 def is_copied(uri: str) -> bool:
-    there, end = cache() / inspect.resolve(uri).fingerprint, time.time() + 60
+    there, end = ensure_cache_folder() / inspect.resolve(uri).fingerprint, time.time() + 60
     while not there.exists() and time.time() < end:
         time.sleep(0.1)
     return there.exists()

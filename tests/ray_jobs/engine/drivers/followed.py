@@ -8,14 +8,14 @@ from scenes import ARGUMENTS, ENGINE, TASKS, build_requests, print_result
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.client import stream
-from ray_jobs.runtime.private_cache import cache
+from ray_jobs.runtime.private_cache import ensure_cache_folder
 
 first, second = map(inspect.resolve, ARGUMENTS)
 
 
 def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     end = time.time() + 60
-    while not (cache() / second.fingerprint).exists() and time.time() < end:
+    while not (ensure_cache_folder() / second.fingerprint).exists() and time.time() < end:
         time.sleep(0.1)
     yield from build_requests(part, rows, maker)
 
@@ -23,5 +23,5 @@ def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 pending = {task["part"]: task["rows"] for task in TASKS}
 there = []
 for _ in stream.stream_parts(first, ENGINE, pending, slow, time.time(), next_checkpoint=second.uri):
-    there.append((cache() / second.fingerprint).exists())
+    there.append((ensure_cache_folder() / second.fingerprint).exists())
 print_result(there)

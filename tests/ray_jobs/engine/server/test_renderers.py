@@ -15,7 +15,7 @@ import asyncio, json, sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from ray_jobs.contract.suite import Engine
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.job import frame
 from ray_jobs.engine.prompt import PromptBuilder
