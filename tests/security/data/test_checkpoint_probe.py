@@ -6,13 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
+from probe_forks import ForkServer, fork_server
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.engine.probe import checkpoint_probe, probe_process
@@ -149,8 +150,17 @@ def probe_changed(tmp_path: Path, change: Change) -> None:
     probe(inspect.resolve(str(folder)), [PROMPT])
 
 
+@pytest.fixture(scope="module")
+def loaded() -> Iterator[ForkServer]:
+    with fork_server() as server:
+        yield server
+
+
 @pytest.mark.parametrize(("change", "named"), ODD.values(), ids=ODD.keys())
-def test_a_checkpoint_whose_files_cannot_be_used_is_one_line(tmp_path: Path, change: Change, named: str) -> None:
+def test_a_checkpoint_whose_files_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: ForkServer, change: Change, named: str
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", loaded.start)
     with pytest.raises(InputError) as refused:
         probe_changed(tmp_path, change)
     line = str(refused.value)
