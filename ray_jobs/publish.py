@@ -35,9 +35,7 @@ def publish(spec: Spec) -> Record:
 
 def _build_record(spec: Spec) -> Record:
     golden = _read(Manifest, uri_of_manifest(spec.golden_uri))
-    verdict = _read(
-        Verdict, f"{spec.run_uri}/verdict.json"
-    )  # first, because the verdict names the folder of the scores
+    verdict = _read(Verdict, f"{spec.run_uri}/verdict.json")  # first, because it names the folder of the scores
     scores = _read(Scores, f"{records.results_uri(spec.run_uri, verdict)}/scores.json")
     captions = scores.captions or _read(Manifest, uri_of_manifest(spec.captions_uri))
     if captions.rows_in != golden.rows_out or scores.manifest.rows_in != captions.rows_in:

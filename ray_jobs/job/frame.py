@@ -64,7 +64,12 @@ def run(stage: str, work: Callable[[Spec], None], spec_uri: str) -> int:
 
 
 def connect() -> None:
-    """Join the cluster that RAY_ADDRESS names, or start one here. Raises RetryableError if Ray does not answer."""
+    """Join the cluster that RAY_ADDRESS names, or start one here. Raises RetryableError if Ray does not answer.
+
+    A process that has joined a cluster stays in it: `assay run` does its stages in one process.
+    """
+    if ray.is_initialized():
+        return
     address = find_ray()
     # The code that waits for an engine reports the engine's end itself, and the last line of the log is to be ours.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
@@ -74,9 +79,7 @@ def connect() -> None:
         )  # nobody looks at a cluster that ends with us
         workers_logs = os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
         with log_while_waiting(lambda: f"waiting for Ray at {address or 'this machine'}"):
-            ray.init(
-                address, logging_level=logging.WARNING, log_to_driver=workers_logs, ignore_reinit_error=True, **options
-            )
+            ray.init(address, logging_level=logging.WARNING, log_to_driver=workers_logs, **options)
         if not workers_logs:
             atexit.register(ray.shutdown)  # before Ray's own, which waits half a second for these logs
     except OSError as error:
