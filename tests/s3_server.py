@@ -20,15 +20,7 @@ PYTHON = Path(__file__).parents[1] / ".assay" / "s3" / "bin" / "python"
 STORES = ("account", "container", "object")
 PIPELINE = "catch_errors gatekeeper healthcheck s3api tempauth copy slo dlo versioned_writes symlink proxy-server"
 
-# Swift reads swift.conf from /etc unless told; the server dies with the process that started it.
-BOOT = """
-import ctypes, runpy, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-import swift.common.utils as utils
-utils.SWIFT_CONF_FILE = sys.argv[1]
-sys.argv = sys.argv[2:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+START_SWIFT = Path(__file__).with_name("start_swift.py")
 
 
 @contextmanager
@@ -57,9 +49,8 @@ def start_swift(folder: Path) -> Iterator[dict[str, str]]:
 def _start(folder: Path, name: str) -> subprocess.Popen[bytes]:
     script, conf = PYTHON.with_name(f"swift-{name}-server"), folder / "etc" / f"{name}-server.conf"
     with (folder / f"{name}.log").open("ab") as log:
-        return subprocess.Popen(
-            [PYTHON, "-c", BOOT, folder / "etc" / "swift.conf", script, conf], stdout=log, stderr=log
-        )
+        command = [PYTHON, START_SWIFT, folder / "etc" / "swift.conf", script, conf]
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def _wait_until_healthy(folder: Path, port: int, servers: list[subprocess.Popen[bytes]]) -> None:

@@ -19,36 +19,14 @@ DAG_IDS = sorted(file.stem for file in FILES)
 
 HEAVY = {"aiobotocore", "boto3", "botocore", "numpy", "pandas", "pyarrow", "ray", "torch", "vllm"}
 
-# Imports a DAG file, then again with all it imports known, and refuses every file, socket and process in that second
-# time: what is left then is the file's own top level.
-GUARDED = """
-import importlib.util, json, sys, time
-def load():
-    spec = importlib.util.spec_from_file_location("guarded", sys.argv[1])
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
-load()
-loaded = sorted({name.partition(".")[0] for name in sys.modules})
-watching = True
-def guard(event, arguments):
-    if not watching:
-        return
-    if event == "open" and str(arguments[0]).endswith((".py", ".pyc")):
-        return
-    if event in ("open", "os.listdir", "os.scandir", "subprocess.Popen") or event.startswith("socket."):
-        raise SystemExit(f"top-level I/O: {event} {arguments}")
-sys.addaudithook(guard)
-began = time.process_time()
-load()
-watching = False
-print(json.dumps({"loaded": loaded, "seconds": time.process_time() - began}))
-"""
+IMPORT_TWICE = Path(__file__).with_name("import_twice.py")
 
 
 @functools.cache
 def imported(file: Path) -> dict[str, Any]:
     """The packages that a first import has `loaded`, and the `seconds` of a processor that a second one took."""
     env = os.environ | {"PYTHONPATH": f"{REPO}:{REPO / 'plugins'}"}
-    done = subprocess.run([sys.executable, "-c", GUARDED, str(file)], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, IMPORT_TWICE, file], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -32,14 +32,14 @@ def test_without_a_supervisor_nothing_runs_and_down_is_harmless(settings: Settin
     assert processes.down(settings) == 0
 
 
-SERVER = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+HOLD_PORT = Path(__file__).with_name("hold_port.py")
 
 
 @pytest.mark.parametrize(("program", "variable"), [("api-server", "ASSAY_AIRFLOW_PORT"), ("ray", "ASSAY_RAY_PORT")])
 def test_a_taken_port_is_one_line_that_names_who_holds_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, program: str, variable: str
 ) -> None:
-    with subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+    with subprocess.Popen([sys.executable, HOLD_PORT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         port = int(holder.stdout.readline())
         monkeypatch.setenv(variable, str(port))
@@ -47,14 +47,14 @@ def test_a_taken_port_is_one_line_that_names_who_holds_it(
             processes._check_ports(Settings(), program)
         holder.communicate(b"\n")
     line = str(raised.value)
-    assert line.startswith(f"port {port} for {program} is taken by process {holder.pid} ({sys.executable} -c import so")
+    assert line.startswith(f"port {port} for {program} is taken by process {holder.pid} ({sys.executable} /")
     assert f"); end it, or set {variable} to another one" in line
     assert "\n" not in line
 
 
 def test_down_ends_what_a_killed_parent_left_behind(settings: Settings) -> None:
-    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={MARK: str(settings.run)})
-    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={MARK: "/another"})
+    left = subprocess.Popen(["sleep", "600"], env={MARK: str(settings.run)})
+    bystander = subprocess.Popen(["sleep", "600"], env={MARK: "/another"})
     try:
         while not (processes._list_marked(settings) and bystander.poll() is None):
             assert left.poll() is None

@@ -97,12 +97,9 @@ def test_records_are_read_without_the_libraries_of_the_jobs(store: SimpleNamespa
     python = REPO / ".assay" / environment / "bin" / "python"
     if not python.exists():
         pytest.skip(f"{python} is not installed")
-    code = (
-        "import sys; from ray_jobs import api\n"
-        f"for line in api.list_records({store.root!r}, 'small'): print(api.load_record(line.run_uri).run_uri)\n"
-        "print([name for name in ('ray', 'torch', 'pyarrow', 'numpy', 'airflow') if name in sys.modules])"
-    )
-    done = subprocess.run([python, "-c", code], env={"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
+    packages = ("ray", "torch", "pyarrow", "numpy", "airflow")
+    command = [python, "-P", str(Path(__file__).with_name("print_records.py")), store.root, *packages]
+    done = subprocess.run(command, env={"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
     assert done.stdout.splitlines() == [store.baseline, store.candidate, "[]"], done.stderr
 
 

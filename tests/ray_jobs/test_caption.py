@@ -190,51 +190,18 @@ def test_forced_captions_are_made_anew_and_are_the_same(captioned: Spec, place: 
     assert_every_image_once(forced)
 
 
-ASK = """
-import json, sys
-from pathlib import Path
-import ray
-from PIL import Image
-from ray_jobs.checkpoints import inspect
-from ray_jobs.contract.sections.engine import Engine
-from ray_jobs.engine.client import cold
-from ray_jobs.engine.prompt import prompt_builder_for
-from ray_jobs.job import frame
-
-model, image, settings = sys.argv[1:]
-frame.connect()
-planned = inspect.resolve(model)
-maker = prompt_builder_for(planned)
-pixels = Image.open(image).convert("RGB")
-prompt = maker.prompt("describe the image")
-whole = {
-    "key": "whole",
-    "prompt": prompt,
-    "tokenized_prompt": maker.tokens(prompt),
-    "multimodal_data": {"image": pixels},
-    "sampling_params": {"max_tokens": 32, "temperature": 0.0},
-    "least_tokens": maker.least_tokens(prompt, *pixels.size),
-    "refused": None,
-}
-requests = [
-    whole,
-    whole | {"key": "cut", "sampling_params": {"max_tokens": 3, "temperature": 0.0}},
-    whole | {"key": "blind", "multimodal_data": {}},
-    whole | {"key": "other-key", "multimodal_data": {"images": pixels}},
-    whole | {"key": "long", "tokenized_prompt": maker.tokens(prompt.replace("describe", "describe " * 600))},
-]
-asked, engine = ray.data.from_items(requests), Engine(**json.loads(settings))
-found = cold.answer_dataset(asked, Path(model), engine, maker.stop_ids)
-print("ANSWERS", json.dumps({row["key"]: row for row in found.take_all()}))
-"""
-
-
 def test_an_answer_without_its_image_is_a_failure_and_a_cut_one_says_so(on_cluster: Any) -> None:
     """An engine of its own, asked what no golden set would ask."""
     from stage_jobs import ENGINE
 
     image = DEMO / "images" / "scenes" / "scene-000.png"
-    command = [sys.executable, "-c", ASK, str(GOOD), str(image), json.dumps(ENGINE)]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("ask_cold_engine.py")),
+        str(GOOD),
+        str(image),
+        json.dumps(ENGINE),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("ANSWERS ")]

@@ -263,11 +263,10 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
         "377687eb2fd890ad",
         "a24f4386256d7a96",
     )
-    told = "from samples import make_spec; m = make_spec(); print(m.golden_id, m.caption_id, m.scoring_id, m.run_id)"
-    path = f"{ROOT}{os.pathsep}{Path(__file__).parent}"
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"}
-    out = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
-    assert out.stdout.split() == [made.golden_id, made.caption_id, made.scoring_id, made.run_id]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
+    command = [sys.executable, str(Path(__file__).with_name("print_ids.py"))]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == [made.golden_id, made.caption_id, made.scoring_id, made.run_id]
 
 
 def test_every_image_is_sampled_with_a_seed_of_its_own() -> None:

@@ -117,19 +117,7 @@ def test_the_corpus_ends_as_its_table_says(tmp_path: Path, on_cluster: Any) -> N
     assert_every_image_once(spec)
 
 
-# No file is known that crashes libjpeg-turbo of today: this stands in for one, in every process of the job.
-CODEC = """
-import ctypes, time
-import simplejpeg
-decode = simplejpeg.decode_jpeg
-def decode_jpeg(data, *arguments, **named):
-    if b"CRASH" in data[:20]:
-        ctypes.string_at(0)
-    if b"HANG" in data[:20]:
-        time.sleep(1000)
-    return decode(data, *arguments, **named)
-simplejpeg.decode_jpeg = decode_jpeg
-"""
+BROKEN_CODEC = Path(__file__).with_name("broken_codec")
 
 
 def test_a_file_that_crashes_its_codec_costs_that_file(tmp_path: Path) -> None:
@@ -141,11 +129,9 @@ def test_a_file_that_crashes_its_codec_costs_that_file(tmp_path: Path) -> None:
     for name, sign in (("07", b"CRASH"), ("08", b"CRASH"), ("33", b"HANG"), ("59", b"CRASH")):
         data = (images / f"{name}.jpg").read_bytes()
         (images / f"{name}.jpg").write_bytes(data[:2] + b"\xff\xfe\x00\x07" + sign.ljust(5) + data[2:])
-    (tmp_path / "codec").mkdir()
-    (tmp_path / "codec" / "sitecustomize.py").write_text(CODEC)
     dataset = {"source": str(images)}
     spec = of_demo(tmp_path, dataset=dataset, preprocess={"part_rows": 10, "decode_seconds": 1})
-    path = f"{tmp_path / 'codec'}:{ROOT}"
+    path = f"{BROKEN_CODEC}:{ROOT}"
     output = run_stage("preprocess", spec, RAY_ADDRESS="local", RAY_AUTH_MODE="disabled", PYTHONPATH=path)
     assert output.count("a decoder died, so its images were decoded one by one") == 3
     assert {row["image_id"]: row["reason"] for row in read_rejects(spec)} == {

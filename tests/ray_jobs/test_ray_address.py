@@ -21,17 +21,6 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.job import ray_address
 from ray_jobs.job.ray_address import find_fault, find_ray
 
-JOIN = """
-import logging
-import ray
-from ray_jobs.job.frame import connect
-
-logging.basicConfig(level=logging.INFO)
-connect()
-connect()  # as the next stage of `assay run` does
-print(ray.nodes())
-"""
-
 
 @contextmanager
 def nobody() -> Iterator[int]:
@@ -143,9 +132,8 @@ def test_a_job_by_hand_goes_on_after_its_head_was_killed(own_folder: Path) -> No
             process.send_signal(signal.SIGKILL)
         psutil.wait_procs(head, 20)
     assert (own_folder / "ray_current_cluster").read_text() == f"127.0.0.1:{gcs}"
-    joined = subprocess.run(
-        [sys.executable, "-c", JOIN], env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
+    command = [sys.executable, str(Path(__file__).with_name("join_cluster.py"))]
+    joined = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert joined.returncode == 0, joined.stderr
     stale = f"no Ray answers at 127.0.0.1:{gcs}: [Errno 111] Connection refused (a stale address in"
     assert joined.stderr.count(stale) == 1

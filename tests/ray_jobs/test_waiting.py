@@ -11,14 +11,6 @@ from ray_jobs.checkpoints import node_cache
 from ray_jobs.runtime import waiting
 from ray_jobs.runtime.waiting import log_while_waiting
 
-HOLD = """
-import sys
-from filelock import FileLock
-with FileLock(sys.argv[1]):
-    print("held", flush=True)
-    input()
-"""
-
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -64,7 +56,11 @@ def test_a_copy_that_another_process_makes_is_waited_for_with_a_line(
 ) -> None:
     copy = tmp_path / ("a" * 16)
     (tmp_path / node_cache.LOCKS).mkdir()
-    command = [sys.executable, "-c", HOLD, str(tmp_path / node_cache.LOCKS / copy.name)]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("hold_lock.py")),
+        str(tmp_path / node_cache.LOCKS / copy.name),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"

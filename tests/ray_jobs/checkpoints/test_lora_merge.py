@@ -271,36 +271,17 @@ def large(tmp_path: Path) -> tuple[Path, Path]:
     return base, write_adapter(tmp_path / "adapter", made, base_model_name_or_path=str(base))
 
 
-MERGE = """
-import resource, sys
-from pathlib import Path
-import torch
-from ray_jobs.checkpoints.lora_merge import merge
-
-base, adapter, target = map(Path, sys.argv[1:])
-target.mkdir()
-torch.ones(512, 512) @ torch.ones(512, 512)  # what the library itself takes
-import transformers.conversion_mapping, transformers.core_model_loading
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-merge(base, adapter, target, "checkpoint here")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-
-
 @pytest.mark.slow
 def test_one_tensor_at_a_time_is_in_memory(large: tuple[Path, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", MERGE, *map(str, large), str(tmp_path / "merged")]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("measure_merge.py")),
+        *map(str, large),
+        str(tmp_path / "merged"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 60_000  # KiB; a shard is 64 MiB as it lies there, 128 in float32
     assert (tmp_path / "merged" / SECOND).stat().st_blocks * 512 > 60_000_000  # it was written
-
-
-FETCH = """
-import sys
-from ray_jobs.checkpoints.inspect import resolve
-from ray_jobs.checkpoints.node_cache import fetch
-fetch(resolve(sys.argv[1]))
-"""
 
 
 @pytest.mark.slow
@@ -309,7 +290,7 @@ def test_killed_in_the_middle_there_is_no_copy_and_then_a_whole_one(
 ) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("ASSAY_CACHE", str(cache))
-    process = subprocess.Popen([sys.executable, "-c", FETCH, str(large[1])])
+    process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("fetch_checkpoint.py")), str(large[1])])
     wait_until(lambda: process.poll() is not None or any(cache.glob(f".*/{FIRST}")), 300)
     process.kill()
     assert process.wait() == -signal.SIGKILL

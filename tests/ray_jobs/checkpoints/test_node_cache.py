@@ -100,18 +100,9 @@ def test_of_many_who_need_one_copy_one_makes_it(s3: str, kept: Path, monkeypatch
     assert len(downloaded) == len(checkpoint_files())
 
 
-FETCH = """
-import sys
-from ray_jobs.checkpoints import inspect, node_cache
-from ray_jobs.storage import objects
-objects.download = lambda uri, path: (print(flush=True), sys.stdin.read())
-node_cache.fetch(inspect.resolve(sys.argv[1]))
-"""
-
-
 def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: Path) -> None:
     planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
-    command = [sys.executable, "-c", FETCH, planned.uri]
+    command = [sys.executable, str(Path(__file__).with_name("hang_while_fetching.py")), planned.uri]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker, ThreadPoolExecutor() as one:
         assert maker.stdout
         maker.stdout.readline()

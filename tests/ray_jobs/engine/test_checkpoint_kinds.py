@@ -21,45 +21,12 @@ SCENES = sorted((DEMO / "images" / "scenes").iterdir())[:20]
 PROMPT = "describe the image"
 RANK, ALPHA = 24, 12
 
-ASKED = f"""
-import json, sys, time
-import ray
-from ray_jobs.checkpoints import inspect
-from ray_jobs.contract.sections.engine import Engine
-from ray_jobs.engine.client.stream import stream_parts
-from ray_jobs.inputs.errors import InputError
-from ray_jobs.job import frame
-from ray_jobs.engine.protocol import build_request
-
-frame.connect()
-scenes = json.loads({json.dumps(json.dumps([str(scene) for scene in SCENES]))})
-pending = {{"part-0": range(len(scenes))}}
-
-def requests(part, rows, maker):
-    for row in rows:
-        yield build_request(part, row, open(scenes[row], "rb").read(), "{PROMPT}", maker,
-                      {{"max_tokens": 32, "temperature": 0.0}})
-
-found = []
-for uri, settings in json.loads(sys.argv[1]):
-    asked = Engine(**settings)
-    answered = stream_parts(inspect.resolve(uri, asked.base_model), asked, pending, requests, time.time())
-    try:
-        [(_, table)] = answered
-    except InputError as error:
-        found.append(str(error))
-        continue
-    report = answered.timings.report
-    said = [row["failure"] or row["text"] for row in table.to_pylist()]
-    found.append([said, report.kind, report.warm, report.reason])
-print(json.dumps(found))
-"""
-
 
 def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
     """Captions, kind of engine, whether it was warm and what it told, of each job; an error's line where it had one."""
-    arguments = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
-    command = [sys.executable, "-c", ASKED, arguments]
+    scenes = json.dumps([str(scene) for scene in SCENES])
+    checkpoints = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
+    command = [sys.executable, str(Path(__file__).with_name("caption_in_turn.py")), PROMPT, scenes, checkpoints]
     result = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     assert result.code == 0, result.output[-5000:]
     answers: list[Any] = result.last_json

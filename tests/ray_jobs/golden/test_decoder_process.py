@@ -144,21 +144,11 @@ def test_what_is_done_in_time_is_not_ended(decoder: Decoder) -> None:
     time.sleep(0.4)  # the alarm would end this process
 
 
-PARENT = """
-import time
-from ray_jobs.contract.sections.preprocess import Preprocess
-from ray_jobs.golden.decoder_process import Decoder
-decoder = Decoder(Preprocess())
-print("ready", flush=True)
-time.sleep(100)
-"""
-
-
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_worker() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True
-    )
+    command = [sys.executable, str(Path(__file__).with_name("hold_decoder.py"))]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     children = psutil.Process(process.pid).children(recursive=True)

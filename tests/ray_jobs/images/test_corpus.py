@@ -96,26 +96,6 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
             assert outcome == {"outcome": "kept", "repairs": end.repairs}, name
 
 
-MEASURE = """
-import sys
-from pathlib import Path
-from ray_jobs.contract.sections.preprocess import Preprocess
-from ray_jobs.golden.build_part import prepare_row
-from ray_jobs.sources.source import SourceImage
-
-def peak():  # of this process alone: getrusage begins with what the one that started it had
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
-
-usual, bombs = Path(sys.argv[1]), map(Path, sys.argv[2:])
-for path in sorted(usual.iterdir()):  # every decoder loaded and used
-    prepare_row(SourceImage(path.name, None, path), Preprocess())
-began = peak()
-for path in bombs:
-    prepare_row(SourceImage(path.name, None, path), Preprocess())
-    print(path.name, peak() - began)
-"""
-
-
 @pytest.mark.slow
 def test_a_bomb_takes_no_more_memory_than_a_photograph(tmp_path: Path) -> None:
     """The peak of a process of its own, thumbnails of what is rejected included."""
@@ -126,9 +106,8 @@ def test_a_bomb_takes_no_more_memory_than_a_photograph(tmp_path: Path) -> None:
     for name in BOMBS:
         (tmp_path / name).write_bytes(made(name))
     paths = [str(tmp_path / name) for name in BOMBS]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(usual), *paths], capture_output=True, text=True, check=True, timeout=60
-    )
+    command = [sys.executable, str(Path(__file__).with_name("measure_memory.py")), str(usual), *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     grown = {name: int(megabytes) for name, megabytes in map(str.split, done.stdout.splitlines())}
     assert list(grown) == BOMBS
     assert {name: megabytes for name, megabytes in grown.items() if megabytes > MEGABYTES} == {}

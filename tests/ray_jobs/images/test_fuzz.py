@@ -13,20 +13,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is for the data plane, and is not here"),
 ]
 ROOT = Path(__file__).parents[3]
-# Read by every Python at its start: the tenth resize raises, and the twentieth ends the process.
-PLANTED = """
-import itertools, os
-import cv2
-resize, calls = cv2.resize, itertools.count(1)
-def broken(*given, **options):
-    call = next(calls)
-    if call == 10:
-        raise KeyError("planted")
-    if call == 20:
-        os.abort()
-    return resize(*given, **options)
-cv2.resize = broken
-"""
+BROKEN_RESIZE = Path(__file__).with_name("broken_resize")
 
 
 def fuzzed(findings: Path, executions: int, *first_on_path: str) -> tuple[int, dict[str, int]]:
@@ -54,10 +41,8 @@ def test_a_look_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_planted_is_found_and_survived(tmp_path: Path) -> None:
-    (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "sitecustomize.py").write_text(PLANTED)
     findings = tmp_path / "findings"
-    status, counts = fuzzed(findings, 100, str(tmp_path / "path"))
+    status, counts = fuzzed(findings, 100, str(BROKEN_RESIZE))
     assert status == 1
     assert counts["crashes"] >= 2  # a second child went on after the first
     assert counts["findings"] >= counts["crashes"]

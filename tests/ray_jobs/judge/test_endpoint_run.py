@@ -646,19 +646,12 @@ def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
 
 # --- races and kills --------------------------------------------------------------------------------------------------
 
-DRIVER = """
-import sys
-from ray_jobs.contract.spec import Spec
-from ray_jobs.judge.run import run_judge
-spec = Spec.model_validate_json(open(sys.argv[1]).read())
-run_judge(spec, [spec.caption_id])
-"""
-
 
 def driver(spec: Spec, tmp_path: Path) -> "subprocess.Popen[bytes]":
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    return subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path / "spec.json")], env=environment)
+    command = [sys.executable, str(Path(__file__).with_name("judge_captions.py")), str(tmp_path / "spec.json")]
+    return subprocess.Popen(command, env=environment)
 
 
 @pytest.mark.integration

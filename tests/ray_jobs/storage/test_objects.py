@@ -3,7 +3,6 @@ import os
 import shutil
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +15,6 @@ from ray_jobs.storage import object_listing, objects, s3_client, uris
 
 ROOT = Path(__file__).parents[3]
 FORK = multiprocessing.get_context("fork")
-
-
-def child(program: str, *arguments: str) -> "subprocess.Popen[str]":
-    """A process that runs the program with what tests run with, AWS variables included."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_what_is_written_is_read_back(store: str) -> None:
@@ -305,31 +297,14 @@ def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
         parent.chmod(0o755)
     (tmp_path / "secret").write_text("x")
     (tmp_path / "secret").chmod(0)
-    program = """
-        import os, sys
-        from ray_jobs.inputs.errors import InputError
-        from ray_jobs.storage import objects as storage
-        if os.getuid() == 0:
-            os.setgroups([]); os.setgid(65534); os.setuid(65534)
-        here = sys.argv[1]
-        for call, arguments in (
-            (storage.write, (here + "/new/x", b"")),
-            (storage.create, (here + "/x", b"")),
-            (storage.read, (here + "/secret",)),
-            (storage.delete, (here + "/secret",)),
-        ):
-            try:
-                call(*arguments)
-                print("done")
-            except InputError as error:
-                print(error)
-    """
     if os.getuid() != 0:
         tmp_path.chmod(0o555)
-    out, _ = child(program, str(tmp_path)).communicate()
+    command = [sys.executable, str(Path(__file__).with_name("try_without_permission.py")), str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    tried = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     tmp_path.chmod(0o755)
     ending = "Permission denied; check the path and its permissions"
-    assert out.splitlines() == [
+    assert tried.stdout.splitlines() == [
         f"cannot write {tmp_path}/new/x: {ending}",
         f"cannot write {tmp_path}/x: {ending}",
         f"cannot read {tmp_path}/secret: {ending}",

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,35 +54,12 @@ def test_large_tensors_are_hashed_in_pieces(monkeypatch: pytest.MonkeyPatch, val
     assert tally(values) == expected
 
 
-FUSED = """
-import torch
-from ray_jobs.engine.vllm_plugin.weight_hash_kernel import add_triton
-from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash, choose_add
-
-def same(values):
-    sums, expected = torch.zeros(2, dtype=torch.int64), WeightHash()
-    add_triton(values, sums)
-    expected.add(values)
-    assert sums.tolist() == [expected.sum, expected.count], values
-
-generator = torch.Generator().manual_seed(1)
-for kind in (torch.bfloat16, torch.float16, torch.float32):
-    assert choose_add(torch.device("cpu"), kind) is add_triton
-    for count in (0, 1, 4096, 10_007):
-        same(torch.randn(count, generator=generator).to(kind))
-every = torch.arange(-(1 << 15), 1 << 15).to(torch.int16)
-same(every.view(torch.bfloat16))
-numbers = every.view(torch.float16)
-same(numbers[~numbers.isnan()])
-print("the same")
-"""
-
-
 @pytest.mark.slow
 def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
     """Triton's interpreter runs it here, on a CPU."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    process = subprocess.run([sys.executable, "-c", FUSED], env=environment, capture_output=True, text=True)
+    command = [sys.executable, str(Path(__file__).with_name("compare_hashes.py"))]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert process.stdout == "the same\n", process.stderr
 
 
@@ -91,22 +69,12 @@ def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFix
     assert "hashed by torch, not by the kernel for it: " in caplog.text
 
 
-COMPILED = """
-import triton
-from triton.backends.compiler import GPUTarget
-from ray_jobs.engine.vllm_plugin.weight_hash_kernel import _add_kernel
-for kind, half in (("i16", True), ("fp16", False), ("fp32", False)):
-    types = {"values": f"*{kind}", "sums": "*i64", "count": "i32", "half": "constexpr", "block": "constexpr"}
-    source = triton.compiler.ASTSource(fn=_add_kernel, signature=types, constexprs={"half": half, "block": 4096})
-    print(kind, "cubin" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm)
-"""
-
-
 @pytest.mark.slow
 def test_the_kernel_compiles_for_a_gpu() -> None:
     """Triton's compiler refuses some of what its interpreter takes. For an H100 or H200; nothing here can run it.
 
     By the Triton of the CPU's lock; by that of the GPU's (3.7.1) it was compiled by hand.
     """
-    process = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    command = [sys.executable, str(Path(__file__).with_name("compile_kernel.py"))]
+    process = subprocess.run(command, capture_output=True, text=True)
     assert process.stdout.splitlines() == ["i16 True", "fp16 True", "fp32 True"], process.stderr
