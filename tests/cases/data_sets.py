@@ -4,11 +4,10 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+from case_runner import Build, Case, CaseRunner, prepare
 from pictures import TEXT, images, jpeg, lines, parquet, rows, tar, write
-from running import Bench, Case, prepare
 
 BOTH = r'references \["A dog 0\.", "It\'s a brown dog\."\]'
 
@@ -17,252 +16,252 @@ def data(folder: Path) -> Path:
     return folder / "data"
 
 
-def hub_clone(bench: Bench, folder: Path) -> str:
+def hub_clone(runner: CaseRunner, folder: Path) -> str:
     for split, count, first in (("train", 6, 0), ("validation", 4, 6), ("test", 3, 10)):
         parquet(data(folder) / f"data/{split}-00000-of-00001.parquet", rows(count, first, caption=TEXT.format))
-    return prepare(bench, folder, {"source": str(data(folder)), "split": "validation", "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder)), "split": "validation", "references": "caption"})
 
 
-def split_folders(bench: Bench, folder: Path) -> str:
+def split_folders(runner: CaseRunner, folder: Path) -> str:
     for split, count, first in (("train", 4, 0), ("val", 2, 4)):
         images(data(folder) / split, count, first)
-    return prepare(bench, folder, {"source": str(data(folder)), "split": "val"})
+    return prepare(runner, folder, {"source": str(data(folder)), "split": "val"})
 
 
-def split_unsaid(bench: Bench, folder: Path) -> str:
+def split_unsaid(runner: CaseRunner, folder: Path) -> str:
     for split, count, first in (("train", 6, 0), ("validation", 4, 6)):
         parquet(data(folder) / f"data/{split}-00000-of-00001.parquet", rows(count, first, caption=TEXT.format))
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "caption"})
 
 
-def coco_structs(bench: Bench, folder: Path) -> str:
+def coco_structs(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 3)
     lines(data(folder) / "m.jsonl", [
         {"image": name, "references": [{"id": number, "image_id": number, "caption": TEXT.format(number)}]}
         for number, name in enumerate(names)
     ])  # fmt: skip
-    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl"), "references": "references"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.jsonl"), "references": "references"})
 
 
-def karpathy_structs(bench: Bench, folder: Path) -> str:
+def karpathy_structs(runner: CaseRunner, folder: Path) -> str:
     sentences = lambda number: [{"raw": TEXT.format(number), "tokens": ["a", "dog"]}]  # noqa: E731
     parquet(data(folder) / "a.parquet", rows(3, sentences=sentences))
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "sentences"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "sentences"})
 
 
-def llava(bench: Bench, folder: Path) -> str:
+def llava(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 3)
     lines(data(folder) / "m.jsonl", [
         {"image": name, "conversations": [
             {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": TEXT.format(number)}
         ]} for number, name in enumerate(names)
     ])  # fmt: skip
-    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl"), "references": "conversations"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.jsonl"), "references": "conversations"})
 
 
-def csv_list(bench: Bench, folder: Path) -> str:
+def csv_list(runner: CaseRunner, folder: Path) -> str:
     images(data(folder), 2)
     text = '"[\'A dog 0.\', ""It\'s a brown dog.""]"'
     write(data(folder) / "m.csv", f"image,caption\n0.jpg,{text}\n1.jpg,{text}\n")
-    return prepare(bench, folder, {"source": str(data(folder) / "m.csv"), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.csv"), "references": "caption"})
 
 
-def numpy_list(bench: Bench, folder: Path) -> str:
+def numpy_list(runner: CaseRunner, folder: Path) -> str:
     images(data(folder), 2)
     write(data(folder) / "m.csv", "image,caption\n0.jpg,['A dog' 'A cat']\n1.jpg,['A dog' 'A cat']\n")
-    return prepare(bench, folder, {"source": str(data(folder) / "m.csv"), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.csv"), "references": "caption"})
 
 
-def parquet_list(bench: Bench, folder: Path) -> str:
+def parquet_list(runner: CaseRunner, folder: Path) -> str:
     parquet(data(folder) / "a.parquet", rows(2, caption=json.dumps(["A dog 0.", "It's a brown dog."])))
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "caption"})
 
 
-def not_a_number(bench: Bench, folder: Path) -> str:
+def not_a_number(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 3)
     text = "".join(f'{{"image": "{name}", "caption": NaN}}\n' for name in names[:2])
     write(data(folder) / "m.jsonl", text + f'{{"image": "{names[2]}", "caption": "A dog."}}\n')
-    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl"), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.jsonl"), "references": "caption"})
 
 
-def binary_text(bench: Bench, folder: Path) -> str:
+def binary_text(runner: CaseRunner, folder: Path) -> str:
     parquet(data(folder) / "a.parquet", rows(3, txt=lambda number: TEXT.format(number).encode()))
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "txt"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "txt"})
 
 
-def hidden_files(bench: Bench, folder: Path) -> str:
+def hidden_files(runner: CaseRunner, folder: Path) -> str:
     for label in ("cat", "dog"):
         images(data(folder) / label, 6, first=0 if label == "cat" else 6)
     images(data(folder) / "cat/.ipynb_checkpoints", 1, first=20)
     images(data(folder) / ".Trash-1000", 1, first=21)
     write(data(folder) / "cat/._0.jpg", b"\0\5\26\7junk")
-    return prepare(bench, folder, {"source": str(data(folder)), "label": "folder"})
+    return prepare(runner, folder, {"source": str(data(folder)), "label": "folder"})
 
 
 FIVE = ["A dog 0.", *(f"Words {number}." for number in range(1, 5))]
 
 
-def row_a_caption(bench: Bench, folder: Path) -> str:
+def row_a_caption(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 4)
     lines(data(folder) / "m.jsonl", [{"image": name, "caption": text} for name in names for text in FIVE])
-    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl"), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.jsonl"), "references": "caption"})
 
 
-def metadata_row_a_caption(bench: Bench, folder: Path) -> str:
+def metadata_row_a_caption(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 4)
     text = "".join(f"{name},{caption}\n" for name in names for caption in FIVE)
     write(data(folder) / "metadata.csv", f"file_name,caption\n{text}")
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "caption"})
 
 
-def metadata_per_split(bench: Bench, folder: Path) -> str:
+def metadata_per_split(runner: CaseRunner, folder: Path) -> str:
     for split, first in (("train", 0), ("validation", 4)):
         names = images(data(folder) / split, 4 if split == "train" else 2, first)
         text = "".join(f"{name},A dog {name}\n" for name in names)
         write(data(folder) / split / "metadata.csv", f"file_name,caption\n{text}")
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption", "split": "validation"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "caption", "split": "validation"})
 
 
-def null_shard(bench: Bench, folder: Path) -> str:
-    made = rows(9, caption=TEXT.format)
-    parquet(data(folder) / "00000.parquet", made)
+def null_shard(runner: CaseRunner, folder: Path) -> str:
+    records = rows(9, caption=TEXT.format)
+    parquet(data(folder) / "00000.parquet", records)
     missing = pa.schema({"image": pa.null(), "caption": pa.string()})
     parquet(data(folder) / "00001.parquet", [{"image": None, "caption": "A cat."}], missing)
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption"}, max_rejected_fraction=0.2)
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "caption"}, max_rejected_fraction=0.2)
 
 
-def empty_shard(bench: Bench, folder: Path) -> str:
+def empty_shard(runner: CaseRunner, folder: Path) -> str:
     parquet(data(folder) / "00000.parquet", rows(3, caption=TEXT.format))
     parquet(data(folder) / "00001.parquet", [], pa.schema([]))
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "caption"})
 
 
-def list_of_one(bench: Bench, folder: Path) -> str:
-    made = [{"images": [{"bytes": jpeg(number), "path": None}]} for number in range(3)]
+def list_of_one(runner: CaseRunner, folder: Path) -> str:
+    records = [{"images": [{"bytes": jpeg(number), "path": None}]} for number in range(3)]
     kind = pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()}))
-    parquet(data(folder) / "a.parquet", made, pa.schema({"images": kind}))
-    return prepare(bench, folder, {"source": str(data(folder)), "image": "images"})
+    parquet(data(folder) / "a.parquet", records, pa.schema({"images": kind}))
+    return prepare(runner, folder, {"source": str(data(folder)), "image": "images"})
 
 
-def json_list_of_one(bench: Bench, folder: Path) -> str:
+def json_list_of_one(runner: CaseRunner, folder: Path) -> str:
     lines(data(folder) / "m.jsonl", [{"images": [name]} for name in images(data(folder), 3)])
-    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl"), "image": "images"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.jsonl"), "image": "images"})
 
 
-def dictionary_paths(bench: Bench, folder: Path) -> str:
+def dictionary_paths(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 3)
     column = pa.array(names).dictionary_encode()
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({"path": column}), data(folder) / "a.parquet")
-    return prepare(bench, folder, {"source": str(data(folder) / "a.parquet"), "image": "path"})
+    return prepare(runner, folder, {"source": str(data(folder) / "a.parquet"), "image": "path"})
 
 
-def as_base64(prefix: str) -> Any:
-    def build(bench: Bench, folder: Path) -> str:
-        made = [{"image": prefix + base64.b64encode(jpeg(number)).decode()} for number in range(3)]
-        parquet(data(folder) / "a.parquet", made)
-        return prepare(bench, folder, {"source": str(data(folder)), "image": "image"})
+def as_base64(prefix: str) -> Build:
+    def build(runner: CaseRunner, folder: Path) -> str:
+        records = [{"image": prefix + base64.b64encode(jpeg(number)).decode()} for number in range(3)]
+        parquet(data(folder) / "a.parquet", records)
+        return prepare(runner, folder, {"source": str(data(folder)), "image": "image"})
 
     return build
 
 
-def backslashes(bench: Bench, folder: Path) -> str:
+def backslashes(runner: CaseRunner, folder: Path) -> str:
     images(data(folder) / "img/cat", 3)
     lines(data(folder) / "m.jsonl", [{"image": f"img\\cat\\{number}.jpg"} for number in range(3)])
-    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl")})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.jsonl")})
 
 
-def metadata_backslashes(bench: Bench, folder: Path) -> str:
+def metadata_backslashes(runner: CaseRunner, folder: Path) -> str:
     images(data(folder) / "img/cat", 3)
-    made = [{"file_name": f"img\\cat\\{number}.jpg", "caption": TEXT.format(number)} for number in range(3)]
-    lines(data(folder) / "metadata.jsonl", made)
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "caption"})
+    records = [{"file_name": f"img\\cat\\{number}.jpg", "caption": TEXT.format(number)} for number in range(3)]
+    lines(data(folder) / "metadata.jsonl", records)
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "caption"})
 
 
-def tar_not_adjacent(bench: Bench, folder: Path) -> str:
+def tar_not_adjacent(runner: CaseRunner, folder: Path) -> str:
     pictures = [(f"{number:04d}.jpg", jpeg(number)) for number in range(3)]
     texts = [(f"{number:04d}.txt", TEXT.format(number).encode()) for number in range(3)]
     tar(data(folder) / "000.tar", [*pictures, *texts])
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "txt"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "txt"})
 
 
-def byte_order_mark(bench: Bench, folder: Path) -> str:
+def byte_order_mark(runner: CaseRunner, folder: Path) -> str:
     members = []
     for number in range(3):
         members += [(f"{number}.jpg", jpeg(number)), (f"{number}.txt", b"\xef\xbb\xbf" + TEXT.format(number).encode())]
     tar(data(folder) / "000.tar", members)
-    return prepare(bench, folder, {"source": str(data(folder)), "references": "txt"})
+    return prepare(runner, folder, {"source": str(data(folder)), "references": "txt"})
 
 
-def synsets(bench: Bench, folder: Path) -> str:
+def synsets(runner: CaseRunner, folder: Path) -> str:
     for number, label in enumerate(("n01440764", "n01443537")):
         images(data(folder) / "train" / label, 2, first=2 * number)
     names = "n01440764 tench, Tinca tinca\nn01443537 goldfish, Carassius auratus\n"
     write(data(folder) / "LOC_synset_mapping.txt", names)
     dataset = {"source": str(data(folder) / "train"), "label": "folder"}
     write(folder / "LOC_synset_mapping.txt", names)
-    return prepare(bench, folder, dataset | {"label_names": "LOC_synset_mapping.txt"})
+    return prepare(runner, folder, dataset | {"label_names": "LOC_synset_mapping.txt"})
 
 
-def coco_file(bench: Bench, folder: Path) -> str:
+def coco_file(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 3, pattern="{:012d}.jpg")
     write(data(folder) / "captions_val2017.json", json.dumps({
         "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
         "annotations": [{"id": 9, "image_id": number, "caption": TEXT.format(number)} for number in range(3)],
     }))  # fmt: skip
     source = data(folder) / "captions_val2017.json"
-    return prepare(bench, folder, {"source": str(source), "references": "caption"})
+    return prepare(runner, folder, {"source": str(source), "references": "caption"})
 
 
-def unknown_file(name: str) -> Any:
-    def build(bench: Bench, folder: Path) -> str:
-        return prepare(bench, folder, {"source": str(write(data(folder) / name, "0.jpg\tA dog.\n"))})
+def unknown_file(name: str) -> Build:
+    def build(runner: CaseRunner, folder: Path) -> str:
+        return prepare(runner, folder, {"source": str(write(data(folder) / name, "0.jpg\tA dog.\n"))})
 
     return build
 
 
-def zipped(bench: Bench, folder: Path) -> str:
+def zip_archive(runner: CaseRunner, folder: Path) -> str:
     import zipfile
 
     data(folder).mkdir()
     with zipfile.ZipFile(data(folder) / "val.zip", "w") as archive:
         archive.writestr("0.jpg", jpeg(0))
-    return prepare(bench, folder, {"source": str(data(folder) / "val.zip")})
+    return prepare(runner, folder, {"source": str(data(folder) / "val.zip")})
 
 
-def gzipped(bench: Bench, folder: Path) -> str:
+def gzip_manifest(runner: CaseRunner, folder: Path) -> str:
     import gzip
 
     names = images(data(folder), 3)
     text = "".join(f'{{"image": "{name}", "caption": "A dog 0."}}\n' for name in names)
     write(data(folder) / "m.jsonl.gz", gzip.compress(text.encode()))
-    return prepare(bench, folder, {"source": str(data(folder) / "m.jsonl.gz"), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.jsonl.gz"), "references": "caption"})
 
 
-def json_list(bench: Bench, folder: Path) -> str:
+def json_list(runner: CaseRunner, folder: Path) -> str:
     names = images(data(folder), 3)
     write(data(folder) / "list.json", json.dumps([{"image": name, "caption": "A dog 0."} for name in names]))
-    return prepare(bench, folder, {"source": str(data(folder) / "list.json"), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder) / "list.json"), "references": "caption"})
 
 
-def spark(bench: Bench, folder: Path) -> str:
+def spark(runner: CaseRunner, folder: Path) -> str:
     parquet(data(folder) / "part-00000.parquet", rows(4))
     parquet(data(folder) / "_temporary/0/task_1/part-00001.parquet", rows(4, 4))
     write(data(folder) / "_SUCCESS", "")
-    return prepare(bench, folder, {"source": str(data(folder))})
+    return prepare(runner, folder, {"source": str(data(folder))})
 
 
-def partitions(bench: Bench, folder: Path) -> str:
+def partitions(runner: CaseRunner, folder: Path) -> str:
     for number, label in enumerate(("cat", "dog")):
         parquet(data(folder) / f"label={label}/part-0.parquet", rows(2, 2 * number))
-    return prepare(bench, folder, {"source": str(data(folder)), "label": "label"})
+    return prepare(runner, folder, {"source": str(data(folder)), "label": "label"})
 
 
-def tab_quotes(bench: Bench, folder: Path) -> str:
+def tab_quotes(runner: CaseRunner, folder: Path) -> str:
     images(data(folder), 2)
     write(data(folder) / "m.tsv", 'image\tcaption\n0.jpg\t"stop" sign\n1.jpg\ta "go" sign\n')
-    return prepare(bench, folder, {"source": str(data(folder) / "m.tsv"), "references": "caption"})
+    return prepare(runner, folder, {"source": str(data(folder) / "m.tsv"), "references": "caption"})
 
 
 DOG = r'references \["A dog 0\."\]'
@@ -295,10 +294,10 @@ CASES = [
     Case("12b", "pbs/pycaption#341", "`.txt` members with a byte order mark", DOG, r"reference `\ufeffA dog runs.` (silently wrong)", byte_order_mark),
     Case("13", "migamic/PixInWav2#5", "`label_names: LOC_synset_mapping.txt` over `n0…` folders", r"tench", "`no name for label 'n01440764'; it has 2 (0, 1, ...)`", synsets),
     Case("14a", "UCSB-NLP-Chang/Diffusion-SpaceTime-Attn#7", "`source: captions_val2017.json`", r"3 images; " + DOG, "`nothing is there; check the URI`", coco_file),
-    Case("14b", "the same", "`m.jsonl.gz`", r"3 images|exit 2: .*gz", "the same", gzipped),
+    Case("14b", "the same", "`m.jsonl.gz`", r"3 images|exit 2: .*gz", "the same", gzip_manifest),
     Case("14c", "the same", "`list.json`", r"3 images|exit 2: .*json", "the same", json_list),
     Case("14d", "the same", "`captions.txt`", r"exit 2: .*captions\.txt: (?!nothing is there)", "the same", unknown_file("captions.txt")),
-    Case("14e", "the same", "`val.zip`", r"1 images|exit 2: .*(zip|unpack)", "the same", zipped),
+    Case("14e", "the same", "`val.zip`", r"1 images|exit 2: .*(zip|unpack)", "the same", zip_archive),
     Case("15a", "apache/spark#6411", "Spark output with `_temporary/…/part-00001.parquet`", r"4 images", "golden set of 8: 4 of the aborted task (silently wrong)", spark),
     Case("15b", "ray-project/ray#17325", "`label=cat/part-0.parquet` with `label: label`", r'\["cat", "dog"\]', "`no column 'label' for label`", partitions),
     Case("17", "Tatoeba/tatoeba2#2973", "TSV with a caption that begins with a quote", r'2 images; references \["\\"stop\\" sign"\]', "`'\t' expected after '\"'; correct its quotes`".replace("\t", "\\t"), tab_quotes),

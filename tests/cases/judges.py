@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from case_runner import GOOD, Build, Case, CaseRunner
 from checkpoints import ENGINE
 from judge_endpoint import Reply, answer_reply, completion, read_question, serve_endpoint
 from pictures import images
-from running import GOOD, Bench, Case
 
 Behaviour = Callable[[str, int], Reply]
 
 
-def judged(behave: Callable[[], Behaviour], **judge: Any) -> Callable[[Bench, Path], str]:
+def judge_with(behave: Callable[[], Behaviour], **judge: Any) -> Build:
     """What an evaluation makes of an endpoint: its last line, the judge's counts and the verdict."""
 
-    def build(bench: Bench, folder: Path) -> str:
-        root = captions_root(bench, folder.parent / "judged")
+    def build(runner: CaseRunner, folder: Path) -> str:
+        root = captions_root(runner, folder.parent / "judged")
         behaviour = behave()
         with serve_endpoint(behaviour) as endpoint:
             if isinstance(behaviour, Refusing):
@@ -28,10 +28,10 @@ def judged(behave: Callable[[], Behaviour], **judge: Any) -> Callable[[Bench, Pa
                 "judge": {"kind": "openai", "model": "m", "base_url": endpoint.url, "prompt": "Rate: {caption}",
                           "tries": 3, "timeout_seconds": 5.0, "concurrency": 4} | judge,
             }  # fmt: skip
-            spec, line = bench.plan(root.parent, GOOD, suite)
+            spec, line = runner.plan(root.parent, GOOD, suite)
             if spec is None:
                 return line
-            code, line = bench.stage("evaluate", spec)
+            code, line = runner.stage("evaluate", spec)
             if code:
                 return line
             (totals,) = Path(spec).parent.rglob("judge.json")
@@ -51,16 +51,16 @@ def suite_of(folder: Path) -> dict[str, Any]:
     }
 
 
-def captions_root(bench: Bench, folder: Path) -> Path:
-    """A root with the captions of twelve images, made by the tree at the first call."""
+def captions_root(runner: CaseRunner, folder: Path) -> Path:
+    """A root with the captions of twelve images, which the tree makes at the first call."""
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         images(folder / "images", 12)
-        spec, line = bench.plan(folder, GOOD, suite_of(folder))
+        spec, line = runner.plan(folder, GOOD, suite_of(folder))
         assert spec, line
         for stage in ("preprocess", "caption"):
-            code, line = bench.stage(stage, spec, seconds=400)
+            code, line = runner.stage(stage, spec, seconds=400)
             assert code == 0, line
         (folder / "done").touch()
     return folder / "root"
@@ -69,22 +69,22 @@ def captions_root(bench: Bench, folder: Path) -> Path:
 GOOD_ANSWER = json.dumps({"rationale": "so", "score": 4})
 
 
-def always(said: Reply) -> Callable[[], Behaviour]:
-    return lambda: lambda text, before: said
+def always(reply: Reply) -> Callable[[], Behaviour]:
+    return lambda: lambda text, before: reply
 
 
 def answers(content: Any, finish: str = "stop", **message: Any) -> Callable[[], Behaviour]:
     return always(Reply(body=completion(content, finish, **message)))
 
 
-def then(first: int, said: Reply) -> Callable[[], Behaviour]:
-    """So many good answers, then always the other one."""
+def answers_before(first: int, reply: Reply) -> Callable[[], Behaviour]:
+    """As many good answers as `first` says, then always the reply."""
 
-    def made() -> Behaviour:
+    def start() -> Behaviour:
         count = iter(range(10**9))
-        return lambda text, before: answer_reply(score=4) if next(count) < first else said
+        return lambda text, before: answer_reply(score=4) if next(count) < first else reply
 
-    return made
+    return start
 
 
 class Refusing:
@@ -111,15 +111,15 @@ SSE = Reply(
 )
 ALL = r'"questions": 12, "answered": 12'
 CASES = [
-    Case("26a", "Aider-AI/aider#3550, BerriAI/litellm#8448", "200 with `{\"error\": {\"code\": 429}}` after 4 of 12", r"exit 1: .*(rate|429)", "8 of 12 recorded as judge-invalid-answer, PASS (silently wrong)", judged(then(4, RATE_IN_200))),
-    Case("26b1", "vllm-project/vllm#16182, inspect_ai#5467", "reasoning model: empty content, `finish_reason: length`", r"exit 2: .*cut off at max_tokens", "`invalid-answer (no text); this model does not do what the prompt asks`", judged(answers("", "length", reasoning_content="Let me think"))),
-    Case("26b2", "the same", "`<think>…</think>` before the JSON", ALL, "`not what the schema says`", judged(answers(f"<think>Hm, {{\"score\": 1}}</think>\n{GOOD_ANSWER}"))),
-    Case("26b3", "BuilderIO/agent-native#4861", "answer only in `reasoning_content`", r"exit 2: .*reasoning", "`no text`", judged(answers(None, reasoning_content=GOOD_ANSWER))),
-    Case("26c", "songquanpeng/one-api#1016, open-webui#3273", "413 to every question", r"exit 2: .*413", "`trouble, worth retrying … run again when it is up`", judged(always(Reply(413, b"Request Entity Too Large")))),
-    Case("26e1", "open-webui#3273", "HTML with 200", r"exit [12]: .*(HTML|html).*base_url|exit [12]: .*base_url.*(HTML|html)", "`this model does not do what the prompt asks`", judged(always(HTML))),
-    Case("26e2", "geode#1612", "SSE with 200", r"exit [12]: .*(stream|SSE|event)", "the same", judged(always(SSE))),
-    Case("26e3", "vercel/ai#13703", "fence ` ```JSON `", ALL, "`not what the schema says`", judged(answers(f"```JSON\n{GOOD_ANSWER}\n```"))),
-    Case("26e4", "the same", "a fence on one line", ALL, "the same", judged(answers(f"```json {GOOD_ANSWER}```"))),
-    Case("26e5", "the same", "content as a list of parts", ALL, "`no text`", judged(answers([{"type": "text", "text": GOOD_ANSWER}]))),
-    Case("26f", "OpenAI o-series", "`temperature` and `max_tokens` refused one after the other", ALL, "12 of 12 answered", judged(Refusing)),
+    Case("26a", "Aider-AI/aider#3550, BerriAI/litellm#8448", "200 with `{\"error\": {\"code\": 429}}` after 4 of 12", r"exit 1: .*(rate|429)", "8 of 12 recorded as judge-invalid-answer, PASS (silently wrong)", judge_with(answers_before(4, RATE_IN_200))),
+    Case("26b1", "vllm-project/vllm#16182, inspect_ai#5467", "reasoning model: empty content, `finish_reason: length`", r"exit 2: .*cut off at max_tokens", "`invalid-answer (no text); this model does not do what the prompt asks`", judge_with(answers("", "length", reasoning_content="Let me think"))),
+    Case("26b2", "the same", "`<think>…</think>` before the JSON", ALL, "`not what the schema says`", judge_with(answers(f"<think>Hm, {{\"score\": 1}}</think>\n{GOOD_ANSWER}"))),
+    Case("26b3", "BuilderIO/agent-native#4861", "answer only in `reasoning_content`", r"exit 2: .*reasoning", "`no text`", judge_with(answers(None, reasoning_content=GOOD_ANSWER))),
+    Case("26c", "songquanpeng/one-api#1016, open-webui#3273", "413 to every question", r"exit 2: .*413", "`trouble, worth retrying … run again when it is up`", judge_with(always(Reply(413, b"Request Entity Too Large")))),
+    Case("26e1", "open-webui#3273", "HTML with 200", r"exit [12]: .*(HTML|html).*base_url|exit [12]: .*base_url.*(HTML|html)", "`this model does not do what the prompt asks`", judge_with(always(HTML))),
+    Case("26e2", "geode#1612", "SSE with 200", r"exit [12]: .*(stream|SSE|event)", "the same", judge_with(always(SSE))),
+    Case("26e3", "vercel/ai#13703", "fence ` ```JSON `", ALL, "`not what the schema says`", judge_with(answers(f"```JSON\n{GOOD_ANSWER}\n```"))),
+    Case("26e4", "the same", "a fence on one line", ALL, "the same", judge_with(answers(f"```json {GOOD_ANSWER}```"))),
+    Case("26e5", "the same", "content as a list of parts", ALL, "`no text`", judge_with(answers([{"type": "text", "text": GOOD_ANSWER}]))),
+    Case("26f", "OpenAI o-series", "`temperature` and `max_tokens` refused one after the other", ALL, "12 of 12 answered", judge_with(Refusing)),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Run one case on a tree of Assay through its commands alone, so that an older tree can be asked the same."""
+"""Runs one case on a tree of Assay by its commands alone, so that an older tree can run the same case."""
 
 import json
 import os
@@ -15,14 +15,14 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 GOOD = REPOSITORY / "demo" / "checkpoints" / "step-0800"
-LINE = 400  # characters of a line that are shown
-STUCK = 180  # seconds after which a job is said to wait for ever
+SHOWN_CHARACTERS = 400  # of a line in the table
+TIMEOUT_S = 180  # a job that takes longer is said to wait for ever
 VARIABLES = {"ASSAY_GPU": "0", "ASSAY_JUDGE_KEY": "sk-none"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """`build` makes the input below a folder and returns what the product made of it, in a line.
+    """`build` makes the input below a folder, runs the commands and returns their result in one line.
 
     `right` is a regular expression that the line of a right product matches; `before` is that of e0c6db2.
     """
@@ -32,17 +32,17 @@ class Case:
     situation: str
     right: str
     before: str
-    build: Callable[["Bench", Path], str]
+    build: "Build"
 
 
 @dataclass(frozen=True)
-class Bench:
+class CaseRunner:
     """A tree of Assay and the Ray cluster that its jobs join."""
 
     tree: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def call(self, *arguments: str, seconds: float = STUCK, **variables: str) -> tuple[int, str]:
+    def call(self, *arguments: str, seconds: float = TIMEOUT_S, **variables: str) -> tuple[int, str]:
         """The exit code and the last line of a module's run; -9 when it did not end in time."""
         environment = {**os.environ, **self.environment, "PYTHONPATH": str(self.tree), **variables}
         process = subprocess.Popen(
@@ -66,9 +66,12 @@ class Bench:
         )
         return (line, line) if code == 0 else (None, f"plan, exit {code}: {line}")
 
-    def stage(self, stage: str, spec: str, seconds: float = STUCK, **variables: str) -> tuple[int, str]:
+    def stage(self, stage: str, spec: str, seconds: float = TIMEOUT_S, **variables: str) -> tuple[int, str]:
         code, line = self.call(f"ray_jobs.{stage}", "--spec", spec, seconds=seconds, **variables)
         return code, line if code == 0 else f"{stage}, exit {code}: {line}"
+
+
+Build = Callable[[CaseRunner, Path], str]
 
 
 def last_line(output: str) -> str:
@@ -76,14 +79,14 @@ def last_line(output: str) -> str:
     return lines[-1] if lines else "nothing printed"
 
 
-def prepare(bench: Bench, folder: Path, dataset: dict[str, Any], **preprocess: Any) -> str:
+def prepare(runner: CaseRunner, folder: Path, dataset: dict[str, Any], **preprocess: Any) -> str:
     """Plan and preprocess a data set; what its golden set holds, or the job's last line."""
     settings = {"max_pixels": 12544, "part_rows": 8} | preprocess
     suite = {"dataset": dataset, "preprocess": settings, "caption": {"prompt": "describe the image"}}
-    spec, line = bench.plan(folder, GOOD, suite)
+    spec, line = runner.plan(folder, GOOD, suite)
     if spec is None:
         return line
-    code, line = bench.stage("preprocess", spec)
+    code, line = runner.stage("preprocess", spec)
     return line if code else describe(folder / "root")
 
 
@@ -108,10 +111,10 @@ def describe(root: Path) -> str:
 
 
 @contextmanager
-def on_bench(tree: Path, home: Path) -> Iterator[Bench]:
-    """A Ray cluster that runs the tree."""
+def open_runner(tree: Path, home: Path) -> Iterator[CaseRunner]:
+    """A runner of the tree on a Ray cluster of its own, which ends with the block."""
     import ray_cluster
 
     ray_cluster.ROOT = tree
     with ray_cluster.start_cluster(VARIABLES | {"ASSAY_CACHE": str(home / "cache")}) as cluster:
-        yield Bench(tree, cluster.environment)
+        yield CaseRunner(tree, cluster.environment)
