@@ -23,13 +23,13 @@ IMPORT_TWICE = Path(__file__).with_name("import_twice.py")
 
 
 @functools.cache
-def imported(file: Path) -> dict[str, Any]:
+def measure_import(file: Path) -> dict[str, Any]:
     """The packages that a first import has `loaded`, and the `seconds` of a processor that a second one took."""
     env = os.environ | {"PYTHONPATH": f"{REPO}:{REPO / 'plugins'}"}
-    done = subprocess.run([sys.executable, IMPORT_TWICE, file], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    ended = subprocess.run([sys.executable, IMPORT_TWICE, file], env=env, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    report: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return report
 
 
 def test_the_dags_import(bag: DagBag) -> None:
@@ -39,19 +39,19 @@ def test_the_dags_import(bag: DagBag) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_file_does_no_io_of_its_own_and_is_quick(file: Path) -> None:
-    assert imported(file)["seconds"] < 1  # of processor time, so that a busy machine does not count
+    assert measure_import(file)["seconds"] < 1  # of processor time, so that a busy machine does not count
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_first_import_loads_nothing_heavy(file: Path) -> None:
     """It takes 0.3 s beside Airflow's own libraries; boto3 alone would double that, for every task."""
-    loaded = set(imported(file)["loaded"])
+    loaded = set(measure_import(file)["loaded"])
     assert "assay_airflow" in loaded
     assert loaded.isdisjoint(HEAVY), loaded & HEAVY
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
-def test_somebody_owns_it_and_finds_it(bag: DagBag, dag_id: str) -> None:
+def test_every_dag_has_the_owner_and_tags(bag: DagBag, dag_id: str) -> None:
     dag = bag.dags[dag_id]
     assert {task.owner for task in dag.tasks} == {"vlm-oncall"}
     assert "assay" in dag.tags

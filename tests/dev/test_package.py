@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the wheel, and without any package that it needs."""
     home = tmp_path_factory.mktemp("environment")
     uv("venv --quiet --python", sys.executable, home)
@@ -40,7 +40,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def tracked(*folders: str) -> set[str]:
+def list_tracked_files(*folders: str) -> set[str]:
     listed = subprocess.run(["git", "ls-files", *folders], cwd=REPO, capture_output=True, text=True, check=True).stdout
     return {line for line in listed.splitlines() if (REPO / line).exists()}
 
@@ -49,46 +49,46 @@ def tracked(*folders: str) -> set[str]:
 def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     """Every file of them: templates, styles, JSON and the marks of typed packages among them."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    ours = {name.removeprefix("plugins/") for name in tracked("ray_jobs", "plugins")}
+    ours = {name.removeprefix("plugins/") for name in list_tracked_files("ray_jobs", "plugins")}
     assert names == ours
     assert names >= {"ray_jobs/py.typed", "assay_airflow/py.typed", "ray_jobs/report/report.html"}
 
 
 @pytest.mark.slow
-def test_the_command_of_the_wheel_starts(installed: Path, tmp_path: Path) -> None:
+def test_the_command_of_the_wheel_starts(installation: Path, tmp_path: Path) -> None:
     """Anywhere, with the libraries of this environment but not this folder on the path."""
     environment = {"PYTHONPATH": sysconfig.get_paths()["purelib"], "PATH": os.environ["PATH"]}
-    command = [str(installed / "bin" / "assay"), "--version"]
+    command = [str(installation / "bin" / "assay"), "--version"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"assay, version {PROJECT['version']}\n"), done.stderr
     code = "import ray_jobs.cli, assay_airflow; print(ray_jobs.cli.__file__); print(assay_airflow.__file__)"
     done = subprocess.run(
-        [installed / "bin" / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [installation / "bin" / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert [line.startswith(f"{installed}/") for line in done.stdout.splitlines()] == [True, True], done.stderr
+    assert [line.startswith(f"{installation}/") for line in done.stdout.splitlines()] == [True, True], done.stderr
 
 
-def names_of(requirements: list[str]) -> set[str]:
+def package_names(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[=<>~ ;]", line)[0].lower() for line in requirements}
 
 
 @pytest.mark.parametrize(
     ("lock", "extras"), [("control", ["control"]), ("data-cpu", ["data", "cpu"]), ("data-gpu", ["data", "gpu"])]
 )
-def test_each_lock_says_that_the_project_asked_for_its_extras(lock: str, extras: list[str]) -> None:
+def test_each_lock_marks_what_the_project_and_its_extras_require(lock: str, extras: list[str]) -> None:
     """uv writes beside each package who asked for it."""
-    asked, name = set(), ""
+    direct, name = set(), ""
     for line in (REPO / "requirements" / f"{lock}.txt").read_text().splitlines():
         if match := re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==", line):
             name = match[1]
         elif re.fullmatch(r" +#.* assay \(pyproject\.toml\)", line):
-            asked.add(name)
+            direct.add(name)
     optional = [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
-    assert asked == names_of(PROJECT["dependencies"] + optional)
+    assert direct == package_names(PROJECT["dependencies"] + optional)
 
 
 @pytest.mark.parametrize("environment", ["control", "data"])
-def test_make_setup_leaves_the_command(environment: str) -> None:
+def test_make_setup_installs_the_command(environment: str) -> None:
     home = REPO / ".assay" / environment
     if not home.is_dir():
         pytest.skip(f"{home} is not installed")

@@ -36,7 +36,7 @@ HOLD_PORT = Path(__file__).with_name("hold_port.py")
 
 
 @pytest.mark.parametrize(("program", "variable"), [("api-server", "ASSAY_AIRFLOW_PORT"), ("ray", "ASSAY_RAY_PORT")])
-def test_a_taken_port_is_one_line_that_names_who_holds_it(
+def test_a_taken_port_is_one_line_that_names_the_process_on_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, program: str, variable: str
 ) -> None:
     with subprocess.Popen([sys.executable, HOLD_PORT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
@@ -53,15 +53,15 @@ def test_a_taken_port_is_one_line_that_names_who_holds_it(
 
 
 def test_down_ends_what_a_killed_parent_left_behind(settings: Settings) -> None:
-    left = subprocess.Popen(["sleep", "600"], env={MARK: str(settings.run)})
+    orphan = subprocess.Popen(["sleep", "600"], env={MARK: str(settings.run)})
     bystander = subprocess.Popen(["sleep", "600"], env={MARK: "/another"})
     try:
         while not (processes._list_marked(settings) and bystander.poll() is None):
-            assert left.poll() is None
+            assert orphan.poll() is None
         assert processes.down(settings) == 1
-        assert left.wait(10) != 0
+        assert orphan.wait(10) != 0
         assert bystander.poll() is None
     finally:
-        for process in (left, bystander):
+        for process in (orphan, bystander):
             process.kill()
             process.wait()

@@ -43,10 +43,14 @@ def test_github_accepts_the_form(name: str) -> None:
         assert set(element) <= {"type", "id", "attributes", "validations"}
         assert set(required) <= set(element["attributes"]) <= {*required, *optional}
         assert set(element.get("validations", {})) <= {"required"}
-    asked = [element for element in form["body"] if element["type"] != "markdown"]
-    assert asked, "GitHub refuses a form without a question"
-    assert len({element["id"] for element in asked}) == len({e["attributes"]["label"] for e in asked}) == len(asked)
-    for element in asked:
+    questions = [element for element in form["body"] if element["type"] != "markdown"]
+    assert questions, "GitHub refuses a form without a question"
+    assert (
+        len({element["id"] for element in questions})
+        == len({e["attributes"]["label"] for e in questions})
+        == len(questions)
+    )
+    for element in questions:
         options = element["attributes"].get("options", [])
         if element["type"] == "checkboxes":
             assert all(set(option) <= {"label", "required"} for option in options)
@@ -120,7 +124,7 @@ def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
     assert tuple(map(int, project[1].split("."))) == numbers[0]
 
 
-def locked(lock: str) -> dict[str, str]:
+def locked_versions(lock: str) -> dict[str, str]:
     """The version of each package of a lock, without a build's suffix."""
     text = (REPO / "requirements" / f"{lock}.txt").read_text()
     return dict(re.findall(r"^([a-z0-9-]+)(?:\[[^]]*\])?==([^ +]+)", text, re.MULTILINE))
@@ -129,7 +133,7 @@ def locked(lock: str) -> dict[str, str]:
 def test_supported_pairs_are_what_is_locked() -> None:
     policy = (REPO / "docs" / "reference" / "version-policy.md").read_text()
     newest = policy.partition("\n## Supported pairs\n")[2].partition("\n| Assay |")[2].split("\n\n")[0].splitlines()[2]
-    control, cpu, gpu = locked("control"), locked("data-cpu"), locked("data-gpu")
+    control, cpu, gpu = locked_versions("control"), locked_versions("data-cpu"), locked_versions("data-gpu")
     for name in ("ray", "torch", "transformers"):
         assert cpu[name] == gpu[name]
     assert [cell.strip() for cell in newest.strip("|").split("|")][1:] == [

@@ -26,22 +26,22 @@ def test_the_environment_decides(settings: Settings, tmp_path: Path, monkeypatch
 
 
 def test_secrets_are_made_once_and_private(settings: Settings) -> None:
-    made = secrets_of(settings)
-    assert secrets_of(settings) == made
+    secrets = secrets_of(settings)
+    assert secrets_of(settings) == secrets
     environment(settings)
     for name in ("secrets.json", "passwords.json", "ray-token"):
         assert stat.S_IMODE((settings.run / name).stat().st_mode) == 0o600, name
 
 
-def test_every_process_is_told_the_same(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_gets_the_same_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
-    told = environment(settings)
-    connection = json.loads(told["AIRFLOW_CONN_RAY_DEFAULT"])
+    variables = environment(settings)
+    connection = json.loads(variables["AIRFLOW_CONN_RAY_DEFAULT"])
     assert (connection["host"], connection["port"]) == ("127.0.0.1", settings.ray_port)
-    assert Path(told["RAY_AUTH_TOKEN_PATH"]).read_text() == connection["password"]
-    assert told["AWS_ENDPOINT_URL"] == "http://store"
-    assert "RAY_ADDRESS" not in told
+    assert Path(variables["RAY_AUTH_TOKEN_PATH"]).read_text() == connection["password"]
+    assert variables["AWS_ENDPOINT_URL"] == "http://store"
+    assert "RAY_ADDRESS" not in variables
 
 
 def test_a_socket_fits_however_deep_the_folder_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ SQUATTED: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("case", SQUATTED)
 @pytest.mark.parametrize("use", ["socket", "ray_temp"])
-def test_a_folder_that_another_has_laid_there_is_refused(too_deep: Path, case: str, use: str) -> None:
+def test_a_folder_that_another_user_made_is_refused(too_deep: Path, case: str, use: str) -> None:
     if "another user" in case and os.getuid() != 0:
         pytest.skip("giving a folder away needs root")
     SQUATTED[case](too_deep)

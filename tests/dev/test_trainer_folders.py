@@ -18,7 +18,7 @@ REFUSED = sorted(FOLDERS.keys() - set(WHOLE))
 ADAPTERS = {"axolotl-adapter"}  # whole, and refused for want of a base
 
 
-def ended(folder: Path) -> dict[str, Any]:
+def await_checkpoint(folder: Path) -> dict[str, Any]:
     """What the sensor that waits six hours for a checkpoint ends with."""
     now = time.time()
     trigger = CheckpointWholeTrigger(str(folder), now + 6 * 3600, now, poll_interval=0.01)
@@ -33,24 +33,24 @@ def ended(folder: Path) -> dict[str, Any]:
 def test_a_trainers_folder_with_weights_is_a_checkpoint(tmp_path: Path, name: str) -> None:
     folder = write_folder(name, tmp_path)
     assert inspect.resolve(str(folder)).name == name
-    assert ended(folder)["status"] == "ready"
+    assert await_checkpoint(folder)["status"] == "ready"
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_another_form_is_bad_input_with_its_conversion(tmp_path: Path, name: str) -> None:
+def test_another_form_is_an_input_error_with_its_conversion(tmp_path: Path, name: str) -> None:
     folder = write_folder(name, tmp_path)
     with pytest.raises(InputError) as refusal:
         inspect.resolve(str(folder))
-    line, told = str(refusal.value), FOLDERS[name].refusal
-    assert told
+    line, remedy = str(refusal.value), FOLDERS[name].refusal
+    assert remedy
     assert line.startswith(f"checkpoint {folder}: ")
-    assert re.search(told, line), line
+    assert re.search(remedy, line), line
     assert "\n" not in line
 
 
 @pytest.mark.parametrize("name", sorted(set(REFUSED) - ADAPTERS))
 def test_the_sensor_does_not_wait_for_it(tmp_path: Path, name: str) -> None:
-    event = ended(write_folder(name, tmp_path))
+    event = await_checkpoint(write_folder(name, tmp_path))
     assert event["status"] == "bad-input"
     assert re.search(str(FOLDERS[name].refusal), event["message"])
 
@@ -77,7 +77,7 @@ def test_a_name_that_a_shell_would_run_is_not_written_into_a_command(tmp_path: P
     assert "reboot" not in str(refusal.value).partition("; run ")[2]
 
 
-def test_the_script_says_what_comes_of_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_script_prints_the_result_for_each_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trainer_folders", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines] == list(FOLDERS)

@@ -44,7 +44,7 @@ def services(request: pytest.FixtureRequest, stack: Path) -> dict[str, Any]:
     return dict(json.loads(resolved.stdout)["services"])
 
 
-def test_all_of_it_is_there(services: dict[str, Any]) -> None:
+def test_the_stack_has_every_service(services: dict[str, Any]) -> None:
     assert sorted(services) == sorted(["postgres", "s3", "ray-head", "ray-worker", *AIRFLOW])
 
 
@@ -54,7 +54,7 @@ def test_ports_are_bound_to_this_machine_only(services: dict[str, Any]) -> None:
     assert all(port["host_ip"] == "127.0.0.1" for _, port in published)
 
 
-def test_whoever_stays_up_is_watched(services: dict[str, Any]) -> None:
+def test_every_lasting_service_has_a_health_check(services: dict[str, Any]) -> None:
     for name, service in services.items():
         if name == "airflow-init":
             assert service["restart"] == "no"
@@ -88,7 +88,7 @@ def test_airflow_holds_the_token_that_ray_asks_for(services: dict[str, Any]) -> 
         assert connection["host"] in services
 
 
-def test_both_planes_look_at_the_same_storage(services: dict[str, Any]) -> None:
+def test_both_planes_use_the_same_storage(services: dict[str, Any]) -> None:
     names = ["ASSAY_ROOT", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
     seen = {
         tuple(services[name]["environment"][variable] for variable in names)
@@ -103,10 +103,10 @@ def test_both_planes_look_at_the_same_storage(services: dict[str, Any]) -> None:
     assert (store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]) == (key, secret)
 
 
-def test_the_pools_of_the_dags_are_made_and_count_deferred_tasks(services: dict[str, Any]) -> None:
+def test_airflow_init_creates_the_pools_of_the_dags_and_counts_deferred_tasks(services: dict[str, Any]) -> None:
     script = services["airflow-init"]["command"][-1]
-    made = re.findall(r"^airflow pools set (\S+) .* --include-deferred$", script, re.MULTILINE)
-    assert sorted(made) == pools_of_the_dags()
+    pools = re.findall(r"^airflow pools set (\S+) .* --include-deferred$", script, re.MULTILINE)
+    assert sorted(pools) == pools_of_the_dags()
 
 
 def test_images_are_pinned(services: dict[str, Any]) -> None:
@@ -149,7 +149,7 @@ def test_with_a_gpu_head_and_worker_run_one_image(stack: Path) -> None:
     assert device["capabilities"] == ["gpu"]
 
 
-def test_without_secrets_nothing_starts_and_the_way_out_is_named(tmp_path: Path) -> None:
+def test_without_secrets_nothing_starts_and_the_remedy_is_named(tmp_path: Path) -> None:
     shutil.copy(DOCKER / "compose.yaml", tmp_path)
     refused = config(tmp_path, "compose.yaml")
     assert refused.returncode != 0

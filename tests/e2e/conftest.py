@@ -45,8 +45,8 @@ class Stack:
         return self.api.trigger({"checkpoint": checkpoint, "suite": suite, **conf})
 
     def runs(self, dag: str = DAG) -> dict[str, dict[str, Any]]:
-        found = self.api.get(f"/api/v2/dags/{dag}/dagRuns", params={"limit": 100})["dag_runs"]
-        return {run["dag_run_id"]: run for run in found}
+        runs = self.api.get(f"/api/v2/dags/{dag}/dagRuns", params={"limit": 100})["dag_runs"]
+        return {run["dag_run_id"]: run for run in runs}
 
     def finish(self, run_id: str, dag: str = DAG, seconds: float = 600) -> str:
         """Wait for the run to end and return its state."""
@@ -54,18 +54,18 @@ class Stack:
         return str(state)
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
-        found = self.api.get(f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
-        return {task["task_id"]: task for task in found}
+        tasks = self.api.get(f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances")["task_instances"]
+        return {task["task_id"]: task for task in tasks}
 
     def spec(self, run_id: str) -> dict[str, Any]:
         """The spec that the run's `plan` wrote, once it did."""
         path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/plan/xcomEntries/return_value"
 
-        def planned() -> Any:
+        def read_plan_result() -> Any:
             answer = self.api._client.get(path, params={"deserialize": True})
             return answer.status_code == 200 and answer.json()["value"]
 
-        uri = str(wait(planned, 120, "the plan"))
+        uri = str(wait(read_plan_result, 120, "the plan"))
         return {"uri": uri, **json.loads(objects.read(uri))}
 
     def record(self, run_id: str) -> Record:
@@ -159,13 +159,13 @@ def assert_nothing_lost(record: Record, offered: int = OFFERED) -> None:
     assert captions.rows_in == golden.rows_out == sum(part.rows for part in captions.parts)
 
 
-def wait(until: Callable[[], Any], seconds: float, what: str) -> Any:
+def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
     """The first true answer. Fails when none comes in time."""
     limit = time.monotonic() + seconds
-    while not (found := until()):
+    while not (answer := condition()):
         assert time.monotonic() < limit, f"waited {seconds:.0f} s for {what}"
         time.sleep(1)
-    return found
+    return answer
 
 
 def free_block(count: int) -> int:

@@ -15,10 +15,10 @@ def reconcile(stack: Stack) -> None:
     """One pass of the router, asked for by hand."""
     answer = stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json={"logical_date": None})
     run_id = stack.api._checked(answer)["dag_run_id"]
-    wait(lambda: reconciled(stack, run_id), 300, "the router's pass")
+    wait(lambda: has_reconciled(stack, run_id), 300, "the router's pass")
 
 
-def reconciled(stack: Stack, run_id: str) -> bool:
+def has_reconciled(stack: Stack, run_id: str) -> bool:
     path = f"/api/v2/dags/checkpoint_router/dagRuns/{quote(run_id)}/taskInstances"
     return any(
         task["task_id"] == "reconcile" and task["state"] == "success" for task in stack.api.get(path)["task_instances"]

@@ -31,14 +31,14 @@ def kill_task_process(stack: Stack, run_id: str, task: str) -> None:
     limit = time.monotonic() + 300
     path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}"
     while time.monotonic() < limit:
-        if found := stack.process(f"airflow worker -- {stack.api.get(path)['id']}"):
-            return kill(found[0])
+        if processes := stack.process(f"airflow worker -- {stack.api.get(path)['id']}"):
+            return kill(processes[0])
         time.sleep(0.05)
     pytest.fail(f"task {task} was never seen running")
 
 
 @pytest.fixture
-def slow(stack: Stack) -> str:
+def slow_suite(stack: Stack) -> str:
     """A suite that captions the drawn scenes four times over, one by one: about a minute to be killed in."""
     folder = stack.settings.run / "images"
     for copy in range(COPIES):
@@ -55,8 +55,8 @@ def slow(stack: Stack) -> str:
     return str(file)
 
 
-def test_a_run_survives_the_death_of_everything_once(stack: Stack, slow: str) -> None:
-    run_id = stack.trigger(upload("step-0800", "s3://assay/by-hand/kills"), suite=slow, baseline="none")
+def test_a_run_survives_one_kill_of_each_process(stack: Stack, slow_suite: str) -> None:
+    run_id = stack.trigger(upload("step-0800", "s3://assay/by-hand/kills"), suite=slow_suite, baseline="none")
     spec = stack.spec(run_id)
 
     kill_task_process(stack, run_id, "caption")
@@ -69,23 +69,23 @@ def test_a_run_survives_the_death_of_everything_once(stack: Stack, slow: str) ->
     kill(stack.process("airflow triggerer")[0])
     kill(stack.process("airflow scheduler")[0])
 
-    kept = parts(captions)
-    wait(lambda: len(parts(captions)) >= len(kept) + 2, 300, "two more parts after the engine died")
-    kept = parts(captions)
+    parts_before = parts(captions)
+    wait(lambda: len(parts(captions)) >= len(parts_before) + 2, 300, "two more parts after the engine died")
+    parts_before = parts(captions)
     [driver] = wait(lambda: stack.process("-m ray_jobs.caption"), 60, "the caption driver")[-1:]
     kill(driver)
 
     assert stack.finish(run_id, seconds=900) == "success"
-    done = parts(captions)
-    assert {name: done[name] for name in kept} == kept, "a part that was done was done again"
+    parts_after = parts(captions)
+    assert {name: parts_after[name] for name in parts_before} == parts_before, "a part that was done was done again"
     record = stack.record(run_id)
     assert_nothing_lost(record, offered=COPIES * SCENES)
-    assert len(manifest(captions).parts) == len(done)
-    ended = [job["status"] for job in stack.ray_jobs() if caption_id in job["submission_id"]]
-    assert ended.count("SUCCEEDED") == 1
+    assert len(manifest(captions).parts) == len(parts_after)
+    statuses = [job["status"] for job in stack.ray_jobs() if caption_id in job["submission_id"]]
+    assert statuses.count("SUCCEEDED") == 1
 
 
 def _caption_id(stack: Stack) -> str:
     ids = [job["submission_id"] for job in stack.ray_jobs() if job["submission_id"].startswith("assay-caption-")]
     running = [job["submission_id"] for job in stack.ray_jobs() if job["status"] == "RUNNING"]
-    return next((one.split("-")[2] for one in ids if one in running), "")
+    return next((job_id.split("-")[2] for job_id in ids if job_id in running), "")

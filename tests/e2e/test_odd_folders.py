@@ -35,16 +35,16 @@ def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, 
         write(tmp_path / name, {})
     assert len(list(tmp_path.iterdir())) == 36 + 1
 
-    asked = {"logical_date": None, "conf": {"checkpoints": str(tmp_path), "suite": "quick"}}
-    answer = stack.api._checked(stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json=asked))
+    request_body = {"logical_date": None, "conf": {"checkpoints": str(tmp_path), "suite": "quick"}}
+    answer = stack.api._checked(stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json=request_body))
     tasks = f"/api/v2/dags/checkpoint_router/dagRuns/{quote(answer['dag_run_id'])}/taskInstances"
-    wait(lambda: _state(stack, tasks) == "success", 300, "the router's pass")
-    summary = _value(stack, f"{tasks}/reconcile/xcomEntries/summary")
-    [request] = _value(stack, f"{tasks}/reconcile/xcomEntries/return_value")
+    wait(lambda: _state_of_reconcile(stack, tasks) == "success", 300, "the router's pass")
+    summary = _read_xcom(stack, f"{tasks}/reconcile/xcomEntries/summary")
+    [request] = _read_xcom(stack, f"{tasks}/reconcile/xcomEntries/return_value")
 
     assert summary["line"] == "36 passed over, 1 to validate"
-    named = Counter(number for line in summary["passed_over"] for number in _numbers(line))
-    assert named == Counter(range(len(FOLDERS)))
+    counts = Counter(number for line in summary["passed_over"] for number in _odd_numbers_in(line))
+    assert counts == Counter(range(len(FOLDERS)))
     assert sum("rename the folder" in line for line in summary["passed_over"]) == len(NAMES)
     assert all(line.isprintable() for line in summary["passed_over"])
     assert request["conf"]["checkpoint"] == f"{tmp_path}/good-800"
@@ -55,15 +55,15 @@ def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, 
     assert not [other for other in stack.runs() if "odd" in other], "an odd one was asked for"
 
 
-def _numbers(line: str) -> set[int]:
+def _odd_numbers_in(line: str) -> set[int]:
     """Which of the odd folders a line names."""
     return {number for number in range(len(FOLDERS)) if f"/odd-{number:02d}" in line}
 
 
-def _state(stack: Stack, tasks: str) -> Any:
-    listed = stack.api.get(tasks)["task_instances"]
-    return next((task["state"] for task in listed if task["task_id"] == "reconcile"), None)
+def _state_of_reconcile(stack: Stack, tasks: str) -> Any:
+    instances = stack.api.get(tasks)["task_instances"]
+    return next((task["state"] for task in instances if task["task_id"] == "reconcile"), None)
 
 
-def _value(stack: Stack, path: str) -> Any:
+def _read_xcom(stack: Stack, path: str) -> Any:
     return stack.api._checked(stack.api._client.get(path, params={"deserialize": True}))["value"]

@@ -18,11 +18,11 @@ def pair(stack: Stack) -> "Pair":
 Pair = dict[str, tuple[str, str]]
 
 
-def test_two_at_once_share_one_golden_set_and_nothing_is_lost(stack: Stack, pair: Pair) -> None:
+def test_two_runs_at_once_share_one_golden_set_and_lose_no_image(stack: Stack, pair: Pair) -> None:
     good, worse = (stack.record(run_id) for _, run_id in pair.values())
     assert good.golden_id == worse.golden_id
-    made = [job for job in stack.ray_jobs() if f"preprocess-{good.golden_id}" in job["submission_id"]]
-    assert [job["status"] for job in made] == ["SUCCEEDED"]
+    preprocess_jobs = [job for job in stack.ray_jobs() if f"preprocess-{good.golden_id}" in job["submission_id"]]
+    assert [job["status"] for job in preprocess_jobs] == ["SUCCEEDED"]
     assert mean(good, "exact_match") > 0.9 > mean(worse, "exact_match")
     for record in (good, worse):
         assert_nothing_lost(record)
@@ -39,7 +39,7 @@ def test_the_same_checkpoint_again_captions_nothing(stack: Stack, pair: Pair) ->
     assert stack.record(run_id) == stack.record(first)
 
 
-def test_the_regressed_one_fails_against_the_good_one(stack: Stack, pair: Pair) -> None:
+def test_a_regressed_checkpoint_fails_against_the_good_one(stack: Stack, pair: Pair) -> None:
     run_id = stack.trigger(pair["step-0809"][0], suite="pair", baseline=pair["step-0800"][0])
     assert stack.finish(run_id) == "failed"
     assert stack.tasks(run_id)["verdict"]["state"] == "failed"
@@ -55,14 +55,14 @@ def test_the_regressed_one_fails_against_the_good_one(stack: Stack, pair: Pair) 
         ("s3://assay/by-hand/step-0800", "piar", "plan", "did you mean 'pair'?"),
     ],
 )
-def test_bad_input_is_one_line_and_no_retry(
+def test_an_input_error_is_one_line_and_no_retry(
     stack: Stack, pair: Pair, checkpoint: str, suite: str, task: str, line: str
 ) -> None:
     run_id = stack.trigger(checkpoint, suite=suite)
     assert stack.finish(run_id, seconds=180) == "failed"
-    found = stack.tasks(run_id)[task]
-    assert found["state"] == "failed"
-    error = stack.api.read_last_error(run_id, task, found["try_number"])
+    instance = stack.tasks(run_id)[task]
+    assert instance["state"] == "failed"
+    error = stack.api.read_last_error(run_id, task, instance["try_number"])
     assert line in error
     assert "\n" not in error
-    assert found["try_number"] == 1
+    assert instance["try_number"] == 1

@@ -23,13 +23,13 @@ def render(values: dict[str, Any], release: str = "assay") -> list[dict[str, Any
     return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
 
 
-def one(manifests: list[dict[str, Any]], kind: str, suffix: str = "") -> dict[str, Any]:
+def find_manifest(manifests: list[dict[str, Any]], kind: str, suffix: str = "") -> dict[str, Any]:
     """The one manifest of this kind whose name ends so."""
-    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
-    return found
+    (manifest,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
+    return manifest
 
 
-def pods(cluster: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def pod_templates(cluster: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The pod templates of a RayCluster: `head`, and one a worker group."""
     spec = cluster["spec"]
     return {

@@ -6,7 +6,7 @@ from typing import Any
 import helm_python
 import kubernetes_validate
 import pytest
-from charts import CHART, VALUES, one, pods, render
+from charts import CHART, VALUES, find_manifest, pod_templates, render
 
 # The oldest Kubernetes that Chart.yaml admits, and the newest whose schemas we have.
 KUBERNETES = ["1.29.0", kubernetes_validate.latest_version()]
@@ -21,10 +21,10 @@ def test_there_are_examples() -> None:
     assert set(VALUES) == {"defaults", "cpu", "onprem", "role"}
 
 
-def test_lint_has_nothing_to_say_but_that_an_icon_is_nice() -> None:
-    found = helm_python.lint(CHART)
-    assert found["errors"] == []
-    assert [message["error"] for message in found["messages"]] == ["icon is recommended"]
+def test_lint_only_recommends_an_icon() -> None:
+    result = helm_python.lint(CHART)
+    assert result["errors"] == []
+    assert [message["error"] for message in result["messages"]] == ["icon is recommended"]
 
 
 def test_the_oldest_kubernetes_checked_is_the_oldest_admitted() -> None:
@@ -42,15 +42,15 @@ def test_every_standard_resource_fits_its_schema(manifests: list[dict[str, Any]]
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_pod_template_fits_the_pod_schema(manifests: list[dict[str, Any]], version: str) -> None:
-    for name, template in pods(one(manifests, "RayCluster")).items():
+    for name, template in pod_templates(find_manifest(manifests, "RayCluster")).items():
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, **template["metadata"]}}
         kubernetes_validate.validate({**pod, "spec": template["spec"]}, version, strict=True)
 
 
 def test_every_container_runs_as_somebody_without_privileges(manifests: list[dict[str, Any]]) -> None:
-    cluster = one(manifests, "RayCluster")
+    cluster = find_manifest(manifests, "RayCluster")
     contexts = []
-    for template in pods(cluster).values():
+    for template in pod_templates(cluster).values():
         pod = template["spec"]["securityContext"]
         assert pod["runAsNonRoot"] is True
         assert pod["runAsUser"] == 1000  # the USER of docker/ray.Dockerfile

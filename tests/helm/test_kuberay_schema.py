@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from charts import HELM, VALUES, one, render
+from charts import HELM, VALUES, find_manifest, render
 
 BESIDE = HELM.parents[1] / "shared" / "data" / "kuberay-1.7.0-rayclusters-crd.yaml"
 CRD = Path(os.environ.get("KUBERAY_CRD", BESIDE))
@@ -20,34 +20,34 @@ pytestmark = pytest.mark.skipif(not CRD.is_file(), reason="no schema of KubeRay'
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
     versions = yaml.safe_load(CRD.read_text())["spec"]["versions"]
-    (found,) = [version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1"]
-    return dict(strict(found))
+    (schema_of_v1,) = [version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1"]
+    return dict(refuse_unknown_fields(schema_of_v1))
 
 
-def strict(schema: Any) -> Any:
+def refuse_unknown_fields(schema: Any) -> Any:
     """The schema with unknown fields refused, as the API server does, and Kubernetes' own kinds of values allowed."""
     if isinstance(schema, list):
-        return [strict(item) for item in schema]
+        return [refuse_unknown_fields(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: strict(value) for key, value in schema.items()}
+    closed = {key: refuse_unknown_fields(value) for key, value in schema.items()}
     if "properties" in schema and "additionalProperties" not in schema and isinstance(schema["properties"], dict):
         keeps = schema.get("x-kubernetes-preserve-unknown-fields", False)
         closed["additionalProperties"] = keeps or not schema["properties"]
     return closed
 
 
-def faults(schema: dict[str, Any], cluster: dict[str, Any]) -> list[str]:
+def list_faults(schema: dict[str, Any], cluster: dict[str, Any]) -> list[str]:
     body = {key: value for key, value in cluster.items() if key != "metadata"} | {"metadata": {}}
     return [f"{error.json_path}: {error.message}" for error in jsonschema.Draft7Validator(schema).iter_errors(body)]
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_kuberay_takes_our_cluster(schema: dict[str, Any], name: str) -> None:
-    assert faults(schema, one(render(VALUES[name]), "RayCluster")) == []
+    assert list_faults(schema, find_manifest(render(VALUES[name]), "RayCluster")) == []
 
 
 def test_a_misspelt_field_would_be_found(schema: dict[str, Any]) -> None:
-    cluster = one(render({}), "RayCluster")
+    cluster = find_manifest(render({}), "RayCluster")
     cluster["spec"]["autoscalerOptions"]["volumeMount"] = []
-    assert len(faults(schema, cluster)) == 1
+    assert len(list_faults(schema, cluster)) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from charts import HELM, one, render
+from charts import HELM, find_manifest, render
 
 README = (HELM / "README.md").read_text()
 ROOT = HELM.parent
@@ -41,20 +41,20 @@ def test_the_image_is_built_for_these_folders(airflow: dict[str, Any]) -> None:
 
 def test_airflow_reads_what_our_chart_makes(airflow: dict[str, Any]) -> None:
     manifests = render({})
-    settings = one(manifests, "ConfigMap", "-settings")
+    settings = find_manifest(manifests, "ConfigMap", "-settings")
     sources = yaml.safe_load(airflow["extraEnvFrom"])
     assert {"configMapRef": {"name": settings["metadata"]["name"]}} in sources
-    head = one(manifests, "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]
+    head = find_manifest(manifests, "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]
     keys = {source["secretRef"]["name"] for source in sources if "secretRef" in source}
     keys_of_ray = {source["secretRef"]["name"] for source in head["containers"][0]["envFrom"] if "secretRef" in source}
     assert (keys, keys_of_ray) == ({"assay-s3-airflow"}, {"assay-s3"})  # two identities: helm/policies
     (volume,), (mount,) = airflow["volumes"], airflow["volumeMounts"]
-    assert volume["configMap"]["name"] == one(manifests, "ConfigMap", "-suites")["metadata"]["name"]
+    assert volume["configMap"]["name"] == find_manifest(manifests, "ConfigMap", "-suites")["metadata"]["name"]
     assert mount["mountPath"] == settings["data"]["ASSAY_SUITES"]
 
 
 def test_airflow_reaches_ray_with_the_token_that_kuberay_makes(environment: dict[str, Any]) -> None:
-    cluster = one(render({}), "RayCluster")
+    cluster = find_manifest(render({}), "RayCluster")
     assert "secretName" not in cluster["spec"]["authOptions"]
     reference = environment["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]
     assert reference == {"name": cluster["metadata"]["name"], "key": "auth_token"}
@@ -65,25 +65,25 @@ def test_airflow_reaches_ray_with_the_token_that_kuberay_makes(environment: dict
     assert list(environment).index("RAY_AUTH_TOKEN") < list(environment).index("AIRFLOW_CONN_RAY_DEFAULT")
 
 
-def test_airflow_is_let_in(airflow: dict[str, Any]) -> None:
-    (rule,) = one(render({}), "NetworkPolicy", "-dashboard")["spec"]["ingress"]
+def test_airflow_may_reach_the_dashboard(airflow: dict[str, Any]) -> None:
+    (rule,) = find_manifest(render({}), "NetworkPolicy", "-dashboard")["spec"]["ingress"]
     (peer,) = rule["from"]
     # `tier: airflow` is what the official chart labels its pods with.
     assert peer == {"podSelector": {"matchLabels": {"tier": "airflow"}}}
     assert airflow["apiServer"]["networkPolicy"]["ingress"]["from"] == [peer]
 
 
-def test_the_pools_of_the_dags_are_made_and_count_deferred_tasks(airflow: dict[str, Any]) -> None:
+def test_the_migration_job_creates_the_pools_of_the_dags_and_counts_deferred_tasks(airflow: dict[str, Any]) -> None:
     *shell, script = airflow["migrateDatabaseJob"]["args"]
     assert shell == ["bash", "-ec"]  # -e: a failed migration must fail the job
     migrate, *pools = script.splitlines()
     assert migrate == "airflow db migrate"
-    made = [re.sub(r"^airflow pools set (\w+) \d+ \"[^\"]+\" --include-deferred$", r"\1", line) for line in pools]
+    created = [re.sub(r"^airflow pools set (\w+) \d+ \"[^\"]+\" --include-deferred$", r"\1", line) for line in pools]
     used = [re.findall(r'pool="(\w+)"', path.read_text()) for path in (ROOT / "dags").glob("*.py")]
-    assert set(made) == {name for names in used for name in names}
+    assert set(created) == {name for names in used for name in names}
 
 
-def test_every_secret_that_is_named_is_made_in_the_readme(airflow: dict[str, Any]) -> None:
+def test_the_readme_creates_every_secret_that_the_values_name(airflow: dict[str, Any]) -> None:
     named = {
         airflow["data"]["metadataSecretName"],
         airflow["fernetKeySecretName"],

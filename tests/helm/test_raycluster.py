@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from charts import HELM, VALUES, one, pods, render
+from charts import HELM, VALUES, find_manifest, pod_templates, render
 
 SPEC = {
     "rayVersion": str,
@@ -33,19 +33,19 @@ AUTOSCALER = {"idleTimeoutSeconds": int, "securityContext": dict, "resources": d
 
 @pytest.fixture(params=VALUES, ids=str)
 def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
-    cluster = one(render(VALUES[request.param]), "RayCluster")
+    cluster = find_manifest(render(VALUES[request.param]), "RayCluster")
     assert cluster["apiVersion"] == "ray.io/v1"
     return dict(cluster["spec"])
 
 
-def test_only_fields_that_kuberay_has(spec: dict[str, Any]) -> None:
-    check(spec, SPEC, optional={"autoscalerOptions", "tlsOptions"})
-    check(spec["headGroupSpec"], HEAD)
-    check(spec["authOptions"], AUTH, optional={"secretName"})
+def test_the_cluster_has_only_fields_of_kuberay(spec: dict[str, Any]) -> None:
+    check_fields(spec, SPEC, optional={"autoscalerOptions", "tlsOptions"})
+    check_fields(spec["headGroupSpec"], HEAD)
+    check_fields(spec["authOptions"], AUTH, optional={"secretName"})
     if spec["enableInTreeAutoscaling"]:
-        check(spec["autoscalerOptions"], AUTOSCALER)
+        check_fields(spec["autoscalerOptions"], AUTOSCALER)
     for group in spec["workerGroupSpecs"]:
-        check(group, WORKERS)
+        check_fields(group, WORKERS)
     for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
         # A bare 0 would be refused on the cluster, not here.
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
@@ -72,7 +72,7 @@ def test_only_the_autoscalers_container_gets_a_token_of_kubernetes(spec: dict[st
         assert set(places) <= volumes
 
 
-def test_whatever_is_written_has_a_place_and_a_size(spec: dict[str, Any]) -> None:
+def test_every_path_that_is_written_to_is_a_volume_with_a_size_limit(spec: dict[str, Any]) -> None:
     """The image is read-only, so each path that Ray, vLLM or we write to is a volume, and each volume has an end."""
     templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
     for template in templates:
@@ -82,11 +82,13 @@ def test_whatever_is_written_has_a_place_and_a_size(spec: dict[str, Any]) -> Non
         for volume in template["spec"]["volumes"]:
             assert "emptyDir" not in volume or volume["emptyDir"]["sizeLimit"], volume["name"]
         resources = container["resources"]
-        asked, limit = (int(resources[kind]["ephemeral-storage"].removesuffix("Gi")) for kind in ("requests", "limits"))
-        assert 0 < asked < limit
+        request, limit = (
+            int(resources[kind]["ephemeral-storage"].removesuffix("Gi")) for kind in ("requests", "limits")
+        )
+        assert 0 < request < limit
 
 
-def test_the_copies_of_checkpoints_are_the_pods_own(spec: dict[str, Any]) -> None:
+def test_the_cache_of_checkpoints_is_not_on_the_shared_claim(spec: dict[str, Any]) -> None:
     """A claim that several pods share may be mounted on the home's cache: a copy there could be another pod's doing."""
     for group in spec["workerGroupSpecs"]:
         (container,) = group["template"]["spec"]["containers"]
@@ -115,7 +117,7 @@ def test_only_gpu_workers_ask_for_gpus(spec: dict[str, Any]) -> None:
 
 def test_head_and_workers_run_one_image() -> None:
     for values in VALUES.values():
-        templates = pods(one(render(values), "RayCluster")).values()
+        templates = pod_templates(find_manifest(render(values), "RayCluster")).values()
         assert len({template["spec"]["containers"][0]["image"] for template in templates}) == 1
 
 
@@ -125,12 +127,12 @@ def test_the_ray_version_is_the_one_that_is_locked(spec: dict[str, Any]) -> None
 
 
 def test_without_gpus_there_is_no_gpu_group() -> None:
-    assert set(pods(one(render(VALUES["cpu"]), "RayCluster"))) == {"head", "cpu"}
+    assert set(pod_templates(find_manifest(render(VALUES["cpu"]), "RayCluster"))) == {"head", "cpu"}
 
 
-def test_what_vllm_compiles_outlives_the_gpu_workers_pods_where_a_claim_is_named() -> None:
+def test_vllm_compiles_into_the_claim_that_the_values_name() -> None:
     for name, claimed in (("defaults", set()), ("onprem", {"gpu"})):
-        templates = pods(one(render(VALUES[name]), "RayCluster"))
+        templates = pod_templates(find_manifest(render(VALUES[name]), "RayCluster"))
         for group, template in templates.items():
             claims = [volume for volume in template["spec"]["volumes"] if "persistentVolumeClaim" in volume]
             assert bool(claims) == (group in claimed)
@@ -143,22 +145,24 @@ def test_what_vllm_compiles_outlives_the_gpu_workers_pods_where_a_claim_is_named
 
 def test_settings_and_keys_reach_every_pod() -> None:
     manifests = render(VALUES["onprem"])
-    for template in pods(one(manifests, "RayCluster")).values():
+    for template in pod_templates(find_manifest(manifests, "RayCluster")).values():
         sources = template["spec"]["containers"][0]["envFrom"]
         assert sources == [
             {"configMapRef": {"name": "assay-settings"}},
             {"secretRef": {"name": "s3-keys"}},
             {"secretRef": {"name": "judge-key"}},
         ]
-        assert one(manifests, "ConfigMap", "-settings")["metadata"]["name"] == "assay-settings"
+        assert find_manifest(manifests, "ConfigMap", "-settings")["metadata"]["name"] == "assay-settings"
 
 
-def test_by_role_no_secret_is_asked_for() -> None:
-    for template in pods(one(render(VALUES["role"]), "RayCluster")).values():
+def test_with_a_role_no_secret_is_needed() -> None:
+    for template in pod_templates(find_manifest(render(VALUES["role"]), "RayCluster")).values():
         assert all("secretRef" not in source for source in template["spec"]["containers"][0]["envFrom"])
 
 
-def check(value: dict[str, Any], fields: Mapping[str, type], optional: frozenset[str] | set[str] = frozenset()) -> None:
+def check_fields(
+    value: dict[str, Any], fields: Mapping[str, type], optional: frozenset[str] | set[str] = frozenset()
+) -> None:
     assert set(value) - set(fields) == set()
     assert set(fields) - set(value) - optional == set()
     assert {name: type(value[name]) for name in value} == {name: fields[name] for name in value}

@@ -6,7 +6,7 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-from charts import CHART, VALUES, one, render
+from charts import CHART, VALUES, find_manifest, render
 
 from ray_jobs.contract.parse_suite import parse_suite
 
@@ -30,7 +30,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_is_refused_with_its_place(case: str) -> None:
+def test_a_wrong_value_is_refused_with_its_path(case: str) -> None:
     values, message = REFUSED[case]
     with pytest.raises(helm_python.HelmError, match=re.escape(message)):
         render(values)
@@ -41,12 +41,12 @@ def test_every_default_is_in_the_schema_and_nothing_else() -> None:
     with helm_python.Chart.load(CHART) as chart:
         schema = chart.schema
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
-    assert compare(schema, defaults) == []
+    assert list_differences(schema, defaults) == []
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_the_suites_are_suites(name: str) -> None:
-    data = one(render(VALUES[name]), "ConfigMap", "-suites")["data"]
+def test_every_suite_of_the_config_map_is_read(name: str) -> None:
+    data = find_manifest(render(VALUES[name]), "ConfigMap", "-suites")["data"]
     assert data
     for file, text in data.items():
         if file.endswith(".py"):
@@ -55,11 +55,14 @@ def test_the_suites_are_suites(name: str) -> None:
 
 
 def test_a_suite_set_to_null_is_gone() -> None:
-    assert set(one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]) == {"judged.yaml", "politeness.py"}
+    assert set(find_manifest(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]) == {
+        "judged.yaml",
+        "politeness.py",
+    }
 
 
 def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it() -> None:
-    data = one(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]
+    data = find_manifest(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]
     assert parse_suite(data["judged.yaml"], "judged.yaml").metrics.own == ("politeness.py",)
     assert data["politeness.py"] == VALUES["onprem"]["ownMetrics"]["politeness.py"]
     metric: dict[str, Any] = {}
@@ -69,15 +72,15 @@ def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it() -> None:
         render({"ownMetrics": {"../escape.py": "x"}})
 
 
-def test_the_settings_are_what_was_asked_for() -> None:
-    data = one(render(VALUES["onprem"]), "ConfigMap", "-settings")["data"]
+def test_the_settings_of_the_values_reach_the_config_map() -> None:
+    data = find_manifest(render(VALUES["onprem"]), "ConfigMap", "-settings")["data"]
     assert data["AWS_ENDPOINT_URL"] == "http://s3.storage.svc:8333"
     assert data["ASSAY_ROUTER_SUITE"] == "judged"
-    assert "AWS_ENDPOINT_URL" not in one(render({}), "ConfigMap", "-settings")["data"]
+    assert "AWS_ENDPOINT_URL" not in find_manifest(render({}), "ConfigMap", "-settings")["data"]
 
 
-def test_who_may_reach_the_dashboard() -> None:
-    rules = one(render(VALUES["onprem"]), "NetworkPolicy", "-dashboard")["spec"]
+def test_only_airflow_may_reach_the_dashboard() -> None:
+    rules = find_manifest(render(VALUES["onprem"]), "NetworkPolicy", "-dashboard")["spec"]
     assert rules["podSelector"]["matchLabels"] == {"ray.io/cluster": "assay", "ray.io/node-type": "head"}
     assert rules["ingress"] == [
         {
@@ -93,25 +96,25 @@ def test_who_may_reach_the_dashboard() -> None:
     assert not [m for m in render(VALUES["role"]) if m["kind"] == "NetworkPolicy"]
 
 
-def egress_of(name: str, suffix: str = "-egress") -> list[dict[str, Any]]:
-    return list(one(render(VALUES[name]), "NetworkPolicy", suffix)["spec"]["egress"])
+def egress_rules(name: str, suffix: str = "-egress") -> list[dict[str, Any]]:
+    return list(find_manifest(render(VALUES[name]), "NetworkPolicy", suffix)["spec"]["egress"])
 
 
 def test_ray_reaches_itself_dns_and_the_store_and_nothing_else() -> None:
-    itself, dns, store = egress_of("defaults")
+    itself, dns, store = egress_rules("defaults")
     assert itself == {"to": [{"podSelector": {"matchLabels": {"ray.io/cluster": "assay"}}}]}
     assert {(port["protocol"], port["port"]) for port in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
     assert store["ports"] == [{"protocol": "TCP", "port": 443}]
     private = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "100.64.0.0/10"}
     assert set(store["to"][0]["ipBlock"]["except"]) == private
-    _, _, store, judge = egress_of("onprem")
+    _, _, store, judge = egress_rules("onprem")
     assert store["ports"] == [{"protocol": "TCP", "port": 8333}]
     assert all("ipBlock" not in peer for peer in store["to"])
     assert judge["ports"] == [{"protocol": "TCP", "port": 8000}]
 
 
 def test_only_the_head_reaches_kubernetes_and_not_the_clouds_metadata() -> None:
-    policy = one(render({}), "NetworkPolicy", "-autoscaler")["spec"]
+    policy = find_manifest(render({}), "NetworkPolicy", "-autoscaler")["spec"]
     assert policy["podSelector"]["matchLabels"]["ray.io/node-type"] == "head"
     assert policy["egress"][0]["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
     without = [m["metadata"]["name"] for m in render(VALUES["cpu"]) if m["kind"] == "NetworkPolicy"]
@@ -126,22 +129,22 @@ def test_a_store_inside_the_cluster_must_be_named() -> None:
 
 def test_a_role_for_s3_reaches_the_service_account_that_the_pods_use() -> None:
     manifests = render(VALUES["role"])
-    account = one(manifests, "ServiceAccount")["metadata"]
+    account = find_manifest(manifests, "ServiceAccount")["metadata"]
     assert account["annotations"]["eks.amazonaws.com/role-arn"].endswith(":role/assay")
-    head = one(manifests, "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]
+    head = find_manifest(manifests, "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]
     assert head["serviceAccountName"] == account["name"]
 
 
-def compare(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]:
+def list_differences(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]:
     """Places where schema and defaults differ in their keys; free-form objects are not entered."""
     if not isinstance(defaults, dict) or "properties" not in schema or place.startswith("/suites/"):
         return []
     known = set(schema["properties"]) - {"global"}
     differing = [f"{place}/{key}" for key in sorted(known ^ set(defaults))]
     return differing + [
-        found
+        difference
         for key in sorted(known & set(defaults))
-        for found in compare(schema["properties"][key], defaults[key], f"{place}/{key}")
+        for difference in list_differences(schema["properties"][key], defaults[key], f"{place}/{key}")
     ]
 
 
@@ -154,7 +157,7 @@ def compare(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]
         (VALUES["cpu"], ("0", "0")),
     ],
 )
-def test_jobs_are_told_which_gpus_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, str]) -> None:
+def test_jobs_get_the_number_of_gpus_that_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, str]) -> None:
     """Its GPU pods start at zero, so what is up when a job asks says nothing."""
-    data = one(render(values), "ConfigMap", "-settings")["data"]
+    data = find_manifest(render(values), "ConfigMap", "-settings")["data"]
     assert (data["ASSAY_GPU"], data["ASSAY_GPUS_PER_NODE"]) == gpu
