@@ -36,7 +36,7 @@ def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, 
     assert len(list(tmp_path.iterdir())) == 36 + 1
 
     request_body = {"logical_date": None, "conf": {"checkpoints": str(tmp_path), "suite": "quick"}}
-    answer = stack.api._checked(stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json=request_body))
+    answer = stack.api._read_json(stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json=request_body))
     tasks = f"/api/v2/dags/checkpoint_router/dagRuns/{quote(answer['dag_run_id'])}/taskInstances"
     wait(lambda: _state_of_reconcile(stack, tasks) == "success", 300, "the router's pass")
     summary = _read_xcom(stack, f"{tasks}/reconcile/xcomEntries/summary")
@@ -66,4 +66,4 @@ def _state_of_reconcile(stack: Stack, tasks: str) -> Any:
 
 
 def _read_xcom(stack: Stack, path: str) -> Any:
-    return stack.api._checked(stack.api._client.get(path, params={"deserialize": True}))["value"]
+    return stack.api._read_json(stack.api._client.get(path, params={"deserialize": True}))["value"]
