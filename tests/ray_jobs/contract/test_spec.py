@@ -17,7 +17,7 @@ from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
 from ray_jobs.inputs.errors import InputError, suggest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
         "a24f4386256d7a96",
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
-    command = [sys.executable, str(Path(__file__).with_name("print_ids.py"))]
+    command = [sys.executable, str(Path(__file__).parents[1] / "print_ids.py")]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert printed.stdout.split() == [made.golden_id, made.caption_id, made.scoring_id, made.run_id]
 

@@ -17,7 +17,7 @@ from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.plan import plan
 
-MODEL = Path(__file__).parents[2] / "demo" / "checkpoints" / "step-0800"
+MODEL = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
 IMAGE, TURNS = "the image is put in by the chat template", "the marks of turns are put in by the chat template"
 WELL_KNOWN: dict[str, tuple[str, str]] = {
     "Qwen": ("<|image_pad|>", IMAGE),
