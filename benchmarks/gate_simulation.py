@@ -118,7 +118,7 @@ def simulate_means(random: np.random.Generator, draw: Draw, n: int, nights: int,
     moments = Moments(np.asarray(n), **fields)
     with np.errstate(all="ignore"):
         p_values = _compute_p_values(accumulator.build_mean_test(moments, order))
-    for night in np.nonzero(moments.constant)[0]:
+    for night in np.nonzero(moments.is_constant)[0]:
         constant = ZeroVarianceTest(float(moments.mean[night]), n, -1.0, 1.0)
         p_values.worse[night], p_values.no_worse[night] = constant.p_below(0.0), constant.p_above(0.0)
     return p_values

@@ -170,7 +170,7 @@ def _folder(spec: Spec) -> str:
     return f"{request_folder(spec.force)}/parts" if spec.force else "parts"
 
 
-def _install(spec: Spec, made: Manifest) -> Manifest:
+def _install(spec: Spec, manifest: Manifest) -> Manifest:
     """Make the captions of a forced request the current ones. Returns the stage's manifest afterwards.
 
     The audit is deleted first, because it is of the captions before them.
@@ -178,7 +178,7 @@ def _install(spec: Spec, made: Manifest) -> Manifest:
     assert spec.force
     return manifests.commit_forced(
         spec.captions_uri,
-        made,
+        manifest,
         request_folder(spec.force),
         before_swap=lambda: objects.delete(audits.uri_of(spec.captions_uri)),
     )

@@ -29,7 +29,7 @@ def compare_runs(baseline: PublishedRun, candidate: PublishedRun, metrics: Seque
         )
     known = load_known_metrics(candidate.spec)
     same = baseline.record.caption_id == candidate.record.caption_id
-    pairs = {metric: PairedDifferences(known[metric], same=same) for metric in metrics}
+    pairs = {metric: PairedDifferences(known[metric], has_same_captions=same) for metric in metrics}
     for old, new in _read_pairs(baseline, candidate, metrics):
         for metric, pair in pairs.items():
             pair.add(old[metric], new[metric])

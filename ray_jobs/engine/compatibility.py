@@ -38,15 +38,15 @@ def tensor_layout(uri: str | Path) -> TensorLayout:
     return layout
 
 
-def first_difference(held: TensorLayout, found: TensorLayout) -> str | None:
+def first_difference(engine_layout: TensorLayout, checkpoint_layout: TensorLayout) -> str | None:
     """The first tensor in which the layouts differ, in words; None if they are the same."""
-    for name in sorted(held.keys() | found.keys()):
-        if name not in found:
+    for name in sorted(engine_layout.keys() | checkpoint_layout.keys()):
+        if name not in checkpoint_layout:
             return f"{name} is missing"
-        if name not in held:
+        if name not in engine_layout:
             return f"{name} is one too many"
-        if held[name] != found[name]:
-            (dtype, shape), (had, was) = found[name], held[name]
+        if engine_layout[name] != checkpoint_layout[name]:
+            (dtype, shape), (had, was) = checkpoint_layout[name], engine_layout[name]
             return f"{name} is {dtype}{list(shape)}, was {had}{list(was)}"
     return None
 

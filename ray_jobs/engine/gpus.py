@@ -54,14 +54,14 @@ class GpuWait:
     def __init__(self, wanted: float, who: str) -> None:
         self._wanted, self._who = wanted, who
         self._began = time.monotonic()
-        self._said: float | None = None
+        self._last_line: float | None = None
 
-    def tell(self) -> None:
+    def log_wait(self) -> None:
         """Log a line, unless the last line is younger than LOG_INTERVAL_S."""
         now = time.monotonic()
-        if self._said is not None and now - self._said < LOG_INTERVAL_S:
+        if self._last_line is not None and now - self._last_line < LOG_INTERVAL_S:
             return
-        self._said = now
+        self._last_line = now
         total = ray.cluster_resources().get("GPU", 0)
         free = ray.available_resources().get("GPU", 0)
         log.info(

@@ -21,14 +21,14 @@ MLP = re.compile(r"\bvisual\.blocks\.\d+\.mlp\.(gate|up|down)_proj\.(weight|bias
 def pad_vision_mlp(config: Any) -> Any:
     """The config with the padded width: vLLM's `hf_overrides` for weights that are loaded through `pad_tensor`."""
     config = make_runnable(config)
-    if width := _padded_width(config):
+    if width := _find_padded_width(config):
         config.vision_config.intermediate_size = width
     return config
 
 
 def pad_tensor(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor":
     """The checkpoint's tensor as a model with the config of `pad_vision_mlp` has it."""
-    if not (width := _padded_width(config)) or not (match := MLP.search(name)):
+    if not (width := _find_padded_width(config)) or not (match := MLP.search(name)):
         return tensor
     down, weight = match[1] == "down", match[2] == "weight"
     if down and not weight:
@@ -42,7 +42,7 @@ def pad_tensor(name: str, tensor: "torch.Tensor", config: Any) -> "torch.Tensor"
     return pad(tensor, (0, missing) if down or not weight else (0, 0, 0, missing))
 
 
-def _padded_width(config: Any) -> int | None:
+def _find_padded_width(config: Any) -> int | None:
     if getattr(config, "model_type", None) != "qwen2_5_vl" or getattr(config, "quantization_config", None):
         return None
     return -(-int(config.vision_config.intermediate_size) // STEP) * STEP

@@ -1,29 +1,18 @@
-"""A small process that kills its parent, the actor, if the actor's event loop, or all of its Python, hangs.
+"""Starts a small process that kills the actor if the actor's event loop, or all of its Python, hangs.
 
-The actor starts it. An actor is detached, so perhaps no driver notices that it hangs, and it would keep its GPU for
-good. A thread of the actor cannot notice it, because no thread runs while a regular expression holds Python's lock.
+The actor uses it. An actor is detached, so perhaps no driver notices that it hangs, and it would keep its GPU for good.
+A thread of the actor cannot notice it, because no thread runs while a regular expression holds Python's lock.
 """
 
 import os
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 DEFAULT_SILENCE_S = 60.0  # seconds without an answer, after which an engine counts as silent
 
-# The program reads from a pipe, and imports nothing that takes long. A pidfd names this parent only, and no later
-# process with the same id.
-PROGRAM = """
-import os, select, signal, sys
-parent, silence = int(sys.argv[1]), float(sys.argv[2])
-handle = os.pidfd_open(parent)
-if os.getppid() != parent:
-    sys.exit()
-while select.select([0], [], [], silence)[0]:
-    if not os.read(0, 4096):
-        sys.exit()
-signal.pidfd_send_signal(handle, signal.SIGKILL)
-"""
+PROGRAM = Path(__file__).with_name("watchdog_process.py")
 
 
 def silence_limit() -> float:
@@ -36,7 +25,7 @@ class Watchdog:
 
     def __init__(self, seconds: float) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-S", "-E", "-c", PROGRAM, str(os.getpid()), str(seconds)],
+            [sys.executable, "-I", "-S", str(PROGRAM), str(os.getpid()), str(seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

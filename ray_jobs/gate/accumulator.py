@@ -75,10 +75,10 @@ class Sample:
             return f"only {len(self.clusters)} clusters, {MIN_SIZE} are needed"
         return f"only {self.n} images, {MIN_SIZE} are needed" if self.n < MIN_SIZE else None
 
-    def studentised(self, order: int = 1) -> MeanTest:
+    def build_test(self, order: int = 1) -> MeanTest:
         """The test that divides the mean by its standard error."""
         if self.clusters is not None:
-            test = self.clusters.studentised()
+            test = self.clusters.build_test()
             return replace(test, error=order * test.error, order=order)
         return build_mean_test(self.moments, order)
 
@@ -123,11 +123,11 @@ def _choose_mean_test(sample: Sample, least: float, most: float, order: int) -> 
     value = float(sample.moments.mean)
     low, high = (value + order * (end - value) for end in (least, most))
     constant = ZeroVarianceTest(value, _count_independent(sample), low, high)
-    if sample.moments.constant:
+    if sample.moments.is_constant:
         return constant
     if sample.why_too_few():
         return None
-    test = sample.studentised(order)
+    test = sample.build_test(order)
     return test if float(test.error) > 1e-12 * np.sqrt(float(sample.moments.variance)) else constant
 
 
@@ -137,7 +137,7 @@ def _choose_proportion_test(sample: Sample) -> Test | None:
         return ProportionTest(share * _count_independent(sample), _count_independent(sample), sample.n)
     if len(sample.clusters) < MIN_SIZE:
         return None
-    error = float(sample.clusters.studentised().error)
+    error = float(sample.clusters.build_test().error)
     effective = min(share * (1 - share) / error**2, sample.n) if error else sample.n
     return ProportionTest(
         share * effective, effective, sample.n, "Clopper-Pearson with Korn and Graubard's effective sample size"

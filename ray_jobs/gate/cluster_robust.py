@@ -28,7 +28,7 @@ class Clusters:
         self._counts[:most] += np.bincount(numbers, minlength=most)
         self._sums[:most] += np.bincount(numbers, weights=values, minlength=most)
 
-    def studentised(self) -> MeanTest:
+    def build_test(self) -> MeanTest:
         """The test of the mean over the images, with a cluster-robust error. Needs two clusters or more."""
         present = self._counts > 0
         return build_clustered_mean_test(self._counts[present], self._sums[present])

@@ -24,7 +24,7 @@ class Moments:
     most: np.ndarray
 
     @property
-    def constant(self) -> np.ndarray:
+    def is_constant(self) -> np.ndarray:
         """True if all values are equal, apart from rounding. Then there is no spread that a test could use."""
         size = np.maximum(np.abs(self.least), np.abs(self.most))
         return np.asarray((self.n > 0) & (self.most - self.least <= 1e-9 * size))

@@ -38,11 +38,11 @@ def compare_metric(
     """
     test = (
         SameCaptionsTest()
-        if pairs.same
+        if pairs.has_same_captions
         else choose_difference_test(pairs.differences, metric.kind, pairs.reach, margin, metric.order)
     )
     clusters = pairs.differences.clusters
-    worst = pairs.worst_case(pairs.n + pairs.missing if expected is None else expected)
+    worst = pairs.worst_case(pairs.n + pairs.one_sided if expected is None else expected)
     comparison = Comparison(
         metric=metric.name,
         against=against,

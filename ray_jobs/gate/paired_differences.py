@@ -30,11 +30,11 @@ class GateMetric(Protocol):
 class PairedDifferences:
     """The signed differences of the images with both values, and the sums of the values that only one side has.
 
-    `same`: both sides have the same captions, so they are equal without a test.
+    `has_same_captions`: both sides have the same captions, so they are equal without a test.
     """
 
-    def __init__(self, metric: GateMetric, clustered: bool = False, same: bool = False) -> None:
-        self.metric, self.same = metric, same
+    def __init__(self, metric: GateMetric, clustered: bool = False, has_same_captions: bool = False) -> None:
+        self.metric, self.has_same_captions = metric, has_same_captions
         self.sign = metric.direction or 1
         self.differences = Sample(clustered)
         self._both = np.zeros(2)
@@ -45,7 +45,7 @@ class PairedDifferences:
         return self.differences.n
 
     @property
-    def missing(self) -> int:
+    def one_sided(self) -> int:
         """The number of images that have a value on one side only."""
         return int(self._alone[:, 0].sum())
 
@@ -82,8 +82,8 @@ class PairedDifferences:
         the number of images that should have both values. None when the range is infinite, or no image is expected.
         """
         least, most = self.metric.range
-        neither = max(expected - self.n - self.missing, 0)
-        total = self.n + self.missing + neither
+        neither = max(expected - self.n - self.one_sided, 0)
+        total = self.n + self.one_sided + neither
         if not (math.isfinite(least) and math.isfinite(most)) or not total:
             return None
         (olds, old), (news, new) = self._alone

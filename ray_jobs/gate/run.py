@@ -47,19 +47,19 @@ def run_gate(spec: Spec, scores: Scores) -> Verdict:
         )
     compared = {name: metric for name, metric in metrics.items() if metric.direction or name in rules.limits}
     clustered = rules.cluster != "none"
-    sides = [_comparison_side(spec, against, run, compared) for against, run in _list_compared_runs(spec).items()]
+    sides = [_build_side(spec, against, run, compared) for against, run in _list_compared_runs(spec).items()]
     limited = {name: Sample(clustered) for name in rules.limits}
     numbers: dict[str, int] = {}
     for candidate, *others in _read_parts(
         spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(compared)
     ):
-        clusters = _cluster_codes(candidate.clusters, numbers)
+        clusters = _number_clusters(candidate.clusters, numbers)
         for name, sample in limited.items():
             present = np.isfinite(candidate.metrics[name])
             sample.add(candidate.metrics[name][present], clusters[present] if clusters is not None else None)
         for side, other in zip(sides, others, strict=True):
             old, new = align_images(other, candidate)
-            both_clusters = clusters if new is candidate else _cluster_codes(new.clusters, numbers)
+            both_clusters = clusters if new is candidate else _number_clusters(new.clusters, numbers)
             for name, pairs in side.pairs.items():
                 old_values = np.zeros(len(new.ids)) if name == PREFERENCE else old.metrics[name]
                 pairs.add(old_values, new.metrics[name], both_clusters)
@@ -85,7 +85,7 @@ def align_images(other: PartValues, candidate: PartValues) -> tuple[PartValues, 
     return aligned[0], aligned[1]
 
 
-def _cluster_codes(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | None:
+def _number_clusters(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | None:
     """The number of each name's cluster. Adds new names to `numbers`."""
     return None if names is None else np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int)
 
@@ -98,11 +98,15 @@ def _list_compared_runs(spec: Spec) -> dict[Literal["baseline", "anchor"], Basel
     return {against: run for against, run in runs.items() if run}
 
 
-def _comparison_side(
+def _build_side(
     spec: Spec, against: Literal["baseline", "anchor"], run: Baseline, metrics: Mapping[str, GateMetric]
 ) -> ComparisonSide:
-    clustered, same = spec.suite.gate.cluster != "none", run.caption_id == spec.caption_id
-    pairs = {name: PairedDifferences(metric, clustered, same) for name, metric in metrics.items() if metric.direction}
+    clustered, has_same_captions = spec.suite.gate.cluster != "none", run.caption_id == spec.caption_id
+    pairs = {
+        name: PairedDifferences(metric, clustered, has_same_captions)
+        for name, metric in metrics.items()
+        if metric.direction
+    }
     if against == "anchor":  # preferences are against the baseline's captions
         pairs.pop(PREFERENCE, None)
     return ComparisonSide(against, run, pairs)
@@ -115,10 +119,10 @@ def _read_parts(
     for caption_id in caption_ids:
         manifests.require_manifest(spec.scores_uri_of(caption_id), "evaluate")
 
-    def part(name: str) -> list[PartValues]:
+    def read_part(name: str) -> list[PartValues]:
         return [_read_values(spec, caption_id, name, metrics) for caption_id in caption_ids]
 
-    return prefetch(part, names, AHEAD, READERS)
+    return prefetch(read_part, names, AHEAD, READERS)
 
 
 def _read_values(spec: Spec, caption_id: str, name: str, metrics: Sequence[str]) -> PartValues:
@@ -130,10 +134,10 @@ def _read_values(spec: Spec, caption_id: str, name: str, metrics: Sequence[str])
     if PREFERENCE in metrics and caption_id == spec.caption_id:
         preferred = {row["image_id"]: row["preference"] for row in read_preferences(spec, name)}
         values[PREFERENCE] = np.array([preferred.get(image_id, np.nan) for image_id in ids], dtype=float)
-    return PartValues(ids, _cluster_names(spec, table, ids), values)
+    return PartValues(ids, _name_clusters(spec, table, ids), values)
 
 
-def _cluster_names(spec: Spec, table: pa.Table, ids: Sequence[str]) -> list[str] | None:
+def _name_clusters(spec: Spec, table: pa.Table, ids: Sequence[str]) -> list[str] | None:
     if spec.suite.gate.cluster == "source":
         return [image_id.rpartition("/")[0] for image_id in ids]
     if spec.suite.gate.cluster == "none":

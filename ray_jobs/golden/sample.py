@@ -50,7 +50,9 @@ class Sample:
         try:
             self._table.execute("CREATE UNIQUE INDEX by_id ON images (image_id)")
         except sqlite3.IntegrityError:
-            raise InputError(f"dataset {self.dataset.source}: two images are called {self._repeated()!r}") from None
+            raise InputError(
+                f"dataset {self.dataset.source}: two images are called {self._find_repeated()!r}"
+            ) from None
         (count,) = self._table.execute("SELECT COUNT(*) FROM images").fetchone()
         if self.dataset.limit is not None and self.dataset.limit < count:
             chosen = RANKED if self.dataset.stratify else DRAWN
@@ -79,7 +81,8 @@ class Sample:
         draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
         return ref.image_id, ref.where, ref.size, ref.label, json.dumps(ref.references), ref.fault, ref.truth, draw
 
-    def _repeated(self) -> str:
+    def _find_repeated(self) -> str:
+        """The first image id that occurs more than once."""
         (image_id,) = self._table.execute(
             "SELECT image_id FROM images GROUP BY image_id HAVING COUNT(*) > 1 ORDER BY image_id LIMIT 1"
         ).fetchone()

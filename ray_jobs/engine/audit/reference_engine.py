@@ -64,7 +64,7 @@ def recaption(
     )  # one call per process: no other task shares it
     try:
         answers = task.remote(checkpoint, engine, gpu, tasks, requests, stored)
-        with eviction.repeated_eviction(engine.gpus, "audit"):
+        with eviction.evict_repeatedly(engine.gpus, "audit"):
             ray.get(next(answers))  # the task has its GPU
         recaptioned: Recaptioned = ray.get(next(answers))
     except RayTaskError as error:

@@ -21,7 +21,7 @@ from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.bounded_calls import limit_each
-from ray_jobs.engine.client.eviction import repeated_eviction
+from ray_jobs.engine.client.eviction import evict_repeatedly
 from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
 from ray_jobs.engine.gpus import has_gpus
 from ray_jobs.engine.prompt import prompt_builder_for
@@ -61,7 +61,7 @@ def answer_dataset(
 ) -> "ray.data.Dataset":
     """A dataset with one answer per request. The engine's node fetches the checkpoint, if given, before vLLM starts."""
     processor = build_processor(
-        _processor_config(model, engine, has_gpus()),
+        _build_processor_config(model, engine, has_gpus()),
         postprocess=_select_columns,
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
@@ -70,7 +70,7 @@ def answer_dataset(
     if checkpoint:
         # An assignment would run the stage's validator again. By then the stage has no placement, so the validator
         # would ask for a GPU.
-        stage.__dict__["fn"] = _engine_with_fetch(stage.fn, checkpoint)
+        stage.__dict__["fn"] = _add_fetch(stage.fn, checkpoint)
     answers = processor(requests)
     return answers.map(_unify_schema, fn_kwargs={"stop_ids": stop_ids}, num_cpus=0.1)
 
@@ -80,21 +80,21 @@ def _build_requests(task: Task, checkpoint: Checkpoint, requests: Requests) -> I
     return limit_each(requests(task["part"], task["rows"], prompt_builder_for(checkpoint)), checkpoint.uri)
 
 
-def _engine_with_fetch(engine_stage: Any, checkpoint: Checkpoint) -> Any:
+def _add_fetch(engine_stage: Any, checkpoint: Checkpoint) -> Any:
     """Ray's engine stage, which first fetches the checkpoint: its node may have started after the others got it."""
 
-    class Fetching(engine_stage):  # type: ignore[misc]
+    class FetchFirst(engine_stage):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:
             fetch(checkpoint)
             super().__init__(*arguments, **named)
 
-    return Fetching
+    return FetchFirst
 
 
 def _start_nodes(engine: Engine) -> None:
     """Wait until nodes with the engine's GPUs are up, so that each of them gets the checkpoint."""
     group = placement_group([{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size)
-    with repeated_eviction(engine.gpus, "engine"):
+    with evict_repeatedly(engine.gpus, "engine"):
         ray.get(group.ready())
     remove_placement_group(group)
 
@@ -108,7 +108,7 @@ def _fetch_on_every_node(checkpoint: Checkpoint) -> Path:
     return copies[0]
 
 
-def _processor_config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig:
+def _build_processor_config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig:
     batch = max(1, min(32, engine.max_num_seqs))
     return vLLMEngineProcessorConfig(
         model_source=str(model),

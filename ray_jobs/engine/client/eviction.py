@@ -45,7 +45,7 @@ def kill_silent(actor: Any) -> None:
 
 
 @contextmanager
-def repeated_eviction(wanted: float, waiting: str) -> Iterator[None]:
+def evict_repeatedly(wanted: float, waiting: str) -> Iterator[None]:
     """A context: within it, a thread evicts idle engines every few seconds. Leave it as soon as the job has its GPU.
 
     Meanwhile the log says that `waiting` waits for `wanted` GPUs.
@@ -56,7 +56,7 @@ def repeated_eviction(wanted: float, waiting: str) -> Iterator[None]:
         while not done.is_set():
             evict_idle()
             if not done.wait(EVICTION_INTERVAL_S) and ray.available_resources().get("GPU", 0) < wanted:
-                wait.tell()
+                wait.log_wait()
 
     if gpus.has_gpus():
         threading.Thread(target=evict, daemon=True).start()
@@ -68,7 +68,7 @@ def repeated_eviction(wanted: float, waiting: str) -> Iterator[None]:
 
 def evict_until_first(items: Iterator[Item], wanted: float, waiting: str) -> Iterator[Item]:
     """Yield the same items. Idle engines are evicted until the first item has come."""
-    with repeated_eviction(wanted, waiting):
+    with evict_repeatedly(wanted, waiting):
         first = list(islice(items, 1))
     yield from first
     yield from items
@@ -78,10 +78,10 @@ def evict_idle(except_name: str = "") -> None:
     """Have all idle engines end, except the named one. Does nothing on a cluster without GPUs."""
     if not gpus.has_gpus():
         return
-    for listed in ray.util.list_named_actors(all_namespaces=True):
-        if listed["namespace"] == NAMESPACE and listed["name"] != except_name:
+    for actor_entry in ray.util.list_named_actors(all_namespaces=True):
+        if actor_entry["namespace"] == NAMESPACE and actor_entry["name"] != except_name:
             with suppress(ValueError, *ENGINE_GONE):
-                _evict_if_idle(ray.get_actor(listed["name"], NAMESPACE))
+                _evict_if_idle(ray.get_actor(actor_entry["name"], NAMESPACE))
 
 
 def _evict_if_idle(actor: Any) -> None:

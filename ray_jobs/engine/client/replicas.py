@@ -52,7 +52,7 @@ class ReplicaPool:
             thread.join(10)
 
     @property
-    def pending(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether a replica may still become ready."""
         return any(thread.is_alive() for thread in self._threads)
 

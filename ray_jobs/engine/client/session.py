@@ -140,7 +140,7 @@ def _wait_for_lease(
                 if evict_for:
                     evict_idle(evict_for)
                 if wait and not gpus.is_placed(actor):
-                    wait.tell()
+                    wait.log_wait()
             try:
                 acquired = ray.get(request)
             except ENGINE_GONE as error:
@@ -172,7 +172,7 @@ def _describe_wait(actor: Any, gpu: bool) -> str:
 
 def _check_still_needed(job_done: threading.Event | None) -> None:
     if job_done and job_done.is_set():
-        raise NoLongerNeeded("the job was job_done before it was there")
+        raise NoLongerNeeded("the job was done before it was there")
 
 
 def _exists(name: str) -> bool:
@@ -183,20 +183,22 @@ def _exists(name: str) -> bool:
 
 def _renew_lease(actor: Any, token: str, done: threading.Event) -> None:
     """Renew the lease until `done`. Kill the engine if it does not answer, because it would keep its GPU for good."""
-    answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
+    last_answer = _last_answer[actor._actor_id.hex()] = time.monotonic()
     while not done.wait(min(LEASE_SECONDS, silence_limit()) / 6):
         with suppress(*ENGINE_GONE, GetTimeoutError):
             with suppress(RayTaskError):  # LeaseLost is an answer too
                 ray.get(actor.renew.remote(token), timeout=min(LEASE_SECONDS, silence_limit()) / 6)
-            answered = _last_answer[actor._actor_id.hex()] = time.monotonic()
-        if time.monotonic() - answered > driver_silence_limit():
+            last_answer = _last_answer[actor._actor_id.hex()] = time.monotonic()
+        if time.monotonic() - last_answer > driver_silence_limit():
             kill_silent(actor)
             return
 
 
-def _recognise_hang(error: Exception, answered: float) -> Exception:
+def _recognise_hang(error: Exception, last_answer: float) -> Exception:
     """EngineHung if the engine's own process ended after a silence; else the error itself."""
     process_ended = "worker process has died" in " ".join(str(error).split())
     return (
-        EngineHung(error_msg=str(error)) if process_ended and time.monotonic() - answered > silence_limit() else error
+        EngineHung(error_msg=str(error))
+        if process_ended and time.monotonic() - last_answer > silence_limit()
+        else error
     )

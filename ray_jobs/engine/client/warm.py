@@ -71,7 +71,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
     `classify_error` returns.
     """
     checkpoint, engine = job.checkpoint, job.engine
-    queue, report = work_queue_for(job.tasks, engine, gpus.has_gpus()), EngineReport(kind="warm")
+    queue, report = build_work_queue(job.tasks, engine, gpus.has_gpus()), EngineReport(kind="warm")
     name = PREFIX + engine_key(checkpoint, engine)
     replicas = [f"{name}-{number}" for number in range(2, min(engine.replicas, len(job.tasks)) + 1)]
     hangs, silences = 0, 0
@@ -99,7 +99,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
                     raise
                 raise explained from error
         hangs += isinstance(engine_error, EngineHung)
-        silences += _killed_for_silence(engine_error)
+        silences += _is_silence_kill(engine_error)
         if hangs > 1:
             raise InputError(
                 f"checkpoint {checkpoint.uri}: {hangs} engines that served it did not answer for "
@@ -113,7 +113,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
             )
         if quarantined := queue.on_engine_death(reason):
             yield AnswerBlock([quarantined], report)
-        if queue.done:  # else a new engine would start without work
+        if queue.is_done:  # else a new engine would start without work
             return
         if queue.unexplained_deaths > MAX_RESTARTS:
             raise RetryableError(f"checkpoint {checkpoint.uri}: the engine died {queue.deaths} times; last: {reason}")
@@ -121,7 +121,7 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
         log.warning("engine: %s; going on with a fresh one", reason)
 
 
-def work_queue_for(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
+def build_work_queue(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
     """A queue of all tasks. Each engine gets at most its share at once, because one is ready before the others."""
     engines, rows = max(1, min(engine.replicas, len(tasks))), sum(len(task["rows"]) for task in tasks)
     return WorkQueue(
@@ -165,11 +165,11 @@ def _stream_from_engines(
     yield AnswerBlock([], report)
     submit_tasks()
     while running:
-        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if pool.pending else None)[0]:
+        for ready in ray.wait(list(running), num_returns=1, timeout=0.5 if pool.has_pending else None)[0]:
             answers: list[Answer] = ray.get(ready)
             engine, task = running.pop(ready)
             open_rows[engine] -= len(task["rows"])
-            queue.on_answered(task)
+            queue.on_answer(task)
             for answer in answers:
                 report = report.add_seconds({phase: answer.pop(phase, 0.0) for phase in PHASES})
             yield AnswerBlock(answers, report)
@@ -198,11 +198,11 @@ def _death_reason(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, EngineHung):
         return f"the engine hung: it did not answer for {silence_limit():g} s and was ended by its watchdog"
-    if _killed_for_silence(error):
+    if _is_silence_kill(error):
         return f"the engine did not answer for {driver_silence_limit():g} s"
     return None if DID_NOT_START in text else f"the engine's process died: {text[:200]}"
 
 
-def _killed_for_silence(error: Exception) -> bool:
+def _is_silence_kill(error: Exception) -> bool:
     """Whether a driver killed the running engine for its silence. Drivers kill a running engine for nothing else."""
     return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)

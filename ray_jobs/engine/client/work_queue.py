@@ -27,10 +27,10 @@ class WorkQueue:
         self.tasks_at_once, self.rows_at_once = tasks_at_once, rows_at_once
         self.waiting, self.suspects, self.running = deque(tasks), deque[Task](), list[Task]()
         self.deaths = self.unexplained_deaths = self.quarantined = 0  # unexplained: without a suspect
-        self.isolating = False  # the task in flight is a suspect
+        self.is_isolating = False  # the task in flight is a suspect
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether no task waits and none is in flight."""
         return not (self.waiting or self.suspects or self.running)
 
@@ -39,15 +39,15 @@ class WorkQueue:
         if self.suspects:
             if self.running:
                 return None
-            task, self.isolating = self.suspects.popleft(), True
+            task, self.is_isolating = self.suspects.popleft(), True
         else:
-            if not self.waiting or self._is_full(engines) or (self.running and self.isolating):
+            if not self.waiting or self._is_full(engines) or (self.running and self.is_isolating):
                 return None
-            task, self.isolating = self.waiting.popleft(), False
+            task, self.is_isolating = self.waiting.popleft(), False
         self.running.append(task)
         return task
 
-    def on_answered(self, task: Task) -> None:
+    def on_answer(self, task: Task) -> None:
         self.running.remove(task)
 
     def on_engine_death(self, reason: str) -> Answer | None:
@@ -57,7 +57,7 @@ class WorkQueue:
         """
         self.deaths += 1
         in_flight, self.running = self.running, []
-        if self.isolating and in_flight:
+        if self.is_isolating and in_flight:
             (task,) = in_flight
             if len(task["rows"]) == 1:
                 return self._quarantine(task, reason)
@@ -73,7 +73,7 @@ class WorkQueue:
     def on_lease_lost(self) -> None:
         """Take back the tasks in flight: another job has the engine now, and no row is at fault."""
         self.unexplained_deaths += 1
-        (self.suspects if self.isolating else self.waiting).extendleft(reversed(self.running))
+        (self.suspects if self.is_isolating else self.waiting).extendleft(reversed(self.running))
         self.running = []
 
     def _is_full(self, engines: int) -> bool:

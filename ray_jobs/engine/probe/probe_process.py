@@ -90,14 +90,14 @@ def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
         )
 
 
-def _check_patches(folder: Path, made: Any, maker: Any) -> None:
+def _check_patches(folder: Path, processed: Any, maker: Any) -> None:
     """Raises Fault if the processor cuts an image into patches (as Qwen's do) of another size than the model reads."""
     eye = json.loads((folder / "config.json").read_bytes()).get("vision_config") or {}
     channels = eye.get("in_channels") or eye.get("in_chans") or 3
     side, depth = eye.get("patch_size"), eye.get("temporal_patch_size")
-    if made is None or "image_grid_thw" not in made or type(side) is not int or type(depth) is not int:
+    if processed is None or "image_grid_thw" not in processed or type(side) is not int or type(depth) is not int:
         return
-    values = made["pixel_values"]
+    values = processed["pixel_values"]
     if (
         len(getattr(values, "shape", ())) != 2
     ):  # PaddleOCR-VL's have axes for channels, rows and columns, and none for frames

@@ -204,14 +204,14 @@ class RendererPool:
             else:
                 self.local.close_task(number)
 
-    async def _call(self, at: int, method: str, *arguments: Any) -> Any:
+    async def _call(self, index: int, method: str, *arguments: Any) -> Any:
         if not self._actors:
             call = getattr(self.local, method)
             return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
-        answer = asyncio.ensure_future(getattr(self._actors[at], method).remote(*arguments))
+        answer = asyncio.ensure_future(getattr(self._actors[index], method).remote(*arguments))
         try:
             while not (await asyncio.wait([answer], timeout=silence_limit() / 2))[0]:
-                await self._check_answers(at)
+                await self._check_answers(index)
             return await answer
         except RayTaskError as error:
             raise error.cause from None
@@ -220,9 +220,11 @@ class RendererPool:
         finally:
             answer.cancel()
 
-    async def _check_answers(self, at: int) -> None:
+    async def _check_answers(self, index: int) -> None:
         """Raises ComputeTimeout if no other thread of the process answers: then the computation holds Python's lock."""
         try:
-            await asyncio.wait_for(asyncio.ensure_future(self._actors[at].__ray_ready__.remote()), silence_limit() / 2)
+            await asyncio.wait_for(
+                asyncio.ensure_future(self._actors[index].__ray_ready__.remote()), silence_limit() / 2
+            )
         except TimeoutError:
             raise self._timeout_error() from None

@@ -50,7 +50,7 @@ class WorkerExtension:
                 read_hash.add(on_device.to(model_config.dtype) if tensor.is_floating_point() else on_device)
                 yield name, on_device
 
-        with hashing_loads(model, held_hashes, self.parallel_config.tensor_parallel_size):
+        with hash_loads(model, held_hashes, self.parallel_config.tensor_parallel_size):
             runner.reload_weights(weights_iterator=hash_values())
         return {
             "read": (read_hash.sum, read_hash.count),
@@ -63,17 +63,17 @@ HashesByReplication = defaultdict[int, WeightHash]
 
 
 @contextmanager
-def hashing_loads(model: torch.nn.Module, held: HashesByReplication, ranks: int = 1) -> Iterator[None]:
-    """A context: load weights within it. Then `held` has the hash of each parameter once, also of tied ones."""
+def hash_loads(model: torch.nn.Module, hashes_by_count: HashesByReplication, ranks: int = 1) -> Iterator[None]:
+    """A context: load weights within it. Then `hashes_by_count` has the hash of each parameter once, tied ones too."""
     tied, before = _find_tied(model), dict[int, HashesByReplication]()
 
     def hash_module(module: torch.nn.Module) -> HashesByReplication:
-        hashes = HashesByReplication(WeightHash)
+        module_hashes = HashesByReplication(WeightHash)
         for name, parameter in module.named_parameters(recurse=False):
             if (id(module), name) not in tied:
-                for same, part in shards_of(module, name, parameter, ranks):
-                    hashes[same].add(part)
-        return hashes
+                for count, values in shards_of(module, name, parameter, ranks):
+                    module_hashes[count].add(values)
+        return module_hashes
 
     def hash_before(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
         def hash_and_process(layer: torch.nn.Module) -> None:
@@ -95,12 +95,12 @@ def hashing_loads(model: torch.nn.Module, held: HashesByReplication, ranks: int 
         packed = loaded and _count_values(loaded) != _count_values(
             now
         )  # then the hash from before vLLM packed it counts
-        for same, part in (loaded if loaded and packed else now).items():
-            held[same].merge(part)
+        for count, values in (loaded if loaded and packed else now).items():
+            hashes_by_count[count].merge(values)
 
 
-def _count_values(held: HashesByReplication) -> int:
-    return sum(part.size for part in held.values())
+def _count_values(hashes_by_count: HashesByReplication) -> int:
+    return sum(hash_of_count.size for hash_of_count in hashes_by_count.values())
 
 
 def _find_quantize_method(module: torch.nn.Module) -> Any:

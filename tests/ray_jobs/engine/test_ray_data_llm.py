@@ -7,7 +7,7 @@ from ray.llm._internal.batch.stages import vLLMEngineStage
 from stage_jobs import GOOD
 
 from ray_jobs.contract.sections.engine import Engine
-from ray_jobs.engine.client.cold import _processor_config, _unify_schema
+from ray_jobs.engine.client.cold import _build_processor_config, _unify_schema
 from ray_jobs.engine.errors import classify_error
 from ray_jobs.inputs.errors import InputError, RetryableError
 
@@ -112,7 +112,7 @@ def test_an_unknown_error_stays_what_it_is() -> None:
 @pytest.mark.parametrize("parallel", [1, 2, 4])
 def test_a_model_spread_over_gpus_has_that_many_for_each_replica(parallel: int, replicas: int) -> None:
     """As Ray resolves the settings: a worker for each GPU in a placement group, and none reserved beside it."""
-    config = _processor_config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
+    config = _build_processor_config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
     settings = {"engine_kwargs": config.engine_kwargs, "placement_group_config": config.placement_group_config}
     stage = vLLMEngineStage(fn_constructor_kwargs=settings, map_batches_kwargs={})
     arguments, resources = stage.fn_constructor_kwargs["engine_kwargs"], stage.map_batches_kwargs

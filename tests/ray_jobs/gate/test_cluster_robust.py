@@ -39,7 +39,7 @@ def test_error_and_freedom_are_those_of_the_cr2_regression_on_a_constant(chunk: 
         root = vectors @ np.diag(values_of**-0.5) @ vectors.T
         columns.append((np.eye(n) - hat)[:, own] @ root @ np.full(len(own), 1 / n))
     quadratic = np.array(columns) @ np.array(columns).T
-    found = filled(names, values, chunk).studentised()
+    found = filled(names, values, chunk).build_test()
     assert float(found.estimate) == pytest.approx(values.mean())
     assert float(found.error) == pytest.approx(np.sqrt(sum((column @ residuals) ** 2 for column in columns)), rel=1e-6)
     assert float(found.freedom) == pytest.approx(np.trace(quadratic) ** 2 / np.trace(quadratic @ quadratic), rel=1e-6)
@@ -48,7 +48,7 @@ def test_error_and_freedom_are_those_of_the_cr2_regression_on_a_constant(chunk: 
 
 def test_clusters_of_one_size() -> None:
     names, values = clustered(15, 1.0, unequal=False)
-    found = filled(names, values, 64).studentised()
+    found = filled(names, values, 64).build_test()
     groups = np.unique(names, return_inverse=True)[1]
     theirs = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": groups})
     assert float(found.error) == pytest.approx(theirs.bse[0], rel=1e-6)
@@ -57,7 +57,7 @@ def test_clusters_of_one_size() -> None:
 
 def test_clusters_of_one_image_are_independent_images() -> None:
     values = RANDOM.normal(size=50)
-    found = filled([str(at) for at in range(50)], values, 8).studentised()
+    found = filled([str(at) for at in range(50)], values, 8).build_test()
     assert float(found.error) == pytest.approx(stats.sem(values))
     assert (float(found.freedom), float(found.size)) == pytest.approx((49, 50))
 
@@ -67,7 +67,7 @@ def test_what_images_have_in_common_makes_the_interval_wider() -> None:
     alone, together = Sample(), Sample(clustered=True)
     alone.add(values)
     together.add(values, np.unique(names, return_inverse=True)[1])
-    narrow, wide = (one.studentised().interval(0.025) for one in (alone, together))
+    narrow, wide = (one.build_test().interval(0.025) for one in (alone, together))
     assert wide[0] < narrow[0]
     assert narrow[1] < wide[1]
 

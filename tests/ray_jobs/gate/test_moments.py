@@ -51,6 +51,6 @@ def test_without_spread_there_is_no_shape() -> None:
     for values in ([], [1.0], [0.3, 0.3, 0.3]):
         found = compute_moments(np.array(values))
         assert (float(found.skewness), float(found.kurtosis)) == (0, 0)
-    assert not compute_moments(np.array([])).constant
-    assert compute_moments(np.array([0.1 + 0.2, 0.3])).constant, "rounding is no spread"
-    assert not compute_moments(np.array([0.3, 0.300001])).constant
+    assert not compute_moments(np.array([])).is_constant
+    assert compute_moments(np.array([0.1 + 0.2, 0.3])).is_constant, "rounding is no spread"
+    assert not compute_moments(np.array([0.3, 0.300001])).is_constant

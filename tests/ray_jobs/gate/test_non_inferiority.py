@@ -27,7 +27,7 @@ def against(metric: DeclaredMetric, old: list[float], new: list[float], margin: 
 @given(values=VALUES, margin=some.floats(0, 10))
 def test_the_same_captions_pass_at_any_margin(values: list[float], margin: float) -> None:
     for metric, seen in ((CHRF, values), (EXACT, [float(value > 50) for value in values])):
-        found = PairedDifferences(metric, same=True)
+        found = PairedDifferences(metric, has_same_captions=True)
         found.add(np.array(seen), np.array(seen))
         told = compare_metric(metric, found, margin, 0.01)
         assert (told.outcome, told.difference, told.p_worse, told.method) == ("PASS", 0, 1, "the same captions")

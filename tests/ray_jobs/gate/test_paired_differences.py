@@ -19,7 +19,7 @@ def test_chunks_give_what_the_whole_gives() -> None:
         chunked.add(old[at : at + 33], new[at : at + 33])
     both = np.isfinite(old) & np.isfinite(new)
     assert whole.n == chunked.n == both.sum()
-    assert whole.missing == chunked.missing == (np.isfinite(old) ^ np.isfinite(new)).sum()
+    assert whole.one_sided == chunked.one_sided == (np.isfinite(old) ^ np.isfinite(new)).sum()
     assert chunked.baseline == pytest.approx(old[both].mean())
     assert chunked.candidate == pytest.approx(new[both].mean())
     assert chunked.differences.mean == pytest.approx((new - old)[both].mean())

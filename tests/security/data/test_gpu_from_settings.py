@@ -107,7 +107,7 @@ def test_what_the_reference_engine_asks_for(wanted: bool, monkeypatch: pytest.Mo
     def config(_: Path, __: Engine, gpu: bool) -> Any:
         raise AskedFor(gpu)
 
-    monkeypatch.setattr(cold, "_processor_config", config)
+    monkeypatch.setattr(cold, "_build_processor_config", config)
     with pytest.raises(AskedFor) as asked:
         cold.answer_dataset(SimpleNamespace(), Path("/model"), Engine(), frozenset())
     assert asked.value.args == (wanted,)
@@ -138,7 +138,7 @@ def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: 
         monkeypatch.setenv("ASSAY_GPU", setting)
         told[setting] = (
             warm.engine_key(good, Engine()),
-            warm.work_queue_for(tasks, Engine(), gpus.has_gpus()).tasks_at_once,
+            warm.build_work_queue(tasks, Engine(), gpus.has_gpus()).tasks_at_once,
         )
     assert told["0"][0] != told["1"][0]
     assert (told["0"][1], told["1"][1]) == (4, 8)  # four renderers beside a GPU, none beside a CPU
@@ -210,8 +210,8 @@ def test_a_job_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setenv("ASSAY_GPU", "1")
     wait = gpus.GpuWait(1, "engine")
     with caplog.at_level("INFO", "assay"):
-        wait.tell()
-        wait.tell()
+        wait.log_wait()
+        wait.log_wait()
     (line,) = caplog.messages  # once a minute
     assert line.startswith("engine: waiting for 1 GPU: 0 free of 0 on the nodes that are up, more may be started; ")
 

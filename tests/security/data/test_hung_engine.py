@@ -400,7 +400,7 @@ ENDLESS = RayTaskError(
 
 
 class ReplicaPool:
-    pending = False
+    has_pending = False
 
     def __init__(self, *_: Any) -> None: ...
 

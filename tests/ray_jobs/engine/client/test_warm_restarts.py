@@ -32,7 +32,7 @@ class ReplicaPool:
 
     def start(self) -> None: ...
 
-    pending = False
+    has_pending = False
 
     def take_ready(self) -> list[Any]:
         return []

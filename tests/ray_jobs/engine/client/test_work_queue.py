@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ray_jobs.contract.sections.engine import Engine
-from ray_jobs.engine.client.warm import work_queue_for
+from ray_jobs.engine.client.warm import build_work_queue
 from ray_jobs.engine.client.work_queue import MAX_QUARANTINED, MAX_TASKS_IN_FLIGHT, WorkQueue
 from ray_jobs.inputs.errors import RetryableError
 
@@ -40,12 +40,12 @@ def played(
             deaths, running = deaths + 1, []
             if failure := queue.on_engine_death("of it"):
                 quarantined.append(failure["key"])
-                if queue.done:
+                if queue.is_done:
                     return answers, quarantined, deaths
                 assert failure["failure"] == "engine-died"
         else:
             finished = running.pop(random.randrange(len(running)))
-            queue.on_answered(finished)
+            queue.on_answer(finished)
             answers.update(keys(finished))
 
 
@@ -70,7 +70,7 @@ def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
     ("parts", "engines", "shares"), [(4, 2, 2), (7, 2, 4), (40, 2, 8), (3, 8, 1), (40, 1, 8), (0, 2, 0)]
 )
 def test_the_first_engine_leaves_the_others_their_share(parts: int, engines: int, shares: int) -> None:
-    queue = work_queue_for(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
+    queue = build_work_queue(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
     assert len(list(iter(queue.next_task, None))) == shares
 
 

@@ -1,7 +1,7 @@
 from torch import nn
 
 from ray_jobs.engine.vllm_plugin.weight_hash import WeightHash
-from ray_jobs.engine.vllm_plugin.worker import HashesByReplication, hashing_loads
+from ray_jobs.engine.vllm_plugin.worker import HashesByReplication, hash_loads
 
 
 def test_tied_parameters_are_one() -> None:
@@ -10,7 +10,7 @@ def test_tied_parameters_are_one() -> None:
     model["head"].weight = embed.weight
     hashes, once = HashesByReplication(WeightHash), WeightHash()
     once.add(embed.weight)
-    with hashing_loads(model, hashes):
+    with hash_loads(model, hashes):
         pass
     assert list(hashes) == [1]
     assert (hashes[1].sum, hashes[1].count) == (once.sum, once.count)
