@@ -56,7 +56,7 @@ def test_a_person_triggers_it_and_it_is_not_paused(dag: Any) -> None:
     assert dag.is_paused_upon_creation is False
 
 
-def accepted(dag: Any, given: dict[str, Any]) -> dict[str, Any]:
+def validate_params(dag: Any, given: dict[str, Any]) -> dict[str, Any]:
     """The params of a run that is triggered with these."""
     params = deepcopy(dag.params)
     params.update(given)
@@ -76,16 +76,16 @@ def accepted(dag: Any, given: dict[str, Any]) -> dict[str, Any]:
 )
 def test_a_wrong_param_is_refused_before_anything_runs(dag: Any, given: dict[str, Any]) -> None:
     with pytest.raises(ParamValidationError):
-        accepted(dag, given)
+        validate_params(dag, given)
 
 
 def test_the_router_may_name_the_checkpoint_that_follows(dag: Any) -> None:
     given = {"checkpoint": "s3://c/step-1", "suite": "demo", "following": "s3://c/step-2"}
-    assert accepted(dag, given)["following"] == "s3://c/step-2"
+    assert validate_params(dag, given)["following"] == "s3://c/step-2"
 
 
-def test_a_checkpoint_is_all_one_has_to_give(dag: Any) -> None:
-    assert accepted(dag, {"checkpoint": "s3://c/step-1"}) == {
+def test_only_the_checkpoint_is_required(dag: Any) -> None:
+    assert validate_params(dag, {"checkpoint": "s3://c/step-1"}) == {
         "checkpoint": "s3://c/step-1",
         "suite": "demo",
         "baseline": None,

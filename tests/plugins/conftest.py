@@ -10,7 +10,7 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 import pytest
 from ray_server import TOKEN, RayServer, connect
-from specs import spec_in
+from specs import make_spec
 
 from ray_jobs.contract.spec import Spec
 
@@ -34,4 +34,4 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayServer]:
 @pytest.fixture
 def spec(tmp_path: Path) -> Spec:
     """A spec written where a run's spec lies."""
-    return spec_in(tmp_path / "root")
+    return make_spec(tmp_path / "root")

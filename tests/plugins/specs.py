@@ -12,7 +12,7 @@ from ray_jobs.contract.suite import Suite
 from ray_jobs.storage import audits, objects
 
 
-def spec_in(root: Path, force: str | None = None, fingerprint: str = "f" * 16, write: bool = True) -> Spec:
+def make_spec(root: Path, force: str | None = None, fingerprint: str = "f" * 16, write: bool = True) -> Spec:
     suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
     checkpoint = Checkpoint(uri="/models/step-1", name="step-1", fingerprint=fingerprint)
     spec = Spec(root=str(root), suite=suite, checkpoint=checkpoint, source_revision="r1", force=force)
@@ -21,30 +21,30 @@ def spec_in(root: Path, force: str | None = None, fingerprint: str = "f" * 16, w
     return spec
 
 
-def fail(spec: Spec, stage: str, kind: Any, message: str, at: datetime | None = None) -> None:
-    failure = Failure(stage=stage, kind=kind, message=message, at=at or datetime.now(UTC))
+def write_failure(spec: Spec, stage: str, kind: Any, message: str, failed_at: datetime | None = None) -> None:
+    failure = Failure(stage=stage, kind=kind, message=message, at=failed_at or datetime.now(UTC))
     objects.write(f"{spec.run_uri}/failure.json", failure.model_dump_json().encode())
 
 
-def manifest(rows_in: int = 3, rows_out: int = 3) -> dict[str, Any]:
+def make_manifest(rows_in: int = 3, rows_out: int = 3) -> dict[str, Any]:
     golden_manifest = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(), created_at=datetime.now(UTC))
     return golden_manifest.model_dump(mode="json") | {"rows_in": rows_in, "rows_out": rows_out}
 
 
-def captioned(spec: Spec, swapped: bool = True) -> None:
+def write_captions_manifest(spec: Spec, swapped: bool = True) -> None:
     """The manifest of the spec's captions."""
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": datetime.now(UTC)}
     captions_manifest = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
     objects.write(f"{spec.captions_uri}/manifest.json", captions_manifest.model_dump_json().encode())
 
 
-def audit(spec: Spec, **counts: int) -> None:
+def write_audit(spec: Spec, **counts: int) -> None:
     """An audit of three of the spec's captions."""
-    whose: dict[str, Any] = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint}
-    audits.commit(spec.captions_uri, audits.Audit(**whose, images=3, **counts, created_at=datetime.now(UTC)))
+    subject: dict[str, Any] = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint}
+    audits.commit(spec.captions_uri, audits.Audit(**subject, images=3, **counts, created_at=datetime.now(UTC)))
 
 
-def record(spec: Spec, outcome: Any = "PASS") -> Record:
+def make_record(spec: Spec, outcome: Any = "PASS") -> Record:
     return Record(
         run_id=spec.run_id,
         run_uri=spec.run_uri,
@@ -63,7 +63,7 @@ def record(spec: Spec, outcome: Any = "PASS") -> Record:
     )
 
 
-def checkpoint_in(folder: Path, data: bytes = b"weights!") -> Path:
+def write_checkpoint(folder: Path, data: bytes = b"weights!") -> Path:
     """A whole checkpoint with one shard."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text('{"architectures": ["Tiny"]}')
@@ -72,14 +72,14 @@ def checkpoint_in(folder: Path, data: bytes = b"weights!") -> Path:
     return folder
 
 
-def suite_in(folder: Path, file: str = "small", name: str | None = None) -> str:
+def write_suite(folder: Path, file: str = "small", name: str | None = None) -> str:
     """A suite's file in a folder of suites, named like itself unless told; the folder, for ASSAY_SUITES."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{file}.yaml").write_text(f"name: {name or file}\ndataset: {{source: /data/images}}\n")
     return str(folder)
 
 
-def adapter_in(folder: Path, base: str, data: bytes = b"adapted!") -> Path:
+def write_adapter(folder: Path, base: str, data: bytes = b"adapted!") -> Path:
     """A LoRA adapter as far as anyone can tell who does not open its weights."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": base}

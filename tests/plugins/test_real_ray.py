@@ -87,20 +87,22 @@ def submit(hook: RayHook, name: str, command: str) -> None:
     assert hook.submit({"submission_id": name, "entrypoint": command, "metadata": {"assay_spec": "s3://r/spec.json"}})
 
 
-def followed(name: str, seconds: float = 120, caplog: Any = None) -> dict[str, Any]:
+def await_job_event(name: str, seconds: float = 120, caplog: Any = None) -> dict[str, Any]:
     async def first() -> dict[str, Any]:
-        watching = RayJobTrigger("ray_default", name, time.time() + seconds, poll_interval=0.5)
-        watching._log = cast(Any, logging.getLogger("task"))
-        return dict((await anext(watching.run())).payload)
+        trigger = RayJobTrigger("ray_default", name, time.time() + seconds, poll_interval=0.5)
+        trigger._log = cast(Any, logging.getLogger("task"))
+        return dict((await anext(trigger.run())).payload)
 
     return asyncio.run(asyncio.wait_for(first(), 120))
 
 
-def test_a_job_runs_is_followed_and_cannot_be_submitted_twice(hook: RayHook, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_runs_with_its_log_copied_and_is_not_submitted_twice(
+    hook: RayHook, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="task")
     submit(hook, "good", "echo one; sleep 2; echo two; echo three >&2")
     assert hook.submit({"submission_id": "good", "entrypoint": "echo again"}) is False
-    event = followed("good")
+    event = await_job_event("good")
     assert (event["status"], event["metadata"]) == ("SUCCEEDED", {"assay_spec": "s3://r/spec.json"})
     assert abs(event["start_time"] / 1000 - time.time()) < 120
     lines = [record.getMessage() for record in caplog.records if record.name == "task"]
@@ -113,24 +115,24 @@ def test_a_job_runs_is_followed_and_cannot_be_submitted_twice(hook: RayHook, cap
 
 def test_a_failing_job_tells_its_exit_code(hook: RayHook) -> None:
     submit(hook, "bad", "echo why; exit 2")
-    event = followed("bad")
+    event = await_job_event("bad")
     assert (event["status"], event["exit_code"]) == ("FAILED", 2)
     assert "why" in event["message"]
 
 
 def test_the_deadline_and_a_person_stop_a_job(hook: RayHook) -> None:
     submit(hook, "long", "sleep 600")
-    assert followed("long", seconds=1)["status"] == "TIMEOUT"
+    assert await_job_event("long", seconds=1)["status"] == "TIMEOUT"
     submit(hook, "longer", "sleep 600")
     asyncio.run(RayJobTrigger("ray_default", "longer", time.time() + 60).on_kill())
     for name in ("long", "longer"):
-        assert followed(name)["status"] == "STOPPED"
+        assert await_job_event(name)["status"] == "STOPPED"
 
 
-def test_what_ray_does_not_know(hook: RayHook) -> None:
+def test_an_unknown_job_is_lost(hook: RayHook) -> None:
     assert hook.job("nobody") is None
     hook.stop("nobody")
-    assert followed("nobody")["status"] == "LOST"
+    assert await_job_event("nobody")["status"] == "LOST"
 
 
 def test_a_malformed_submission_is_one_line(hook: RayHook) -> None:

@@ -24,14 +24,14 @@ WRONG: dict[str, tuple[str, dict[Any, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("dag_id", "conf", "told"), WRONG.values(), ids=WRONG.keys())
-def test_a_key_that_no_task_reads_ends_the_run_with_the_right_one(dag_id: str, conf: Any, told: str) -> None:
+@pytest.mark.parametrize(("dag_id", "conf", "message"), WRONG.values(), ids=WRONG.keys())
+def test_an_unknown_key_is_refused_with_the_known_ones(dag_id: str, conf: Any, message: str) -> None:
     context: Any = {"dag_run": SimpleNamespace(conf=conf), "dag": SimpleNamespace(dag_id=dag_id)}
     checks: tuple[Callable[[], None], ...] = (lambda: check_conf(context), lambda: check_params(conf, dag_id))
     for refuse in checks:
         with pytest.raises(InputError) as caught:
             refuse()
-        assert str(caught.value).startswith(f"unknown param {told}")
+        assert str(caught.value).startswith(f"unknown param {message}")
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"suite": "demo"}, {"checkpoint": "/c", "suite": None}])

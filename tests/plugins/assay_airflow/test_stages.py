@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from assay_airflow.stages import STAGES, StageJob, read_failure
-from specs import audit, fail, record, spec_in
+from specs import make_record, make_spec, write_audit, write_failure
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.job.handshake import VARIABLE, say
@@ -13,12 +13,15 @@ from ray_jobs.storage import objects
 NOW = datetime.now(UTC)
 
 
-def ids(spec: Spec) -> dict[str, str]:
+def first_job_ids(spec: Spec) -> dict[str, str]:
     return {stage: StageJob.of(stage, spec).submission_id(0) for stage in STAGES}
 
 
-def test_two_checkpoints_ask_for_one_golden_set_and_captions_of_their_own(tmp_path: Path) -> None:
-    first_ids, other_ids = ids(spec_in(tmp_path, fingerprint="a" * 16)), ids(spec_in(tmp_path, fingerprint="b" * 16))
+def test_two_checkpoints_share_the_golden_set_job_and_no_other(tmp_path: Path) -> None:
+    first_ids, other_ids = (
+        first_job_ids(make_spec(tmp_path, fingerprint="a" * 16)),
+        first_job_ids(make_spec(tmp_path, fingerprint="b" * 16)),
+    )
     assert {stage: first_ids[stage] == other_ids[stage] for stage in STAGES} == {
         "preprocess": True,
         "caption": False,
@@ -27,9 +30,9 @@ def test_two_checkpoints_ask_for_one_golden_set_and_captions_of_their_own(tmp_pa
     }
 
 
-def test_force_asks_anew_for_captions_and_scores_but_not_for_the_golden_set(tmp_path: Path) -> None:
-    plain, forced = spec_in(tmp_path), spec_in(tmp_path, force="manual__1")
-    assert {stage: ids(plain)[stage] == ids(forced)[stage] for stage in STAGES} == {
+def test_force_changes_the_jobs_of_captions_and_scores_only(tmp_path: Path) -> None:
+    plain, forced = make_spec(tmp_path), make_spec(tmp_path, force="manual__1")
+    assert {stage: first_job_ids(plain)[stage] == first_job_ids(forced)[stage] for stage in STAGES} == {
         "preprocess": True,
         "caption": False,
         "evaluate": False,
@@ -40,7 +43,9 @@ def test_force_asks_anew_for_captions_and_scores_but_not_for_the_golden_set(tmp_
 
 
 def test_the_same_content_below_another_root_is_another_job(tmp_path: Path) -> None:
-    assert not set(ids(spec_in(tmp_path / "a")).values()) & set(ids(spec_in(tmp_path / "b")).values())
+    assert not set(first_job_ids(make_spec(tmp_path / "a")).values()) & set(
+        first_job_ids(make_spec(tmp_path / "b")).values()
+    )
 
 
 def test_the_id_says_stage_content_and_generation(spec: Spec) -> None:
@@ -61,15 +66,15 @@ def test_the_payload_is_the_command_that_a_person_would_type(spec: Spec) -> None
 @pytest.mark.parametrize(
     ("outcome", "done"), [("PASS", True), ("FAIL", True), ("INCONCLUSIVE", True), ("INCOMPLETE", False)]
 )
-def test_an_incomplete_verdict_is_a_result_but_asked_for_again(spec: Spec, outcome: str, done: bool) -> None:
+def test_an_incomplete_verdict_is_a_result_but_not_final(spec: Spec, outcome: str, done: bool) -> None:
     job = StageJob.of("evaluate", spec)
     assert (job.has_result(), job.is_done()) == (False, False)
-    objects.write(job.marker, record(spec, outcome).verdict.model_dump_json().encode())
+    objects.write(job.marker, make_record(spec, outcome).verdict.model_dump_json().encode())
     assert (job.has_result(), job.is_done()) == (True, done)
 
 
-def test_a_uri_that_a_shell_would_take_apart_is_quoted(tmp_path: Path) -> None:
-    spec = spec_in(tmp_path / "my root; rm")
+def test_a_uri_with_shell_characters_is_quoted(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path / "my root; rm")
     assert f"--spec '{spec.uri}'" in StageJob.of("caption", spec).payload(0, {})["entrypoint"]
 
 
@@ -85,7 +90,7 @@ def test_a_stage_is_done_when_its_marker_exists(spec: Spec, stage: str, marker: 
     job = StageJob.of(stage, spec)
     assert job.marker == marker.format(spec=spec)
     assert not job.is_done()
-    objects.write(job.marker, record(spec).verdict.model_dump_json().encode())
+    objects.write(job.marker, make_record(spec).verdict.model_dump_json().encode())
     assert job.is_done()
 
 
@@ -93,13 +98,11 @@ def test_a_stage_is_done_when_its_marker_exists(spec: Spec, stage: str, marker: 
     ("counts", "done"),
     [({"equal": 3}, True), ({"equal": 2, "ties": 1}, True), ({"equal": 2, "differing": 1}, False)],
 )
-def test_an_audit_that_found_something_is_asked_for_again_and_says_it_again(
-    spec: Spec, counts: dict[str, int], done: bool
-) -> None:
+def test_an_audit_with_differences_is_not_final(spec: Spec, counts: dict[str, int], done: bool) -> None:
     job = StageJob.of("audit", spec)
     assert job.marker == f"{spec.captions_uri}/audit.json"
     assert (job.has_result(), job.is_done()) == (False, False)
-    audit(spec, **counts)
+    write_audit(spec, **counts)
     assert (job.has_result(), job.is_done()) == (True, done)
 
 
@@ -108,32 +111,32 @@ def test_an_unknown_stage_is_a_mistake_in_the_dag(spec: Spec) -> None:
         StageJob.of("publish", spec)
 
 
-def ended(spec: Spec, started: datetime = NOW, **details: Any) -> dict[str, Any]:
+def job_status(spec: Spec, started: datetime = NOW, **details: Any) -> dict[str, Any]:
     return {"metadata": {"assay_spec": spec.uri}, "start_time": int(started.timestamp() * 1000)} | details
 
 
 def test_a_failure_is_read_from_the_run_that_submitted_the_job(tmp_path: Path) -> None:
-    submitter = spec_in(tmp_path, fingerprint="b" * 16)
-    fail(submitter, "preprocess", "bad-input", "no image column")
-    found = read_failure("preprocess", ended(submitter))
-    assert found is not None
-    assert found.message == "no image column"
+    submitter = make_spec(tmp_path, fingerprint="b" * 16)
+    write_failure(submitter, "preprocess", "bad-input", "no image column")
+    failure = read_failure("preprocess", job_status(submitter))
+    assert failure is not None
+    assert failure.message == "no image column"
 
 
-def test_a_failure_of_an_earlier_job_or_another_stage_is_not_this_ones(spec: Spec) -> None:
-    fail(spec, "caption", "trouble", "old", at=NOW - timedelta(minutes=1))
-    assert read_failure("caption", ended(spec)) is None
-    fail(spec, "caption", "trouble", "new", at=NOW + timedelta(seconds=1))
-    assert read_failure("caption", ended(spec)) is not None
-    assert read_failure("evaluate", ended(spec)) is None
+def test_a_failure_of_an_earlier_job_or_another_stage_is_ignored(spec: Spec) -> None:
+    write_failure(spec, "caption", "trouble", "old", failed_at=NOW - timedelta(minutes=1))
+    assert read_failure("caption", job_status(spec)) is None
+    write_failure(spec, "caption", "trouble", "new", failed_at=NOW + timedelta(seconds=1))
+    assert read_failure("caption", job_status(spec)) is not None
+    assert read_failure("evaluate", job_status(spec)) is None
 
 
-def test_a_killed_job_and_one_of_unknown_making_leave_no_failure(spec: Spec) -> None:
-    assert read_failure("caption", ended(spec)) is None
-    assert read_failure("caption", ended(spec, metadata={})) is None
-    assert read_failure("caption", ended(spec, metadata=None)) is None
+def test_a_killed_job_and_one_without_a_spec_have_no_failure(spec: Spec) -> None:
+    assert read_failure("caption", job_status(spec)) is None
+    assert read_failure("caption", job_status(spec, metadata={})) is None
+    assert read_failure("caption", job_status(spec, metadata=None)) is None
 
 
 def test_an_unreadable_failure_is_none(spec: Spec) -> None:
     objects.write(f"{spec.run_uri}/failure.json", b"{not json")
-    assert read_failure("caption", ended(spec)) is None
+    assert read_failure("caption", job_status(spec)) is None

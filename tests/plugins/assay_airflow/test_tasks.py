@@ -5,7 +5,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from assay_airflow import tasks
 from assay_airflow.stages import StageJob
-from specs import adapter_in, checkpoint_in, record, suite_in
+from specs import make_record, write_adapter, write_checkpoint, write_suite
 
 from ray_jobs.contract.artifacts import Comparison, LimitCheck
 from ray_jobs.contract.spec import Spec
@@ -22,7 +22,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.png").write_bytes(b"png")
     (tmp_path / "small.yaml").write_text("name: small\ndataset: {source: images}\n")
-    uri = str(checkpoint_in(tmp_path / "step-1"))
+    uri = str(write_checkpoint(tmp_path / "step-1"))
     return {
         "checkpoint": uri,
         "suite": "small",
@@ -41,7 +41,7 @@ def test_planning_gives_the_spec_of_the_params(params: dict[str, Any]) -> None:
 def test_an_adapter_is_planned_with_its_base(
     params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    adapter = adapter_in(tmp_path / "adapter", params["checkpoint"])
+    adapter = write_adapter(tmp_path / "adapter", params["checkpoint"])
     spec = load_spec(tasks.plan(params | {"checkpoint": str(adapter)}, "manual__1"))
     assert spec.checkpoint.base
     assert spec.checkpoint.base.uri == params["checkpoint"]
@@ -50,28 +50,38 @@ def test_an_adapter_is_planned_with_its_base(
     )
 
 
-def test_the_checkpoint_that_follows_is_in_the_spec_and_moves_nothing(params: dict[str, Any]) -> None:
-    plain, told = tasks.plan(params, "manual__1"), tasks.plan(params | {"following": "s3://in/step-300/"}, "router__2")
-    assert (told, load_spec(told).next_checkpoint) == (plain, "s3://in/step-300")
+def test_the_next_checkpoint_is_in_the_spec_and_changes_no_uri(params: dict[str, Any]) -> None:
+    plain, with_next = (
+        tasks.plan(params, "manual__1"),
+        tasks.plan(params | {"following": "s3://in/step-300/"}, "router__2"),
+    )
+    assert (with_next, load_spec(with_next).next_checkpoint) == (plain, "s3://in/step-300")
 
 
 @pytest.fixture
-def sweep(params: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+def params_with_next(params: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     """The params, with a checkpoint that follows."""
-    return params | {"following": str(checkpoint_in(tmp_path / "step-2", b"others"))}
+    return params | {"following": str(write_checkpoint(tmp_path / "step-2", b"others"))}
 
 
-def test_the_checkpoint_that_follows_is_planned_as_its_own_run_will(sweep: dict[str, Any]) -> None:
-    ahead = tasks.plan_next(sweep)
-    assert ahead == tasks.plan(sweep | {"checkpoint": sweep["following"], "following": None}, "router__2")
-    assert load_spec(ahead).checkpoint.uri == sweep["following"]
+def test_the_next_checkpoint_is_planned_as_its_own_run_plans_it(params_with_next: dict[str, Any]) -> None:
+    ahead = tasks.plan_next(params_with_next)
+    assert ahead == tasks.plan(
+        params_with_next | {"checkpoint": params_with_next["following"], "following": None}, "router__2"
+    )
+    assert load_spec(ahead).checkpoint.uri == params_with_next["following"]
 
 
-def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(sweep: dict[str, Any]) -> None:
-    spec, ahead_spec = load_spec(tasks.plan(sweep, "router__1")), load_spec(tasks.plan_next(sweep) or "")
-    records.publish(spec.root, record(spec))
+def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(params_with_next: dict[str, Any]) -> None:
+    spec, ahead_spec = (
+        load_spec(tasks.plan(params_with_next, "router__1")),
+        load_spec(tasks.plan_next(params_with_next) or ""),
+    )
+    records.publish(spec.root, make_record(spec))
     own_spec = load_spec(
-        tasks.plan(sweep | {"checkpoint": sweep["following"], "following": "/models/step-3"}, "router__2")
+        tasks.plan(
+            params_with_next | {"checkpoint": params_with_next["following"], "following": "/models/step-3"}, "router__2"
+        )
     )
     assert own_spec.baseline
     assert own_spec.baseline.run_id == spec.run_id
@@ -90,42 +100,45 @@ def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(swe
         ({"following": "/nowhere/step-2"}, "checkpoint /nowhere/step-2: nothing is there"),
     ],
 )
-def test_what_is_not_captioned_ahead_is_a_line(
-    sweep: dict[str, Any], capsys: pytest.CaptureFixture[str], update: dict[str, Any], why: str
+def test_an_obstacle_to_captioning_ahead_is_one_line(
+    params_with_next: dict[str, Any], capsys: pytest.CaptureFixture[str], update: dict[str, Any], why: str
 ) -> None:
-    assert tasks.plan_next(sweep | update) is None
+    assert tasks.plan_next(params_with_next | update) is None
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("nothing is captioned ahead: ")
     assert why in line
 
 
 @pytest.mark.parametrize("error", [RetryableError("storage is away\ntoo long a story"), AirflowTaskTimeout()])
-def test_no_trouble_with_the_next_one_is_this_runs(
-    sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException
+def test_an_error_in_planning_the_next_checkpoint_does_not_fail_this_run(
+    params_with_next: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
 ) -> None:
     def plan(*arguments: Any) -> Spec:
         raise error
 
     monkeypatch.setattr("assay_airflow.tasks.planning.plan", plan)
-    assert tasks.plan_next(sweep) is None
+    assert tasks.plan_next(params_with_next) is None
     why = "storage is away" if isinstance(error, RetryableError) else "AirflowTaskTimeout"
     assert capsys.readouterr().out == f"nothing is captioned ahead: {why}\n"
 
 
-def test_a_suite_that_leaves_no_room_reads_no_checkpoint(
-    sweep: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_a_suite_without_a_warm_engine_plans_no_next_checkpoint(
+    params_with_next: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "small.yaml").write_text("name: small\ndataset: {source: images}\nengine: {kind: ray_data_llm}\n")
-    assert tasks.plan_next(sweep | {"following": "/nowhere"}) is None
+    assert tasks.plan_next(params_with_next | {"following": "/nowhere"}) is None
     assert capsys.readouterr().out == "nothing is captioned ahead: its captions have no warm engine\n"
 
 
 def test_a_quantised_checkpoint_is_not_captioned_ahead(
-    sweep: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    params_with_next: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = '{"architectures": ["Tiny"], "quantization_config": {"quant_method": "torchao"}}'
-    Path(sweep["following"], "config.json").write_text(config)
-    assert tasks.plan_next(sweep) is None
+    Path(params_with_next["following"], "config.json").write_text(config)
+    assert tasks.plan_next(params_with_next) is None
     assert "is quantised (torchao)" in capsys.readouterr().out
 
 
@@ -133,20 +146,20 @@ def test_force_is_named_after_the_run(params: dict[str, Any]) -> None:
     assert load_spec(tasks.plan(params | {"force": True}, "manual__1")).force == "manual__1"
 
 
-def test_a_checkpoint_that_someone_writes_to_again_is_trouble(params: dict[str, Any]) -> None:
+def test_a_checkpoint_that_lost_its_weights_is_a_retryable_error(params: dict[str, Any]) -> None:
     Path(params["checkpoint"], "model.safetensors").unlink()
     with pytest.raises(RetryableError, match=r"no \.safetensors file yet"):
         tasks.plan(params, "manual__1")
 
 
-def test_a_root_that_nobody_named_is_bad_input(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unset_root_is_an_input_error(params: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ASSAY_ROOT")
     with pytest.raises(InputError, match="ASSAY_ROOT is not set"):
         tasks.plan(params, "manual__1")
 
 
-def test_what_an_event_tells(spec: Spec) -> None:
-    assert tasks.summarise_record(record(spec)) == {
+def test_a_record_is_summarised_for_the_asset_event(spec: Spec) -> None:
+    assert tasks.summarise_record(make_record(spec)) == {
         "checkpoint": "step-1",
         "checkpoint_uri": "/models/step-1",
         "fingerprint": "f" * 16,
@@ -164,17 +177,19 @@ def test_what_an_event_tells(spec: Spec) -> None:
     [("FAIL", AirflowFailException), ("INCOMPLETE", AirflowFailException), ("INCONCLUSIVE", AirflowSkipException)],
 )
 def test_a_verdict_is_a_task_state(spec: Spec, outcome: str, raises: type[Exception]) -> None:
-    records.publish(spec.root, record(spec, outcome))
+    records.publish(spec.root, make_record(spec, outcome))
     with pytest.raises(raises, match=f"^{outcome}: as told$"):
         tasks.report_verdict(spec.uri)
 
 
 def test_a_pass_is_a_success(spec: Spec) -> None:
-    records.publish(spec.root, record(spec))
+    records.publish(spec.root, make_record(spec))
     assert tasks.report_verdict(spec.uri) == "PASS: as told"
 
 
-def test_what_decided_is_told_with_the_report_and_advice_is_not(spec: Spec, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verdict_task_prints_deciding_comparisons_and_the_report(
+    spec: Spec, capsys: pytest.CaptureFixture[str]
+) -> None:
     numbers: dict[str, Any] = {"n": 9, "low": -2.0, "high": 1.0, "p_worse": 0.2, "outcome": "PASS"}
     comparison = Comparison(metric="chrf", baseline=6.0, candidate=5.5, difference=-0.5, margin=2.5, **numbers)
     comparisons = (
@@ -186,7 +201,7 @@ def test_what_decided_is_told_with_the_report_and_advice_is_not(spec: Spec, caps
         LimitCheck(metric="empty", kind="max", limit=0.01, value=0.0, method="exact", **numbers),
         LimitCheck(metric="chrf", kind="min", limit=50.0, value=59.5, method="t", **numbers),
     )
-    stored_record = record(spec)
+    stored_record = make_record(spec)
     verdict = stored_record.verdict.model_copy(update={"comparisons": comparisons, "limits": limits})
     records.publish(spec.root, stored_record.model_copy(update={"verdict": verdict}))
     assert tasks.report_verdict(spec.uri) == "PASS: as told"
@@ -208,35 +223,35 @@ def test_without_a_prefix_the_router_says_so_and_skips() -> None:
 @pytest.mark.parametrize(
     ("run_type", "hour"), [("scheduled", ""), ("manual", ""), ("asset_triggered", "T"), ("operator_triggered", "T")]
 )
-def test_arrivals_ask_for_failed_runs_by_the_hour_and_all_others_by_the_day(
+def test_arrivals_retry_failed_runs_by_the_hour_and_other_passes_by_the_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_type: str, hour: str
 ) -> None:
-    checkpoint_in(tmp_path / "in" / "step-1")
+    write_checkpoint(tmp_path / "in" / "step-1")
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "in"))
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("ASSAY_ROUTER_SUITE", "small")
-    monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
+    monkeypatch.setenv("ASSAY_SUITES", write_suite(tmp_path / "suites"))
 
-    def failed_once(run_ids: list[str], states: list[str] | None) -> int:
+    def count_failed_run(run_ids: list[str], states: list[str] | None) -> int:
         return int(states is None and "__retry-" not in run_ids[0])
 
-    told: list[dict[str, Any]] = []
-    [request] = tasks.reconcile(run_type, failed_once, tell=told.append)
+    summaries: list[dict[str, Any]] = []
+    [request] = tasks.reconcile(run_type, count_failed_run, tell=summaries.append)
     assert ("T" if "T" in request["trigger_run_id"].rpartition("__")[2] else "") == hour
-    assert [summary["line"] for summary in told] == ["0 passed over, 1 to validate"]
+    assert [summary["line"] for summary in summaries] == ["0 passed over, 1 to validate"]
 
 
 def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in (1000, 200, 30):
-        checkpoint_in(tmp_path / "run" / f"step-{step}")
+        write_checkpoint(tmp_path / "run" / f"step-{step}")
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "watched"))
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
-    monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
-    asked = tasks.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/run/", "small")
+    monkeypatch.setenv("ASSAY_SUITES", write_suite(tmp_path / "suites"))
+    requests = tasks.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/run/", "small")
     uris = [f"{tmp_path}/run/step-{step}" for step in (30, 200, 1000)]
-    assert [one["conf"]["checkpoint"] for one in asked] == uris
-    assert [one["conf"].get("following") for one in asked] == [*uris[1:], None]
+    assert [request["conf"]["checkpoint"] for request in requests] == uris
+    assert [request["conf"].get("following") for request in requests] == [*uris[1:], None]
     with pytest.raises(InputError, match=f"training run {tmp_path}/none: no folder is in it; check the URI"):
         tasks.reconcile("manual", lambda run_ids, states: 0, f"{tmp_path}/none")

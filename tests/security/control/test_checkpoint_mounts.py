@@ -23,12 +23,12 @@ def fail_on(monkeypatch: pytest.MonkeyPatch, call: str, name: str, error: Except
     """No file system here gives these errors when asked to, so the system call does."""
     real = getattr(os, call)
 
-    def failing(path: Any, *rest: Any, **named: Any) -> Any:
+    def call_or_fail(path: Any, *rest: Any, **keywords: Any) -> Any:
         if str(path).endswith(name):
             raise error
-        return real(path, *rest, **named)
+        return real(path, *rest, **keywords)
 
-    monkeypatch.setattr(os, call, failing)
+    monkeypatch.setattr(os, call, call_or_fail)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("call", ["open", "stat"])
 @pytest.mark.parametrize("code", PASSING)
-def test_an_error_that_passes_is_trouble(folder: str, call: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_passing_error_is_retryable(folder: str, call: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     number = getattr(errno, code)
     fail_on(monkeypatch, call, "config.json", OSError(number, os.strerror(number)))
     with pytest.raises(RetryableError, match=r"config\.json") as reason:
@@ -50,9 +50,7 @@ def test_an_error_that_passes_is_trouble(folder: str, call: str, code: str, monk
 
 @pytest.mark.parametrize("call", ["open", "stat"])
 @pytest.mark.parametrize("code", LASTING)
-def test_an_error_that_stays_is_the_checkpoints_own(
-    folder: str, call: str, code: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lasting_error_is_an_input_error(folder: str, call: str, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     number = getattr(errno, code)
     fail_on(monkeypatch, call, "config.json", OSError(number, os.strerror(number)))
     with pytest.raises(InputError, match=r"config\.json") as reason:
@@ -61,7 +59,7 @@ def test_an_error_that_stays_is_the_checkpoints_own(
 
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EIO, "Input/output error")], ids=["memory", "EIO"])
-def test_a_failure_amid_reading_is_trouble(folder: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_amid_reading_is_retryable(folder: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise error
 

@@ -57,7 +57,7 @@ def odd(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.timeout(20)
-def test_every_reader_answers_or_says_one_line(odd: str) -> None:
+def test_every_reader_answers_or_raises_one_line(odd: str) -> None:
     for name, read in READERS.items():
         line = refusal_of(read, odd)
         assert line is None or odd in line, name
@@ -65,7 +65,7 @@ def test_every_reader_answers_or_says_one_line(odd: str) -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", NEVER.values(), ids=NEVER.keys())
-def test_what_no_waiting_mends_is_bad_input(make: Make, tmp_path: Path) -> None:
+def test_a_folder_that_can_never_be_whole_is_an_input_error(make: Make, tmp_path: Path) -> None:
     make(tmp_path / "below" / "step-1")
     with pytest.raises(InputError):
         inspect.resolve(str(tmp_path / "below" / "step-1"))
@@ -73,7 +73,7 @@ def test_what_no_waiting_mends_is_bad_input(make: Make, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("make", UNDER_WAY.values(), ids=UNDER_WAY.keys())
-def test_what_looks_like_an_upload_under_way_is_waited_for(make: Make, tmp_path: Path) -> None:
+def test_a_folder_that_may_still_be_uploading_is_incomplete(make: Make, tmp_path: Path) -> None:
     make(tmp_path / "below" / "step-1")
     with pytest.raises((Incomplete, InputError)) as reason:
         inspect.resolve(str(tmp_path / "below" / "step-1"))

@@ -14,7 +14,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.strict_json import parse_object
 
 
-def weights_of_holes(path: Path, size: int) -> None:
+def write_sparse_weights(path: Path, size: int) -> None:
     """A valid header of one tensor, and data that is a hole: 4 kB on the disk."""
     header = json.dumps({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     with path.open("wb") as file:
@@ -22,21 +22,21 @@ def weights_of_holes(path: Path, size: int) -> None:
         file.truncate(8 + len(header) + size)
 
 
-def one_shard(folder: Path) -> None:
+def write_one_shard(folder: Path) -> None:
     write(folder, {INDEX: None, FIRST: None, SECOND: None})
-    weights_of_holes(folder / "model.safetensors", 1_900_000_000_000)
+    write_sparse_weights(folder / "model.safetensors", 1_900_000_000_000)
 
 
-def many_shards(folder: Path) -> None:
+def write_many_shards(folder: Path) -> None:
     names = {str(number): f"s-{number}.safetensors" for number in range(30)}
     write(folder, {INDEX: json.dumps({"weight_map": names}).encode(), FIRST: None, SECOND: None})
     for name in names.values():
-        weights_of_holes(folder / name, 900_000_000)
+        write_sparse_weights(folder / name, 900_000_000)
 
 
 @pytest.mark.timeout(20)
-@pytest.mark.parametrize("make", [one_shard, many_shards])
-def test_weights_that_are_holes_are_not_hashed(make: Callable[[Path], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [write_one_shard, write_many_shards])
+def test_sparse_weights_are_incomplete(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "step-1")
     with pytest.raises(Incomplete, match="holes") as reason:
         inspect.resolve(str(tmp_path / "step-1"))
@@ -45,12 +45,12 @@ def test_weights_that_are_holes_are_not_hashed(make: Callable[[Path], None], tmp
 
 def test_a_small_file_with_holes_is_whole(tmp_path: Path) -> None:
     write(tmp_path / "step-1", {INDEX: None, FIRST: None, SECOND: None})
-    weights_of_holes(tmp_path / "step-1" / "model.safetensors", 10_000_000)
+    write_sparse_weights(tmp_path / "step-1" / "model.safetensors", 10_000_000)
     assert inspect.resolve(str(tmp_path / "step-1")).name == "step-1"
 
 
 @pytest.mark.parametrize("suffix", ["model", "tiktoken"])
-def test_all_files_beside_the_weights_have_a_bound_together(suffix: str, tmp_path: Path) -> None:
+def test_the_files_beside_the_weights_have_one_limit_together(suffix: str, tmp_path: Path) -> None:
     write(tmp_path / "step-1", {})
     for number in range(5):
         with (tmp_path / "step-1" / f"notes-{number}.{suffix}").open("wb") as file:
@@ -60,7 +60,7 @@ def test_all_files_beside_the_weights_have_a_bound_together(suffix: str, tmp_pat
 
 
 @pytest.mark.parametrize("suffix", ["txt", "json"])
-def test_notes_of_any_size_are_not_read(suffix: str, tmp_path: Path) -> None:
+def test_notes_of_any_size_do_not_change_the_checkpoint(suffix: str, tmp_path: Path) -> None:
     write(tmp_path / "step-1", {})
     before = inspect.resolve(str(tmp_path / "step-1"))
     for number in range(5):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from assay_airflow.stages import StageJob
-from specs import spec_in
+from specs import make_spec
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.job import handshake
@@ -17,15 +17,15 @@ def test_the_version_is_the_projects() -> None:
     assert project["project"]["version"] == handshake.VERSION
 
 
-@pytest.mark.parametrize("told", [None, handshake.say(), f"9.9.9:{handshake.PROTOCOL}", f"0.0.1:{handshake.OLDEST}"])
-def test_versions_that_can_work_together_do(monkeypatch: pytest.MonkeyPatch, told: str | None) -> None:
-    if told is not None:
-        monkeypatch.setenv(handshake.VARIABLE, told)
+@pytest.mark.parametrize("version", [None, handshake.say(), f"9.9.9:{handshake.PROTOCOL}", f"0.0.1:{handshake.OLDEST}"])
+def test_compatible_versions_pass_the_handshake(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
+    if version is not None:
+        monkeypatch.setenv(handshake.VARIABLE, version)
     handshake.check()
 
 
 @pytest.mark.parametrize(
-    ("told", "says"),
+    ("version", "says"),
     [
         (f"0.9.0:{handshake.PROTOCOL + 1}", "upgrade the image of the Ray cluster"),
         ("99.0.0:999999999", "Airflow runs Assay 99.0.0, Ray runs Assay 0.1.0"),
@@ -40,8 +40,10 @@ def test_versions_that_can_work_together_do(monkeypatch: pytest.MonkeyPatch, tol
         ("0.1.0:" + "9" * 5000, "is not <version>:<protocol>"),
     ],
 )
-def test_versions_that_cannot_are_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, told: str, says: str) -> None:
-    monkeypatch.setenv(handshake.VARIABLE, told)
+def test_incompatible_versions_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, version: str, says: str
+) -> None:
+    monkeypatch.setenv(handshake.VARIABLE, version)
     with pytest.raises(InputError) as refused:
         handshake.check()
     assert says in str(refused.value)
@@ -49,8 +51,8 @@ def test_versions_that_cannot_are_refused_in_one_line(monkeypatch: pytest.Monkey
     assert len(str(refused.value)) < 300
 
 
-def test_the_command_of_a_job_tells_the_job(tmp_path: Path) -> None:
-    entrypoint = StageJob.of("caption", spec_in(tmp_path / "root")).payload(0, {})["entrypoint"]
+def test_the_command_of_a_job_sets_the_version(tmp_path: Path) -> None:
+    entrypoint = StageJob.of("caption", make_spec(tmp_path / "root")).payload(0, {})["entrypoint"]
     program = entrypoint.replace("python -u -m", "env #")  # what a shell hands to the job
-    told = subprocess.run(["bash", "-c", program], capture_output=True, text=True).stdout
-    assert f"{handshake.VARIABLE}={handshake.say()}" in told.splitlines()
+    environment = subprocess.run(["bash", "-c", program], capture_output=True, text=True).stdout
+    assert f"{handshake.VARIABLE}={handshake.say()}" in environment.splitlines()

@@ -8,7 +8,7 @@ from assay_airflow.triggers.ray_job import RayJobTrigger
 MEGABYTE = "x" * 2**20
 
 
-def lines(pieces: list[str]) -> list[str]:
+def cut_lines(pieces: list[str]) -> list[str]:
     cutter = LogLines()
     whole = [line for piece in pieces for line in cutter.add(piece)]
     return [*whole, cutter.take()]
@@ -16,12 +16,12 @@ def lines(pieces: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("count", [1, 2, 64])
 def test_a_line_without_an_end_is_cut_and_counted(count: int) -> None:
-    (line,) = lines([MEGABYTE] * count)
+    (line,) = cut_lines([MEGABYTE] * count)
     assert line == f"{'x' * MAX_LINE_CHARS} ... ({count * 2**20 - MAX_LINE_CHARS} characters more)"
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, 2**16])
-def test_what_is_kept_of_a_line_without_an_end_is_bounded(size: int) -> None:
+def test_the_memory_for_a_line_without_an_end_is_bounded(size: int) -> None:
     cutter = LogLines()
     for _ in range(3 * MAX_LINE_CHARS // size + 3):
         assert list(cutter.add("x" * size)) == []
@@ -30,16 +30,16 @@ def test_what_is_kept_of_a_line_without_an_end_is_bounded(size: int) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, MAX_LINE_CHARS - 1, MAX_LINE_CHARS])
-def test_a_line_that_fits_is_whole_and_the_next_one_too(length: int) -> None:
-    assert lines(["y" * length, "\nnext\n"]) == ["y" * length, "next", ""]
+def test_a_line_within_the_limit_and_the_next_one_are_whole(length: int) -> None:
+    assert cut_lines(["y" * length, "\nnext\n"]) == ["y" * length, "next", ""]
 
 
 def test_the_line_after_a_cut_one_is_whole() -> None:
-    assert lines([MEGABYTE, "tail\nnext\n"])[1] == "next"
+    assert cut_lines([MEGABYTE, "tail\nnext\n"])[1] == "next"
 
 
 def test_pieces_inside_of_lines_are_joined() -> None:
-    assert lines(["a", "b\nc", "", "d\n\n"]) == ["ab", "cd", "", ""]
+    assert cut_lines(["a", "b\nc", "", "d\n\n"]) == ["ab", "cd", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -66,20 +66,20 @@ def test_pieces_inside_of_lines_are_joined() -> None:
         ("\x1b]0;never ended", "\\x1b]0;never ended"),
     ],
 )
-def test_a_line_shows_what_is_in_it_and_nothing_moves(line: str, seen: str) -> None:
+def test_control_characters_are_removed_or_shown(line: str, seen: str) -> None:
     assert format_line(line) == seen
     assert format_line(line).encode()
 
 
 @pytest.mark.parametrize("line", ["\x1b[" * 20_000, "\x1b]" * 20_000, "\x1b[0;" * 15_000, "\x00" * MAX_LINE_CHARS])
-def test_the_worst_line_stays_one_bounded_line(line: str) -> None:
+def test_the_longest_odd_line_becomes_one_bounded_line(line: str) -> None:
     assert len(format_line(line)) <= 2 * MAX_LINE_CHARS
     assert "\n" not in format_line(line)
 
 
-@pytest.mark.parametrize(("lines", "characters"), [(log_lines.MAX_LINES, 0), (0, log_lines.MAX_CHARS)])
-def test_a_flood_of_lines_ends_and_says_so_once(lines: int, characters: int) -> None:
+@pytest.mark.parametrize(("line_count", "character_count"), [(log_lines.MAX_LINES, 0), (0, log_lines.MAX_CHARS)])
+def test_a_flood_of_lines_ends_and_says_so_once(line_count: int, character_count: int) -> None:
     trigger = RayJobTrigger("ray_default", "job-1", 0.0)
     assert not trigger._is_full()
-    trigger._lines, trigger._characters = lines, characters
+    trigger._lines, trigger._characters = line_count, character_count
     assert trigger._is_full()

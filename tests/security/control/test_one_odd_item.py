@@ -63,7 +63,7 @@ def count_none(run_ids: list[str], states: list[str] | None) -> int:
 
 
 @pytest.fixture
-def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def watched_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASSAY_CHECKPOINTS", str(tmp_path / "in"))
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
     (tmp_path / "suites").mkdir()
@@ -72,17 +72,17 @@ def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "in"
 
 
-def one_pass(below: Path, occasion: router.Occasion = "night") -> router.Pass:
-    return router.run_pass(str(below.parent / "root"), "small", str(below), count_none, occasion, NOW)
+def run_pass(watched_folder: Path, occasion: router.Occasion = "night") -> router.Pass:
+    return router.run_pass(str(watched_folder.parent / "root"), "small", str(watched_folder), count_none, occasion, NOW)
 
 
-def looked(below: Path) -> tuple[set[str], list[str]]:
+def poll_twice(watched_folder: Path) -> tuple[set[str], list[str]]:
     """What the watcher finds whole in two looks, and the lines it says."""
-    watching = CheckpointPrefixTrigger()
-    watching._log = cast(Any, logging.getLogger("task"))
-    watching.asset_state_store = Nothing()  # type: ignore[assignment]
-    asyncio.run(watching.poll())
-    return set(asyncio.run(watching.poll())), [noted.why for noted in watching._odd._noted.values()]
+    trigger = CheckpointPrefixTrigger()
+    trigger._log = cast(Any, logging.getLogger("task"))
+    trigger.asset_state_store = Nothing()  # type: ignore[assignment]
+    asyncio.run(trigger.poll())
+    return set(asyncio.run(trigger.poll())), [note.why for note in trigger._odd._noted.values()]
 
 
 class Nothing:
@@ -99,11 +99,11 @@ def is_fit_for_a_log(line: str) -> bool:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
 def test_an_odd_folder_is_named_once_and_the_good_one_validated(
-    make: Make, below: Path, capsys: pytest.CaptureFixture[str]
+    make: Make, watched_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make(below / "odd")
-    result = one_pass(below)
-    assert [request["conf"]["checkpoint"] for request in result.requests] == [f"{below}/good"]
+    make(watched_folder / "odd")
+    result = run_pass(watched_folder)
+    assert [request["conf"]["checkpoint"] for request in result.requests] == [f"{watched_folder}/good"]
     lines = [line for line in capsys.readouterr().out.splitlines() if "/odd" in line]
     assert all(is_fit_for_a_log(line) for line in lines)
     assert len(lines) == len(result.passed_over) <= 1  # a file where a folder belongs is no folder
@@ -112,24 +112,28 @@ def test_an_odd_folder_is_named_once_and_the_good_one_validated(
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
-def test_an_odd_folder_does_not_blind_the_watcher(make: Make, below: Path) -> None:
-    make(below / "odd")
-    whole, lines = looked(below)
+def test_the_watcher_still_lists_the_good_checkpoint_beside_an_odd_folder(make: Make, watched_folder: Path) -> None:
+    make(watched_folder / "odd")
+    whole, lines = poll_twice(watched_folder)
     assert "good" in whole  # and an adapter, whose base the router judges
     assert all(is_fit_for_a_log(line) for line in lines)
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
-def test_an_odd_name_is_passed_over_with_the_remedy(name: str, below: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write(below / name, {})
-    result = one_pass(below)
-    assert [request["conf"] for request in result.requests] == [{"checkpoint": f"{below}/good", "suite": "small"}]
+def test_an_odd_name_is_passed_over_with_the_remedy(
+    name: str, watched_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(watched_folder / name, {})
+    result = run_pass(watched_folder)
+    assert [request["conf"] for request in result.requests] == [
+        {"checkpoint": f"{watched_folder}/good", "suite": "small"}
+    ]
     [line] = result.passed_over.values()
     assert is_fit_for_a_log(line)
     assert "rename the folder" in line
     assert json.dumps(result.summary()).encode()
     assert len(capsys.readouterr().out.splitlines()) == 3, "one line each, and the count"
-    assert looked(below)[0] == {"good"}
+    assert poll_twice(watched_folder)[0] == {"good"}
 
 
 ERRORS = [
@@ -152,10 +156,10 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_what_nobody_expected_of_a_reader_is_that_folders_own_and_after_two_failures_quarantined(
-    error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_whose_reading_fails_twice_is_quarantined(
+    error: Exception, watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(below / "odd", {})
+    write(watched_folder / "odd", {})
     opened: list[str] = []
 
     def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
@@ -165,28 +169,28 @@ def test_what_nobody_expected_of_a_reader_is_that_folders_own_and_after_two_fail
         return fingerprint_cache.resolve(root, uri, base_model)
 
     monkeypatch.setattr(survey, "resolve", read)
-    results = [one_pass(below) for _ in range(4)]
+    results = [run_pass(watched_folder) for _ in range(4)]
     assert all(is_fit_for_a_log(result.passed_over["odd"]) for result in results)
     assert [len(result.requests) for result in results] == [1] * 4
-    assert opened.count(f"{below}/odd") == 2
+    assert opened.count(f"{watched_folder}/odd") == 2
     assert ["in quarantine" in result.passed_over["odd"] for result in results] == [False, False, True, True]
-    file = next(iter((below.parent / "root" / "quarantine").iterdir()))
+    file = next(iter((watched_folder.parent / "root" / "quarantine").iterdir()))
     assert str(file) in results[-1].passed_over["odd"], "how to lift it"
     file.unlink()
-    one_pass(below)
-    assert opened.count(f"{below}/odd") == 3
-    one_pass(below)
-    (below / "odd" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
-    assert "in quarantine" not in one_pass(below).passed_over["odd"]
-    assert opened.count(f"{below}/odd") == 5
+    run_pass(watched_folder)
+    assert opened.count(f"{watched_folder}/odd") == 3
+    run_pass(watched_folder)
+    (watched_folder / "odd" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
+    assert "in quarantine" not in run_pass(watched_folder).passed_over["odd"]
+    assert opened.count(f"{watched_folder}/odd") == 5
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError("too deep"), TypeError("x")], ids=repr)
 def test_a_fault_inside_the_reader_counts_for_the_quarantine_too(
-    error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reader says it in a line of its own, as bad input."""
-    write(below / "odd", {})
+    write(watched_folder / "odd", {})
 
     def read(uri: str) -> Any:
         if uri.endswith("/odd"):
@@ -194,16 +198,16 @@ def test_a_fault_inside_the_reader_counts_for_the_quarantine_too(
         return read_config(uri)
 
     monkeypatch.setattr(inspect, "read_config", read)
-    results = [one_pass(below) for _ in range(3)]
+    results = [run_pass(watched_folder) for _ in range(3)]
     assert ["in quarantine" in result.passed_over["odd"] for result in results] == [False, False, True]
     assert [len(result.requests) for result in results] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_what_nobody_expected_does_not_blind_the_watcher(
-    error: Exception, below: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_watcher_survives_an_unexpected_error_in_one_folder(
+    error: Exception, watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(below / "odd", {})
+    write(watched_folder / "odd", {})
     opened: list[str] = []
 
     def check(uri: str) -> Any:
@@ -213,56 +217,56 @@ def test_what_nobody_expected_does_not_blind_the_watcher(
         return require_complete(uri)
 
     monkeypatch.setattr(router, "require_complete", check)
-    watching = CheckpointPrefixTrigger()
-    watching.asset_state_store = Nothing()  # type: ignore[assignment]
+    trigger = CheckpointPrefixTrigger()
+    trigger.asset_state_store = Nothing()  # type: ignore[assignment]
     for _ in range(5):
-        found = asyncio.run(watching.poll())
-    assert set(found) == {"good"}
-    assert opened.count(f"{below}/odd") == 2
+        whole = asyncio.run(trigger.poll())
+    assert set(whole) == {"good"}
+    assert opened.count(f"{watched_folder}/odd") == 2
 
 
-def away(*_: Any, **__: Any) -> Any:
+def raise_outage(*_: Any, **__: Any) -> Any:
     raise RetryableError("cannot read s3://c: 503 SlowDown")
 
 
 @pytest.mark.parametrize("occasion", ["night", "arrival", "person"])
-def test_an_outage_is_never_nothing_to_validate(
-    occasion: router.Occasion, below: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_outage_is_an_error_and_not_an_empty_pass(
+    occasion: router.Occasion, watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_listing, "list_subfolders", away)
+    monkeypatch.setattr(object_listing, "list_subfolders", raise_outage)
     with pytest.raises(RetryableError):
-        one_pass(below, occasion)
+        run_pass(watched_folder, occasion)
     with pytest.raises(RetryableError):
-        router.list_whole(str(below), {})
+        router.list_whole(str(watched_folder), {})
 
 
-def test_an_outage_in_the_middle_of_a_pass_ends_it(below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def goes_away(*_: Any) -> Any:
-        monkeypatch.setattr(object_listing, "iterate_entries", away)
+def test_an_outage_in_the_middle_of_a_pass_ends_it(watched_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve_and_fail(*_: Any) -> Any:
+        monkeypatch.setattr(object_listing, "iterate_entries", raise_outage)
         raise RetryableError("cannot read s3://c/good: 503 SlowDown")
 
-    monkeypatch.setattr(survey, "resolve", goes_away)
+    monkeypatch.setattr(survey, "resolve", resolve_and_fail)
     with pytest.raises(RetryableError):
-        one_pass(below)
+        run_pass(watched_folder)
 
 
-def test_trouble_with_one_folder_is_neither_an_outage_nor_a_reason_for_quarantine(
-    below: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_retryable_error_of_one_folder_passes_it_over_without_quarantine(
+    watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(below / "odd", {})
+    write(watched_folder / "odd", {})
 
     def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
-        return away() if uri.endswith("/odd") else fingerprint_cache.resolve(root, uri, base_model)
+        return raise_outage() if uri.endswith("/odd") else fingerprint_cache.resolve(root, uri, base_model)
 
     monkeypatch.setattr(survey, "resolve", read)
     for _ in range(3):
-        result = one_pass(below)
+        result = run_pass(watched_folder)
         assert (len(result.requests), list(result.passed_over)) == (1, ["odd"])
     monkeypatch.setattr(survey, "resolve", fingerprint_cache.resolve)
-    assert len(one_pass(below).requests) == 2
+    assert len(run_pass(watched_folder).requests) == 2
 
 
-KEPT = {
+NOTES = {
     "no JSON": b"{",
     "an array": b"[]",
     "null": b"null",
@@ -275,29 +279,31 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("content", KEPT.values(), ids=KEPT.keys())
+@pytest.mark.parametrize("content", NOTES.values(), ids=NOTES.keys())
 @pytest.mark.parametrize("folder", ["router", "quarantine"])
-def test_an_odd_note_of_the_routers_own_costs_one_more_look_and_nothing_else(
-    folder: str, content: bytes, below: Path
-) -> None:
-    one_pass(below)
-    root = below.parent / "root"
+def test_an_unreadable_note_of_the_router_is_ignored(folder: str, content: bytes, watched_folder: Path) -> None:
+    run_pass(watched_folder)
+    root = watched_folder.parent / "root"
     (root / "quarantine").mkdir(exist_ok=True)
     [known] = (root / "router").iterdir()
-    (root / "quarantine" / f"{router_digest(f'{below}/good')}.json").write_bytes(b"{}")
+    (root / "quarantine" / f"{router_digest(f'{watched_folder}/good')}.json").write_bytes(b"{}")
     for file in (root / folder).iterdir():
         file.write_bytes(content)
-    assert len(one_pass(below).requests) == 1
+    assert len(run_pass(watched_folder).requests) == 1
     if folder == "router" and b"99" in content:
         assert known.read_bytes() == content, "a newer Assay's file was written over"
 
 
-def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(below: Path) -> None:
+def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(watched_folder: Path) -> None:
     def fail(notes: Quarantine) -> None:
         with notes.guard_read(uri, "0123"):
             notes.add_failure(uri, "0123", MemoryError())
 
-    root, uri, newer = below.parent / "root", f"{below}/good", b'{"schema": 99, "failures": {"read": 7}}'
+    root, uri, newer = (
+        watched_folder.parent / "root",
+        f"{watched_folder}/good",
+        b'{"schema": 99, "failures": {"read": 7}}',
+    )
     file = root / "quarantine" / f"{router_digest(uri)}.json"
     file.parent.mkdir(parents=True)
     file.write_bytes(newer)
@@ -329,22 +335,22 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("content", FAILURES.values(), ids=FAILURES.keys())
-def test_an_odd_failure_of_an_old_run_holds_no_retry_up(content: bytes, below: Path) -> None:
-    spec = _spec(below)
+def test_an_unreadable_failure_of_an_old_run_does_not_stop_its_retry(content: bytes, watched_folder: Path) -> None:
+    spec = _spec(watched_folder)
     write_failure(spec, content)
 
-    def failed_once(run_ids: list[str], states: list[str] | None) -> int:
+    def count_failed_run(run_ids: list[str], states: list[str] | None) -> int:
         return int(states is None and any("retry" not in run_id for run_id in run_ids))
 
-    root = str(below.parent / "root")
-    [request] = router.run_pass(root, "small", str(below), failed_once, "arrival", NOW).requests
+    root = str(watched_folder.parent / "root")
+    [request] = router.run_pass(root, "small", str(watched_folder), count_failed_run, "arrival", NOW).requests
     assert request["trigger_run_id"].endswith("__retry-20261130T12")
 
 
-def _spec(below: Path, name: str = "good") -> Spec:
+def _spec(watched_folder: Path, name: str = "good") -> Spec:
     suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
-    checkpoint = resolve(str(below / name))
-    spec = Spec(root=str(below.parent / "root"), suite=suite, checkpoint=checkpoint, source_revision="r1")
+    checkpoint = resolve(str(watched_folder / name))
+    spec = Spec(root=str(watched_folder.parent / "root"), suite=suite, checkpoint=checkpoint, source_revision="r1")
     objects.write(spec.uri, spec.model_dump_json().encode())
     return spec
 
@@ -353,58 +359,60 @@ def write_failure(spec: Spec, content: bytes) -> None:
     objects.write(f"{spec.run_uri}/failure.json", content)
 
 
-def failure(kind: Any, at: datetime) -> bytes:
-    return Failure(stage="caption", kind=kind, message="of the job", at=at).model_dump_json().encode()
+def failure_json(kind: Any, failed_at: datetime) -> bytes:
+    return Failure(stage="caption", kind=kind, message="of the job", at=failed_at).model_dump_json().encode()
 
 
-def test_trouble_is_asked_for_on_an_arrival_after_an_hour_and_bad_input_by_a_person_only(
-    below: Path, capsys: pytest.CaptureFixture[str]
+def test_retryable_failures_are_retried_by_the_hour_and_input_errors_by_a_person(
+    watched_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec, root = _spec(below), str(below.parent / "root")
+    spec, root = _spec(watched_folder), str(watched_folder.parent / "root")
     ids: set[str] = {f"router__small__{spec.checkpoint.folder}"}
 
     def count(run_ids: list[str], states: list[str] | None) -> int:
         return 0 if states else len(ids & set(run_ids))
 
-    def asked(occasion: router.Occasion, now: datetime = NOW) -> list[str]:
-        requests = router.run_pass(root, "small", str(below), count, occasion, now).requests
+    def list_retries(occasion: router.Occasion, now: datetime = NOW) -> list[str]:
+        requests = router.run_pass(root, "small", str(watched_folder), count, occasion, now).requests
         return [request["trigger_run_id"].rpartition("__")[2] for request in requests]
 
-    write_failure(spec, failure("trouble", NOW.replace(minute=10)))
-    assert asked("arrival") == [], "not within the hour"
-    assert asked("arrival", NOW.replace(hour=13)) != []
-    write_failure(spec, failure("trouble", NOW.replace(hour=9)))
-    assert asked("arrival") == ["retry-20261130T12"]
+    write_failure(spec, failure_json("trouble", NOW.replace(minute=10)))
+    assert list_retries("arrival") == [], "not within the hour"
+    assert list_retries("arrival", NOW.replace(hour=13)) != []
+    write_failure(spec, failure_json("trouble", NOW.replace(hour=9)))
+    assert list_retries("arrival") == ["retry-20261130T12"]
     ids.add(f"router__small__{spec.checkpoint.folder}__retry-20261130T12")
-    assert asked("arrival", NOW.replace(minute=59)) == []
-    assert asked("arrival", NOW.replace(hour=13)) == [], "the pause has doubled"
-    assert asked("arrival", NOW.replace(hour=14)) == ["retry-20261130T14"]
-    assert asked("night") == ["retry-20261130"]
-    write_failure(spec, failure("bad-input", NOW.replace(hour=9)))
+    assert list_retries("arrival", NOW.replace(minute=59)) == []
+    assert list_retries("arrival", NOW.replace(hour=13)) == [], "the pause has doubled"
+    assert list_retries("arrival", NOW.replace(hour=14)) == ["retry-20261130T14"]
+    assert list_retries("night") == ["retry-20261130"]
+    write_failure(spec, failure_json("bad-input", NOW.replace(hour=9)))
     capsys.readouterr()
-    assert (asked("arrival", NOW.replace(hour=20)), asked("night")) == ([], [])
+    assert (list_retries("arrival", NOW.replace(hour=20)), list_retries("night")) == ([], [])
     assert "waits for a person: good" in capsys.readouterr().out
-    assert asked("person") == ["retry-20261130"]
+    assert list_retries("person") == ["retry-20261130"]
 
 
-def test_bad_input_is_asked_for_again_when_the_suite_has_changed(below: Path) -> None:
-    spec, root = _spec(below), str(below.parent / "root")
-    write_failure(spec, failure("bad-input", NOW))
+def test_an_input_error_is_forgotten_when_the_suite_has_changed(watched_folder: Path) -> None:
+    spec, root = _spec(watched_folder), str(watched_folder.parent / "root")
+    write_failure(spec, failure_json("bad-input", NOW))
     assert retries.find_last_failure(root, "small", spec.checkpoint) is not None
-    (below.parent / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images, limit: 7}\n")
+    (watched_folder.parent / "suites" / "small.yaml").write_text(
+        "name: small\ndataset: {source: /data/images, limit: 7}\n"
+    )
     assert retries.find_last_failure(root, "small", spec.checkpoint) is None
 
 
 # --- what is to be audited --------------------------------------------------------------------------------------------
 
 
-def published(below: Path, name: str, swapped: bool = True) -> Spec:
+def publish_run(watched_folder: Path, name: str, swapped: bool = True) -> Spec:
     """A run of a checkpoint whose captions a warm engine made."""
-    write(below / name, {"config.json": json.dumps({"architectures": ["Tiny"], "name": name}).encode()})
-    spec = _spec(below, name)
+    write(watched_folder / name, {"config.json": json.dumps({"architectures": ["Tiny"], "name": name}).encode()})
+    spec = _spec(watched_folder, name)
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": NOW}
-    made = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
-    objects.write(f"{spec.captions_uri}/manifest.json", made.model_dump_json().encode())
+    manifest = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
+    objects.write(f"{spec.captions_uri}/manifest.json", manifest.model_dump_json().encode())
     ids = {
         key: getattr(spec, key) for key in ("run_id", "run_uri", "scoring_id", "series_id", "golden_id", "caption_id")
     }
@@ -436,8 +444,8 @@ MANIFESTS = {
 
 
 @pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS.keys())
-def test_an_odd_manifest_of_captions_stops_no_audit(content: bytes, below: Path) -> None:
-    older, newer = published(below, "a"), published(below, "b")
+def test_an_odd_manifest_of_captions_stops_no_audit(content: bytes, watched_folder: Path) -> None:
+    older, newer = publish_run(watched_folder, "a"), publish_run(watched_folder, "b")
     objects.write(f"{newer.captions_uri}/manifest.json", content)
     due = audit_selection.select_due(older.root, None, datetime.now(UTC))
     assert due in ([older.uri], [newer.uri])
@@ -455,8 +463,8 @@ SPECS = {
 
 
 @pytest.mark.parametrize("content", SPECS.values(), ids=SPECS.keys())
-def test_an_odd_spec_stops_no_audit(content: bytes, below: Path) -> None:
-    older, newer = published(below, "a"), published(below, "b")
+def test_an_odd_spec_stops_no_audit(content: bytes, watched_folder: Path) -> None:
+    older, newer = publish_run(watched_folder, "a"), publish_run(watched_folder, "b")
     objects.write(newer.uri, content)
     assert audit_selection.select_due(older.root, None, datetime.now(UTC)) == [older.uri]
     assert audit_selection.select_for_checkpoint(older.root, older.checkpoint.uri, None) == [older.uri]
@@ -465,8 +473,8 @@ def test_an_odd_spec_stops_no_audit(content: bytes, below: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["a manifest", "a spec", "an audit"])
-def test_a_folder_where_a_file_belongs_stops_no_audit(what: str, below: Path) -> None:
-    older, newer = published(below, "a"), published(below, "b")
+def test_a_folder_where_a_file_belongs_stops_no_audit(what: str, watched_folder: Path) -> None:
+    older, newer = publish_run(watched_folder, "a"), publish_run(watched_folder, "b")
     captions = Path(newer.captions_uri)
     file = {"a manifest": captions / "manifest.json", "a spec": Path(newer.uri), "an audit": captions / "audit.json"}[
         what
@@ -477,8 +485,8 @@ def test_a_folder_where_a_file_belongs_stops_no_audit(what: str, below: Path) ->
 
 
 @pytest.mark.parametrize("name", ["small\n", "..x", "a b", "é", "index.json", "x" * 200])
-def test_an_odd_suite_in_the_index_stops_no_audit(name: str, below: Path) -> None:
-    spec = published(below, "a")
+def test_an_odd_suite_in_the_index_stops_no_audit(name: str, watched_folder: Path) -> None:
+    spec = publish_run(watched_folder, "a")
     odd = Path(spec.root, "index", name)
     odd.mkdir()
     (odd / "index.json").mkdir()
@@ -487,8 +495,8 @@ def test_an_odd_suite_in_the_index_stops_no_audit(name: str, below: Path) -> Non
     assert audit_selection.select_for_checkpoint(spec.root, spec.checkpoint.uri, None) == [spec.uri]
 
 
-def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> None:
-    spec = published(below, "a")
+def test_an_index_line_that_is_odd_hides_no_run_from_a_person(watched_folder: Path) -> None:
+    spec = publish_run(watched_folder, "a")
     file = Path(spec.root, "index", "small", "index.json")
     content = json.loads(file.read_text())
     content["records"]["series/odd.json"] = {"run_id": 7}
@@ -500,9 +508,9 @@ def test_an_index_line_that_is_odd_hides_no_run_from_a_person(below: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["-rf", "step-٣", "모델-500", "checkpoint 500", "run:1", "ckpt#7"])
-def test_a_name_in_any_language_has_a_run(name: str, below: Path) -> None:
-    write(below / name, {})
-    result = one_pass(below)
+def test_a_name_in_any_language_has_a_run(name: str, watched_folder: Path) -> None:
+    write(watched_folder / name, {})
+    result = run_pass(watched_folder)
     assert not result.passed_over
-    [run] = [request for request in result.requests if request["conf"]["checkpoint"] == f"{below}/{name}"]
+    [run] = [request for request in result.requests if request["conf"]["checkpoint"] == f"{watched_folder}/{name}"]
     assert re.fullmatch(r"[A-Za-z0-9_.~:+-]+", run["trigger_run_id"])  # as Airflow wants it

@@ -30,9 +30,9 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def one_pass(place: Path, how: str) -> tuple[int, list[str], dict[str, Any]]:
+def run_pass(place: Path, how: str) -> tuple[int, list[str], dict[str, Any]]:
     """The exit code of the pass, the checkpoints that it read, and what it says if it comes to its end."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(PASS), str(place / "root"), str(place / "in"), how],
         capture_output=True,
         text=True,
@@ -40,70 +40,76 @@ def one_pass(place: Path, how: str) -> tuple[int, list[str], dict[str, Any]]:
         timeout=120,
     )
     # another thread's unbuffered line may lack its end when this one is printed
-    read = [Path(uri).name for uri in re.findall(r"reading (\S+)\n", done.stdout)]
-    return done.returncode, read, json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {}
+    checkpoints = [Path(uri).name for uri in re.findall(r"reading (\S+)\n", process.stdout)]
+    return (
+        process.returncode,
+        checkpoints,
+        json.loads(process.stdout.splitlines()[-1]) if process.returncode == 0 else {},
+    )
 
 
-def notes(place: Path) -> list[dict[str, Any]]:
+def read_notes(place: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in (place / "root" / "quarantine").glob("*.json")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill -9", "a crash", "Airflow's timeout"])
-def test_the_third_pass_does_not_read_what_ended_two(place: Path, how: str) -> None:
+def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, how: str) -> None:
     for failures in (1, 2):
-        code, read, _ = one_pass(place, how)
+        code, read, _ = run_pass(place, how)
         assert code != 0
         assert "deadly" in read
-        by_name = {Path(note["uri"]).name: note for note in notes(place)}
+        by_name = {Path(note["uri"]).name: note for note in read_notes(place)}
         assert by_name["deadly"]["failures"] == failures
         assert "never came back" in by_name["deadly"]["why"]
         # another may have been under way beside it: once, because a second time it is read alone
         assert all(note["failures"] == 1 for name, note in by_name.items() if name != "deadly")
-    code, read, told = one_pass(place, how)
+    code, read, summary = run_pass(place, how)
     assert code == 0
     assert "deadly" not in read
-    assert told["requests"] == 2, "the others are validated"
-    assert "in quarantine after 2 failures (its reading was begun and never came back" in told["passed_over"]["deadly"]
+    assert summary["requests"] == 2, "the others are validated"
+    assert (
+        "in quarantine after 2 failures (its reading was begun and never came back" in summary["passed_over"]["deadly"]
+    )
     (place / "in" / "deadly" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
-    assert one_pass(place, "comes back")[2]["requests"] == 3, "a changed checkpoint is read again"
-    assert notes(place) == []
+    assert run_pass(place, "comes back")[2]["requests"] == 3, "a changed checkpoint is read again"
+    assert read_notes(place) == []
 
 
 @pytest.mark.slow
-def test_one_bad_moment_is_forgotten_when_the_next_reading_comes_back(place: Path) -> None:
-    one_pass(place, "kill -9")
-    assert one_pass(place, "comes back")[2]["requests"] == 3
-    assert notes(place) == []
+def test_a_successful_reading_clears_one_failure(place: Path) -> None:
+    run_pass(place, "kill -9")
+    assert run_pass(place, "comes back")[2]["requests"] == 3
+    assert read_notes(place) == []
 
 
-def failures_of(place: Path) -> list[int]:
-    return [note["failures"] for note in notes(place)]
+def failure_counts(place: Path) -> list[int]:
+    return [note["failures"] for note in read_notes(place)]
 
 
 def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) -> None:
     quarantine = Quarantine(str(tmp_path / "root"))
     with quarantine.guard_read("/in/a", "1"):
-        assert failures_of(tmp_path) == [1]
-    assert failures_of(tmp_path) == []
+        assert failure_counts(tmp_path) == [1]
+    assert failure_counts(tmp_path) == []
     with quarantine.guard_read("/in/a", "1"):
         quarantine.add_failure("/in/a", "1", MemoryError())
-    assert failures_of(tmp_path) == [1]
+    assert failure_counts(tmp_path) == [1]
     seen: list[int] = []
 
     def fail() -> None:
-        seen.extend(failures_of(tmp_path))
+        seen.extend(failure_counts(tmp_path))
         raise RetryableError("the store is away")
 
     with pytest.raises(RetryableError), quarantine.guard_read("/in/a", "1"):
         fail()
     assert seen == [2]
-    assert [note["why"] for note in notes(tmp_path)] == ["MemoryError"]
+    assert [note["why"] for note in read_notes(tmp_path)] == ["MemoryError"]
     with quarantine.guard_read("/in/a", "2"):
-        assert failures_of(tmp_path) == [1], "changed since, it begins anew"
+        assert failure_counts(tmp_path) == [1], "changed since, it begins anew"
     with quarantine.guard_read("/in/a", "1"):
         quarantine.lift("/in/a")
-    assert failures_of(tmp_path) == []
+    assert failure_counts(tmp_path) == []
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from specs import checkpoint_in
+from specs import write_checkpoint
 from test_templates import TEMPLATES
 
 REPO = Path(__file__).parents[3]
@@ -25,8 +25,8 @@ def outcome(place: Path) -> dict[str, Any]:
     """What became of one pass over a good checkpoint and one below each hostile name that a file system can bear."""
     names = ["step-1", *(f"step-2 {template}" for template in TEMPLATES.values() if "/" not in template)]
     for number, name in enumerate(names):
-        checkpoint_in(place / "checkpoints" / name, number.to_bytes(8, "big"))
-    return run(place, variables(place), {"suite": "demo"})
+        write_checkpoint(place / "checkpoints" / name, number.to_bytes(8, "big"))
+    return run_router(place, variables(place), {"suite": "demo"})
 
 
 def variables(place: Path) -> dict[str, str]:
@@ -41,15 +41,15 @@ def variables(place: Path) -> dict[str, str]:
     }
 
 
-def run(place: Path, env: dict[str, str], conf: dict[str, Any], *dag: str) -> dict[str, Any]:
+def run_router(place: Path, env: dict[str, str], conf: dict[str, Any], *dag: str) -> dict[str, Any]:
     program = [sys.executable, str(Path(__file__).with_name("run_router.py"))]
-    done = subprocess.run([*program, json.dumps(conf), *dag], env=env, cwd=place, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found | {"output": done.stdout + done.stderr}
+    process = subprocess.run([*program, json.dumps(conf), *dag], env=env, cwd=place, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return result | {"output": process.stdout + process.stderr}
 
 
-def test_nothing_is_executed(outcome: dict[str, Any], place: Path) -> None:
+def test_no_name_is_executed(outcome: dict[str, Any], place: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["checkpoints", "home", "root"]
 
 
@@ -70,7 +70,7 @@ def test_only_the_good_checkpoint_is_validated(outcome: dict[str, Any], place: P
 def test_a_mistyped_key_of_a_runs_conf_ends_its_first_task(
     tmp_path: Path, dag_id: str, conf: dict[str, Any], first: str
 ) -> None:
-    outcome = run(tmp_path, variables(tmp_path), conf, dag_id)
+    outcome = run_router(tmp_path, variables(tmp_path), conf, dag_id)
     assert [state for task, state, _ in outcome["tasks"] if task == first] == ["failed"]
     assert "unknown param " in outcome["output"]
     assert set(outcome["triggered"]) <= {"manual__1"}, "it triggered another run"

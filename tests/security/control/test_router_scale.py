@@ -88,7 +88,7 @@ def test_a_pass_over_known_checkpoints_costs_the_same_however_many_they_are(know
     assert store.take() <= 4, "a listing of the folder, one of the quarantine, one of the index, the notes"
 
 
-def test_one_that_arrives_is_the_only_one_that_is_opened(store: Store) -> None:
+def test_a_pass_opens_only_the_new_checkpoint(store: Store) -> None:
     run_ids_so_far: set[str] = set()
     for number in range(10):
         store.upload(f"step-{number}")
@@ -106,7 +106,7 @@ def test_one_that_arrives_is_the_only_one_that_is_opened(store: Store) -> None:
     assert first <= 4 + 16, "opened once, by a few requests"
 
 
-def test_an_odd_one_is_opened_again_by_the_night_only(store: Store) -> None:
+def test_an_odd_checkpoint_is_opened_again_only_by_the_nightly_pass(store: Store) -> None:
     store.upload("odd")
     objects.write(f"{store.uri}/in/odd/config.json", b"[]")
     assert len(store.passes(set()).passed_over) == 1
@@ -118,7 +118,7 @@ def test_an_odd_one_is_opened_again_by_the_night_only(store: Store) -> None:
 
 
 @pytest.mark.parametrize("known", [2, 20])
-def test_a_look_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
+def test_a_poll_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
     for number in range(known):
         store.upload(f"step-{number}")
     objects.write(f"{store.uri}/in/odd/config.json", b"[]")
@@ -131,7 +131,7 @@ def test_a_look_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
+def test_many_checkpoints_are_requested_in_passes_that_airflow_can_expand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = LARGEST_MAP + 100
@@ -144,17 +144,17 @@ def test_what_arrives_at_once_is_asked_for_in_passes_that_airflow_can_expand(
         (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + f"{number:8}".encode())
     run_ids_so_far: list[str] = []
 
-    def counted(run_ids: list[str], states: list[str] | None) -> int:
+    def count_known(run_ids: list[str], states: list[str] | None) -> int:
         return len(set(run_ids_so_far) & set(run_ids))
 
     root, watched = str(tmp_path / "root"), str(tmp_path / "in")
     rest = True
     while rest:
-        result = router.run_pass(root, "small", watched, counted, "arrival", NOW)
+        result = router.run_pass(root, "small", watched, count_known, "arrival", NOW)
         assert len(result.requests) <= router.MAX_REQUESTS < LARGEST_MAP
         assert len(result.requests) == router.MAX_REQUESTS or not result.rest
         run_ids_so_far += [request["trigger_run_id"] for request in result.requests]
         rest = result.rest
     assert len(run_ids_so_far) == len(set(run_ids_so_far)) == count
     monkeypatch.setattr(fingerprints, "compute_fingerprint", lambda *_: pytest.fail("hashed again"))
-    assert router.run_pass(root, "small", watched, counted, "night", NOW).requests == []
+    assert router.run_pass(root, "small", watched, count_known, "night", NOW).requests == []

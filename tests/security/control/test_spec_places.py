@@ -10,7 +10,7 @@ import pytest
 from assay_airflow import audit_selection, tasks
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
-from specs import checkpoint_in, spec_in
+from specs import make_spec, write_checkpoint
 
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.stored_model import NewerSchema
@@ -96,7 +96,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Spec:
-    return spec_in(tmp_path / "root")
+    return make_spec(tmp_path / "root")
 
 
 def files_below(folder: Path) -> dict[str, bytes | None]:
@@ -107,7 +107,7 @@ def files_below(folder: Path) -> dict[str, bytes | None]:
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
-def test_a_spec_of_another_place_is_refused_in_one_line(
+def test_a_spec_from_another_place_is_refused_in_one_line(
     spec: Spec, attack: Callable[[Spec], str], reader: Callable[[str], Any], tmp_path: Path
 ) -> None:
     uri = attack(spec)
@@ -121,7 +121,9 @@ def test_a_spec_of_another_place_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("attack", ["another checkpoint", "a root beside", "synonyms", "far too large"])
-def test_an_audit_passes_such_a_spec_over(spec: Spec, attack: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_audit_passes_over_a_spec_from_another_place(
+    spec: Spec, attack: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     ATTACKS[attack](spec)
     assert audit_selection._load_readable_spec(spec.run_uri) is None
     [line] = capsys.readouterr().out.splitlines()
@@ -151,17 +153,17 @@ def test_a_spec_that_was_planned_below_another_name_of_the_root_is_read(root: st
     (tmp_path / "root").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "root")
     (tmp_path / "x").mkdir()
-    made = spec_in(tmp_path / "root", write=False)
-    named = uris.make_absolute(root.format(root=tmp_path / "root") if "://" in root else str(tmp_path / root))
-    made = made.model_copy(update={"root": named})
-    objects.write(made.uri, made.model_dump_json().encode())
-    for uri in (made.uri, made.uri.replace(named, str(tmp_path / "root"))):
-        assert specs.load_spec(uri) == made
+    spec = make_spec(tmp_path / "root", write=False)
+    root_name = uris.make_absolute(root.format(root=tmp_path / "root") if "://" in root else str(tmp_path / root))
+    spec = spec.model_copy(update={"root": root_name})
+    objects.write(spec.uri, spec.model_dump_json().encode())
+    for uri in (spec.uri, spec.uri.replace(root_name, str(tmp_path / "root"))):
+        assert specs.load_spec(uri) == spec
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/a", "s3://bucket"])
 def test_on_s3_a_place_has_one_name(root: str) -> None:
-    spec = spec_in(Path("/x"), write=False).model_copy(update={"root": root})
+    spec = make_spec(Path("/x"), write=False).model_copy(update={"root": root})
     specs.require_own_place(spec, spec.uri)
     for uri in (
         spec.uri.replace(root, "s3://other"),
@@ -182,7 +184,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (suites / "small.yaml").write_text("name: small\ndataset: {source: images}\n")
     monkeypatch.setenv("ASSAY_SUITES", str(suites))
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
-    checkpoint = str(checkpoint_in(tmp_path / "step-1"))
+    checkpoint = str(write_checkpoint(tmp_path / "step-1"))
     return {"suite": "small", "checkpoint": checkpoint, "baseline": None, "force": False, "following": None}
 
 
@@ -201,7 +203,7 @@ def test_a_newer_spec_is_not_planned_over(params: dict[str, Any], force: bool, s
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"<html>", b"\xff", b'{"schema": 1}'])
-def test_what_is_no_spec_is_planned_over(params: dict[str, Any], content: bytes) -> None:
+def test_a_file_that_is_no_spec_is_overwritten_by_plan(params: dict[str, Any], content: bytes) -> None:
     uri = tasks.plan(params, "manual__1")
     good = objects.read(uri)
     objects.write(uri, content)

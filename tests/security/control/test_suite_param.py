@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from assay_airflow import tasks
-from specs import checkpoint_in
+from specs import write_checkpoint
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.planning.suites import load_suite
@@ -80,15 +80,15 @@ def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def params(deployment: Path, suite: str) -> dict[str, Any]:
-    checkpoint = str(checkpoint_in(deployment / "step-1"))
+    checkpoint = str(write_checkpoint(deployment / "step-1"))
     return {"checkpoint": checkpoint, "suite": suite, "baseline": None, "force": False, "following": None}
 
 
 @pytest.mark.parametrize("suite", PARAMS.values(), ids=PARAMS.keys())
-def test_what_is_no_name_of_a_suite_is_refused(deployment: Path, suite: str) -> None:
-    given = suite.format(outside=deployment / "outside")
+def test_only_a_suites_name_is_accepted(deployment: Path, suite: str) -> None:
+    word = suite.format(outside=deployment / "outside")
     with pytest.raises(InputError) as caught:
-        tasks.plan(params(deployment, given), "manual__1")
+        tasks.plan(params(deployment, word), "manual__1")
     assert "\n" not in str(caught.value)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
@@ -107,7 +107,7 @@ def test_the_other_dags_take_names_only_too(deployment: Path, suite: str) -> Non
 
 
 @pytest.mark.parametrize("value", ["", "0", "true", "yes", " 1", "01"])
-def test_files_are_taken_only_where_the_deployment_says_one(
+def test_suite_files_are_accepted_only_with_the_setting_1(
     deployment: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("ASSAY_SUITE_FILES", value)
@@ -115,9 +115,7 @@ def test_files_are_taken_only_where_the_deployment_says_one(
         load_suite(str(deployment / "outside" / "evil.yaml"))
 
 
-def test_a_deployment_may_take_files_and_a_person_at_a_shell_too(
-    deployment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_suite_files_are_accepted_by_the_setting_and_by_hand(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = str(deployment / "outside" / "evil.yaml")
     assert load_suite(file, by_hand=True).name == "small"
     monkeypatch.setenv("ASSAY_SUITE_FILES", "1")

@@ -32,7 +32,7 @@ MAPPED = {"validate": ("trigger_run_id", "conf"), "audit": ("spec_uri",)}
 HOSTILE = [pytest.param(template, id=name) for name, template in TEMPLATES.items()]
 
 
-def outside(template: str) -> dict[str, dict[str, Any]]:
+def confs_with(template: str) -> dict[str, dict[str, Any]]:
     """The conf of a run of each DAG, with the template in everything a person or the router may set."""
     uri = f"s3://{template}/step-1 {template}"
     return {
@@ -48,7 +48,7 @@ def outside(template: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def xcoms(template: str) -> dict[str, Any]:
+def xcoms_with(template: str) -> dict[str, Any]:
     """What the tasks return, with the template in each part that comes from outside."""
     spec_uri = f"s3://{template}/runs/step-1 {template}-f00/{template}/spec-{template}.json"
     conf = {"checkpoint": f"s3://c/step-1 {template}", "suite": template, "following": template}
@@ -71,10 +71,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("template", HOSTILE)
 @pytest.mark.parametrize(("dag_id", "task_id"), TASKS, ids=[f"{dag_id}.{task_id}" for dag_id, task_id in TASKS])
-def test_a_task_that_is_given_a_template_takes_it_for_text(
-    dag_id: str, task_id: str, template: str, tmp_path: Path
-) -> None:
-    conf, known = outside(template)[dag_id], xcoms(template)
+def test_a_template_in_conf_or_xcom_stays_text(dag_id: str, task_id: str, template: str, tmp_path: Path) -> None:
+    conf, known = confs_with(template)[dag_id], xcoms_with(template)
     run_id = f"manual__{template}"
     task, _ = render(dag_id, task_id, run_id, conf, known)
     assert list(tmp_path.iterdir()) == [], "the command was run"
@@ -86,8 +84,8 @@ def test_a_task_that_is_given_a_template_takes_it_for_text(
 
 
 @pytest.mark.parametrize("template", HOSTILE)
-def test_the_router_passes_a_folders_name_on_as_it_is(template: str) -> None:
-    known = xcoms(template)
+def test_the_router_passes_a_folder_name_unchanged(template: str) -> None:
+    known = xcoms_with(template)
     task, label = render("checkpoint_router", "validate", "manual__1", {}, known)
     assert {"trigger_run_id": task.trigger_run_id, "conf": task.conf} == known["reconcile"][0]
     assert label == task.trigger_run_id
@@ -96,8 +94,8 @@ def test_the_router_passes_a_folders_name_on_as_it_is(template: str) -> None:
 @pytest.mark.parametrize("template", HOSTILE)
 @pytest.mark.parametrize("task_id", ["preprocess", "caption", "evaluate", "golden_ready"])
 def test_a_stage_loads_the_spec_that_was_planned(template: str, task_id: str) -> None:
-    known = xcoms(template)
-    conf = outside(template)["validate_checkpoint"]
+    known = xcoms_with(template)
+    conf = confs_with(template)["validate_checkpoint"]
     task, _ = render("validate_checkpoint", task_id, "manual__1", conf, known)
     assert task.spec_uri == known["plan"]
     assert getattr(task, "next_spec_uri", None) == (known["plan_following"] if task_id == "caption" else None)
@@ -105,23 +103,23 @@ def test_a_stage_loads_the_spec_that_was_planned(template: str, task_id: str) ->
 
 @pytest.mark.parametrize("template", HOSTILE)
 def test_an_audit_loads_the_spec_that_was_chosen(template: str) -> None:
-    known = xcoms(template)
-    task, label = render("audit_engine", "audit", "manual__1", outside(template)["audit_engine"], known)
+    known = xcoms_with(template)
+    task, label = render("audit_engine", "audit", "manual__1", confs_with(template)["audit_engine"], known)
     assert task.spec_uri == known["choose"][0]
     assert label == known["choose"][0].split("/")[-3][:250]
 
 
 @pytest.mark.parametrize("template", HOSTILE)
-def test_the_checkpoint_that_is_waited_for_is_the_one_that_was_named(template: str) -> None:
-    conf = outside(template)["validate_checkpoint"]
-    task, _ = render("validate_checkpoint", "wait_for_checkpoint", "manual__1", conf, xcoms(template))
+def test_the_sensor_waits_for_the_checkpoint_of_the_conf(template: str) -> None:
+    conf = confs_with(template)["validate_checkpoint"]
+    task, _ = render("validate_checkpoint", "wait_for_checkpoint", "manual__1", conf, xcoms_with(template))
     assert (task.checkpoint, task.appear_minutes) == (conf["checkpoint"], "0")
 
 
 @pytest.mark.parametrize(
     ("dag_id", "task_id"), [ids for ids in TASKS if BAG.dags[ids[0]].get_task(ids[1]).is_mapped], ids=str
 )
-def test_a_mapped_task_has_no_template_for_its_values_are_rendered_whatever_they_are(dag_id: str, task_id: str) -> None:
+def test_a_mapped_operator_has_no_template_fields_or_is_untemplated(dag_id: str, task_id: str) -> None:
     operator: type[BaseOperator] = BAG.dags[dag_id].get_task(task_id).operator_class
     assert not operator.template_fields or issubclass(operator, UntemplatedOperator)
 
@@ -129,5 +127,5 @@ def test_a_mapped_task_has_no_template_for_its_values_are_rendered_whatever_they
 @pytest.mark.parametrize(("dag_id", "task_id"), TASKS, ids=[f"{dag_id}.{task_id}" for dag_id, task_id in TASKS])
 @pytest.mark.parametrize("length", [101, 251, 5000])
 def test_a_label_fits_its_column(dag_id: str, task_id: str, length: int) -> None:
-    _, label = render(dag_id, task_id, "manual__1", outside("x")[dag_id], xcoms("x" * length))
+    _, label = render(dag_id, task_id, "manual__1", confs_with("x")[dag_id], xcoms_with("x" * length))
     assert len(label) <= 250

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from assay_airflow import fingerprint_cache, listings, router
-from specs import checkpoint_in
+from specs import write_checkpoint
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.storage import object_listing
@@ -23,11 +23,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images}\n")
-    checkpoint_in(tmp_path / "in" / "step-1")
+    write_checkpoint(tmp_path / "in" / "step-1")
     return tmp_path
 
 
-def changed(data: bytes) -> bytes:
+def flip_last_byte(data: bytes) -> bytes:
     """As many other bytes, the header as it was."""
     return data[:-1] + bytes([data[-1] ^ 1])
 
@@ -36,13 +36,13 @@ def write_in_place(file: Path) -> None:
     with file.open("r+b") as opened:
         data = opened.read()
         opened.seek(0)
-        opened.write(changed(data))
+        opened.write(flip_last_byte(data))
 
 
 def copy_with_times(file: Path) -> None:
     """What `rsync -t` does: another file, then its times, then its name."""
     new_file = file.with_name(".incoming")
-    new_file.write_bytes(changed(file.read_bytes()))
+    new_file.write_bytes(flip_last_byte(file.read_bytes()))
     shutil.copystat(file, new_file)
     new_file.replace(file)
 
@@ -50,55 +50,59 @@ def copy_with_times(file: Path) -> None:
 def copy_over(file: Path) -> None:
     """What `cp -p` and tar do: the same file, other bytes, then its times."""
     new_file = file.with_name(".source")
-    new_file.write_bytes(changed(file.read_bytes()))
+    new_file.write_bytes(flip_last_byte(file.read_bytes()))
     shutil.copystat(file, new_file)
     shutil.copy2(new_file, file)
     new_file.unlink()
 
 
-WAYS: dict[str, Callable[[Path], None]] = {"in place": write_in_place, "rsync -t": copy_with_times, "cp -p": copy_over}
+METHODS: dict[str, Callable[[Path], None]] = {
+    "in place": write_in_place,
+    "rsync -t": copy_with_times,
+    "cp -p": copy_over,
+}
 
 
-def replace(folder: Path, way: str) -> None:
+def replace_weights(folder: Path, method: str) -> None:
     """Replace the weights; size and modification time stay."""
     file = folder / WEIGHTS
     before = file.stat()
     data = file.read_bytes()
-    WAYS[way](file)
+    METHODS[method](file)
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     after = file.stat()
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
     assert file.read_bytes() != data
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_kept_fingerprint_is_not_taken_for_the_new_weights(place: Path, way: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_the_cached_fingerprint_is_not_used_for_replaced_weights(place: Path, method: str) -> None:
     uri, root = str(place / "in" / "step-1"), str(place / "root")
     before = fingerprint_cache.resolve(root, uri)
     assert fingerprint_cache.resolve(root, uri) == before
     listing = listings.list_checkpoint(uri)
-    replace(place / "in" / "step-1", way)
+    replace_weights(place / "in" / "step-1", method)
     after = fingerprint_cache.resolve(root, uri)
     assert after.fingerprint != before.fingerprint
     assert after.fingerprint == inspect.resolve(uri).fingerprint
     assert listings.list_checkpoint(uri).digest != listing.digest
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_router_asks_for_them(place: Path, way: str) -> None:
-    asked: set[str] = set()
+@pytest.mark.parametrize("method", METHODS)
+def test_the_router_requests_a_run_for_replaced_weights(place: Path, method: str) -> None:
+    run_ids: set[str] = set()
 
     def make_pass() -> list[str]:
         result = router.run_pass(
-            str(place / "root"), "small", str(place / "in"), lambda ids, _: len(asked & set(ids)), "arrival", NOW
+            str(place / "root"), "small", str(place / "in"), lambda ids, _: len(run_ids & set(ids)), "arrival", NOW
         )
         return [request["trigger_run_id"] for request in result.requests]
 
     first = make_pass()
-    asked |= set(first)
+    run_ids |= set(first)
     assert len(first) == 1
     assert make_pass() == []
-    replace(place / "in" / "step-1", way)
+    replace_weights(place / "in" / "step-1", method)
     second = make_pass()
     assert len(second) == 1
     assert second != first

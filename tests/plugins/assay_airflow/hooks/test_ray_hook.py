@@ -17,17 +17,17 @@ PAYLOAD = {"submission_id": "a", "entrypoint": "true", "metadata": {}}
 Ask = Callable[[], object]
 
 
-def test_a_job_is_submitted_once_and_found(ray: RayServer) -> None:
+def test_a_submitted_job_is_listed_and_a_second_submission_is_refused(ray: RayServer) -> None:
     hook = RayHook()
     assert hook.job("a") is None
     assert hook.submit(PAYLOAD) is True
     assert hook.submit(PAYLOAD) is False
-    found = hook.job("a")
-    assert found is not None
-    assert found["status"] == "PENDING"
+    job = hook.job("a")
+    assert job is not None
+    assert job["status"] == "PENDING"
 
 
-def test_stopping_is_asked_for_and_an_unknown_job_needs_none(ray: RayServer) -> None:
+def test_a_running_job_is_stopped_and_an_unknown_one_is_no_error(ray: RayServer) -> None:
     ray.add("a", "RUNNING")
     RayHook().stop("a")
     RayHook().stop("nobody")
@@ -42,7 +42,7 @@ def test_an_error_is_one_line_with_the_address(ray: RayServer) -> None:
 
 
 @pytest.mark.parametrize("token", ["wrong", None])
-def test_a_refused_token_is_bad_input(ray: RayServer, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
+def test_a_refused_token_is_an_input_error(ray: RayServer, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
     connect(monkeypatch, ray.port, token)
     with pytest.raises(InputError, match="refuses the token; check the password of connection ray_default"):
         RayHook().job("a")
@@ -50,7 +50,7 @@ def test_a_refused_token_is_bad_input(ray: RayServer, monkeypatch: pytest.Monkey
         asyncio.run(RayHook().aping())
 
 
-def test_silence_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:  # bound and not listening: nobody else can listen there meanwhile
         taken.bind(("127.0.0.1", 0))
         connect(monkeypatch, taken.getsockname()[1], None)
@@ -64,7 +64,7 @@ def test_silence_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest
             assert "\n" not in line
 
 
-def test_an_undefined_connection_is_bad_input() -> None:
+def test_an_undefined_connection_is_an_input_error() -> None:
     hook = RayHook("ray_elsewhere")
     asks: tuple[Ask, ...] = (lambda: hook.job("a"), lambda: asyncio.run(hook.aping()))
     for ask in asks:
@@ -114,6 +114,6 @@ def test_the_dashboard_may_be_elsewhere_and_the_port_has_a_default() -> None:
     assert address.job_page("a") == "https://dash.example/ray/#/jobs/a"
 
 
-def test_a_connection_without_host_is_bad_input() -> None:
+def test_a_connection_without_host_is_an_input_error() -> None:
     with pytest.raises(InputError, match="connection r: names no host"):
         Address.of(Connection(conn_id="r", conn_type="ray"))

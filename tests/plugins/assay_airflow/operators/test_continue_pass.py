@@ -9,22 +9,22 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk.exceptions import AirflowSkipException
 from assay_airflow import router, tasks
 from assay_airflow.operators.continue_pass import ContinuePassOperator
-from specs import checkpoint_in, suite_in
+from specs import write_checkpoint, write_suite
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Five checkpoints, of which a pass asks for two."""
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
-    monkeypatch.setenv("ASSAY_SUITES", suite_in(tmp_path / "suites"))
+    monkeypatch.setenv("ASSAY_SUITES", write_suite(tmp_path / "suites"))
     monkeypatch.setattr(router, "MAX_REQUESTS", 2)
     monkeypatch.setattr(TriggerDagRunOperator, "execute", lambda *_: None)
     for step in range(5):
-        checkpoint_in(tmp_path / "in" / f"step-{step}", step.to_bytes(8, "big"))
+        write_checkpoint(tmp_path / "in" / f"step-{step}", step.to_bytes(8, "big"))
     return tmp_path / "in"
 
 
-def next_conf(summary: dict[str, Any], params: dict[str, Any]) -> dict[str, Any] | None:
+def read_next_conf(summary: dict[str, Any], params: dict[str, Any]) -> dict[str, Any] | None:
     """The conf that the next pass is triggered with; None when there is none."""
     operator = ContinuePassOperator(task_id="go_on", of="reconcile")
     context: Any = {"ti": SimpleNamespace(xcom_pull=lambda **_: summary), "params": params}
@@ -36,7 +36,7 @@ def next_conf(summary: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]
     return conf
 
 
-def all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
+def run_all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
     """The steps that each pass asked for, when `runs` are there and all have ended without a record."""
 
     def count_runs(run_ids: list[str], states: list[str] | None) -> int:
@@ -51,32 +51,32 @@ def all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
         )
         runs += [request["trigger_run_id"] for request in requests]
         passes.append([Path(request["conf"]["checkpoint"]).name for request in requests])
-        run_type, conf = "operator_triggered", next_conf(summaries[-1], conf)
+        run_type, conf = "operator_triggered", read_next_conf(summaries[-1], conf)
     return passes
 
 
-def failed_runs(folder: Path) -> list[str]:
-    found = tasks.reconcile("scheduled", lambda *_: 0, str(folder), "small")
+def list_failed_runs(folder: Path) -> list[str]:
+    first = tasks.reconcile("scheduled", lambda *_: 0, str(folder), "small")
     rest = tasks.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-1")
     last = tasks.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-3")
-    return [request["trigger_run_id"] for request in (*found, *rest, *last)]
+    return [request["trigger_run_id"] for request in (*first, *rest, *last)]
 
 
 @pytest.mark.parametrize("run_type", ["manual", "scheduled"])
-def test_the_rest_asks_for_failed_runs_like_the_pass_that_was_cut(folder: Path, run_type: str) -> None:
-    runs = failed_runs(folder)
+def test_the_following_passes_ask_for_failed_runs_like_the_first(folder: Path, run_type: str) -> None:
+    runs = list_failed_runs(folder)
     assert len(set(runs)) == 5
-    passes = all_passes(folder, run_type, runs)
+    passes = run_all_passes(folder, run_type, runs)
     assert passes == [["step-0", "step-1"], ["step-2", "step-3"], ["step-4"]]
 
 
-def test_a_person_who_asks_twice_a_day_gets_all_of_it_twice(folder: Path) -> None:
-    runs = failed_runs(folder)
-    assert all_passes(folder, "manual", runs) == all_passes(folder, "manual", runs)
+def test_a_person_who_asks_twice_gets_the_same_passes_twice(folder: Path) -> None:
+    runs = list_failed_runs(folder)
+    assert run_all_passes(folder, "manual", runs) == run_all_passes(folder, "manual", runs)
 
 
 @pytest.mark.parametrize(
-    ("run_type", "handed_on", "occasion"),
+    ("run_type", "param", "occasion"),
     [
         ("operator_triggered", "person", "person"),
         ("operator_triggered", "night", "night"),
@@ -90,9 +90,11 @@ def test_a_person_who_asks_twice_a_day_gets_all_of_it_twice(folder: Path) -> Non
         ("manual", None, "person"),
     ],
 )
-def test_only_the_rest_of_a_pass_is_told_its_occasion(run_type: str, handed_on: str | None, occasion: str) -> None:
-    assert tasks.find_occasion(run_type, handed_on) == occasion
+def test_only_a_continued_pass_takes_its_occasion_from_the_conf(
+    run_type: str, param: str | None, occasion: str
+) -> None:
+    assert tasks.find_occasion(run_type, param) == occasion
 
 
-def test_a_whole_pass_has_no_next_one() -> None:
-    assert next_conf({"line": "0 passed over, 1 to validate", "rest": False}, {}) is None
+def test_a_finished_pass_triggers_no_next_one() -> None:
+    assert read_next_conf({"line": "0 passed over, 1 to validate", "rest": False}, {}) is None

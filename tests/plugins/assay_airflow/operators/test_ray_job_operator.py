@@ -9,7 +9,7 @@ from assay_airflow.exceptions import RayJobFailed, RayJobTimeout
 from assay_airflow.operators.ray_job import RayJobLink, RayJobOperator
 from assay_airflow.stages import StageJob
 from ray_server import RayServer
-from specs import fail, record, spec_in
+from specs import make_record, make_spec, write_failure
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
@@ -26,14 +26,14 @@ TI = SimpleNamespace(
 CONTEXT: Any = {"ti": TI}
 
 
-def operator(spec: Spec, stage: str = "caption", then: str | None = None) -> RayJobOperator:
+def operator(spec: Spec, stage: str = "caption", next_uri: str | None = None) -> RayJobOperator:
     hour = timedelta(hours=1)
-    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, next_spec_uri=then, job_timeout=hour)
+    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, next_spec_uri=next_uri, job_timeout=hour)
 
 
-def deferred(spec: Spec, stage: str = "caption", then: str | None = None) -> TaskDeferred:
+def defer(spec: Spec, stage: str = "caption", next_uri: str | None = None) -> TaskDeferred:
     with pytest.raises(TaskDeferred) as raised:
-        operator(spec, stage, then).execute(CONTEXT)
+        operator(spec, stage, next_uri).execute(CONTEXT)
     return raised.value
 
 
@@ -46,16 +46,16 @@ def finish(spec: Spec, stage: str = "caption") -> None:
     objects.write(StageJob.of(stage, spec).marker, b"{}")
 
 
-def test_what_is_complete_is_not_submitted(ray: RayServer, spec: Spec) -> None:
+def test_a_complete_stage_submits_no_job(ray: RayServer, spec: Spec) -> None:
     finish(spec)
     assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
     assert ray.jobs == {}
     assert PUSHED[RayJobLink().xcom_key] == ""
 
 
-def test_what_is_missing_is_submitted_and_waited_for_in_the_triggerer(ray: RayServer, spec: Spec) -> None:
+def test_a_missing_stage_submits_a_job_and_defers(ray: RayServer, spec: Spec) -> None:
     before = time.time()
-    wait = deferred(spec)
+    wait = defer(spec)
     name = StageJob.of("caption", spec).submission_id(0)
     assert list(ray.jobs) == [name]
     assert ray.jobs[name]["metadata"] == {
@@ -73,25 +73,25 @@ def test_what_is_missing_is_submitted_and_waited_for_in_the_triggerer(ray: RaySe
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
-def test_a_job_under_way_is_attached_to(ray: RayServer, spec: Spec, status: str) -> None:
+def test_the_task_attaches_to_a_job_under_way(ray: RayServer, spec: Spec, status: str) -> None:
     name = StageJob.of("caption", spec).submission_id(0)
     ray.add(name, status)
-    assert deferred(spec).trigger.submission_id == name
+    assert defer(spec).trigger.submission_id == name
     assert list(ray.jobs) == [name]
 
 
 def test_two_runs_share_the_job_that_prepares_their_golden_set(ray: RayServer, tmp_path: Any) -> None:
-    first_spec, other_spec = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
-    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (first_spec, other_spec)}
+    first_spec, other_spec = make_spec(tmp_path, fingerprint="a" * 16), make_spec(tmp_path, fingerprint="b" * 16)
+    names = {defer(spec, "preprocess").trigger.submission_id for spec in (first_spec, other_spec)}
     assert names == set(ray.jobs)
     assert len(names) == 1
 
 
-def test_losing_the_race_to_submit_is_attaching(ray: RayServer, spec: Spec) -> None:
+def test_a_task_that_loses_the_race_to_submit_attaches(ray: RayServer, spec: Spec) -> None:
     name = StageJob.of("caption", spec).submission_id(0)
     ray.add(name, "RUNNING")
     ray.unseen.add(name)
-    assert deferred(spec).trigger.submission_id == name
+    assert defer(spec).trigger.submission_id == name
     assert list(ray.jobs) == [name]
 
 
@@ -100,61 +100,61 @@ def test_a_job_that_ended_without_its_result_is_followed_by_the_next(ray: RaySer
     job = StageJob.of("caption", spec)
     ray.add(job.submission_id(0), status)
     ray.add(job.submission_id(1), "FAILED")
-    assert deferred(spec).trigger.submission_id == job.submission_id(2)
+    assert defer(spec).trigger.submission_id == job.submission_id(2)
     assert ray.jobs[job.submission_id(2)]["status"] == "PENDING"
 
 
 def test_runs_that_share_a_failed_job_meet_at_its_successor(ray: RayServer, tmp_path: Any) -> None:
-    first_spec, other_spec = spec_in(tmp_path, fingerprint="a" * 16), spec_in(tmp_path, fingerprint="b" * 16)
+    first_spec, other_spec = make_spec(tmp_path, fingerprint="a" * 16), make_spec(tmp_path, fingerprint="b" * 16)
     ray.add(StageJob.of("preprocess", first_spec).submission_id(0), "STOPPED")
-    names = {deferred(spec, "preprocess").trigger.submission_id for spec in (first_spec, other_spec)}
+    names = {defer(spec, "preprocess").trigger.submission_id for spec in (first_spec, other_spec)}
     assert names == {StageJob.of("preprocess", first_spec).submission_id(1)}
 
 
-def test_force_submits_although_the_result_is_there_but_once(ray: RayServer, tmp_path: Any) -> None:
-    spec = spec_in(tmp_path, force="manual__1")
-    finish(spec_in(tmp_path))
+def test_a_forced_run_submits_although_the_result_exists_but_only_once(ray: RayServer, tmp_path: Any) -> None:
+    spec = make_spec(tmp_path, force="manual__1")
+    finish(make_spec(tmp_path))
     finish(spec)
-    name = deferred(spec).trigger.submission_id
+    name = defer(spec).trigger.submission_id
     ray.add(name, "SUCCEEDED")
     assert operator(spec).execute(CONTEXT) == f"{spec.captions_uri}/forced/manual__1/manifest.json"
     assert list(ray.jobs) == [name]
 
 
 @pytest.mark.parametrize("stage", ["caption", "evaluate"])
-def test_what_stood_before_is_not_the_result_of_a_forced_job(ray: RayServer, tmp_path: Any, stage: str) -> None:
-    spec = spec_in(tmp_path, force="manual__1")
-    finish(spec_in(tmp_path), stage)
+def test_an_earlier_result_is_not_the_result_of_a_forced_job(ray: RayServer, tmp_path: Any, stage: str) -> None:
+    spec = make_spec(tmp_path, force="manual__1")
+    finish(make_spec(tmp_path), stage)
     with pytest.raises(RayJobFailed, match="left no"):
         operator(spec, stage).execute_complete(CONTEXT, event("SUCCEEDED"))
 
 
 def judge(spec: Spec, outcome: str) -> str:
     marker = StageJob.of("evaluate", spec).marker
-    objects.write(marker, record(spec, outcome).verdict.model_dump_json().encode())
+    objects.write(marker, make_record(spec, outcome).verdict.model_dump_json().encode())
     return marker
 
 
 @pytest.mark.parametrize("force", [None, "manual__1"])
-def test_an_incomplete_verdict_is_asked_for_again_past_the_job_that_left_it(
+def test_after_an_incomplete_verdict_the_next_job_is_submitted(
     ray: RayServer, tmp_path: Any, force: str | None
 ) -> None:
-    spec = spec_in(tmp_path, force=force)
+    spec = make_spec(tmp_path, force=force)
     job = StageJob.of("evaluate", spec)
-    first = deferred(spec, "evaluate").trigger.submission_id
+    first = defer(spec, "evaluate").trigger.submission_id
     ray.add(first, "SUCCEEDED")
     marker = judge(spec, "INCOMPLETE")
     assert operator(spec, "evaluate").execute_complete(CONTEXT, event("SUCCEEDED")) == marker, "it is a result"
-    second = deferred(spec, "evaluate").trigger.submission_id
+    second = defer(spec, "evaluate").trigger.submission_id
     assert (first, second) == (job.submission_id(0), job.submission_id(1))
-    assert deferred(spec, "evaluate").trigger.submission_id == second, "two who ask share the new job"
+    assert defer(spec, "evaluate").trigger.submission_id == second, "two who ask share the new job"
     ray.add(second, "SUCCEEDED")
     judge(spec, "PASS")
     assert operator(spec, "evaluate").execute(CONTEXT) == marker
     assert list(ray.jobs) == [first, second]
 
 
-def test_success_is_the_marker_not_the_status(ray: RayServer, spec: Spec) -> None:
+def test_a_job_succeeds_only_if_its_marker_exists(ray: RayServer, spec: Spec) -> None:
     with pytest.raises(RayJobFailed, match=r"job-1 succeeded but left no .*/manifest.json; it is submitted anew"):
         operator(spec).execute_complete(CONTEXT, event("SUCCEEDED"))
     finish(spec)
@@ -162,20 +162,20 @@ def test_success_is_the_marker_not_the_status(ray: RayServer, spec: Spec) -> Non
 
 
 @pytest.mark.parametrize(("kind", "raises"), [("bad-input", InputError), ("trouble", RayJobFailed)])
-def test_a_failure_says_what_the_job_said(spec: Spec, kind: str, raises: type[Exception]) -> None:
-    fail(spec, "caption", kind, "checkpoint x: y is missing; do z")
+def test_the_error_repeats_the_jobs_own_message(spec: Spec, kind: str, raises: type[Exception]) -> None:
+    write_failure(spec, "caption", kind, "checkpoint x: y is missing; do z")
     with pytest.raises(raises) as raised:
         operator(spec).execute_complete(CONTEXT, event("FAILED", metadata={"assay_spec": spec.uri}))
     assert str(raised.value) == "checkpoint x: y is missing; do z"
 
 
-def test_exit_code_2_is_bad_input_even_without_a_word(spec: Spec) -> None:
+def test_exit_code_2_is_an_input_error_even_without_a_failure_file(spec: Spec) -> None:
     with pytest.raises(InputError, match="Ray job job-1: spec: nothing is there"):
         operator(spec).execute_complete(CONTEXT, event("FAILED", exit_code=2, message="spec: nothing\nis there"))
 
 
 @pytest.mark.parametrize(
-    ("told", "line"),
+    ("ending", "line"),
     [
         (event("FAILED", message="Job supervisor\nactor died"), "failed and left no reason: Job supervisor actor died"),
         (event("FAILED"), "failed and left no reason: no message"),
@@ -184,44 +184,44 @@ def test_exit_code_2_is_bad_input_even_without_a_word(spec: Spec) -> None:
         (event("UNREACHABLE", message="Ray at x does not answer"), "Ray at x does not answer"),
     ],
 )
-def test_any_other_end_is_trouble_in_one_line(spec: Spec, told: dict[str, Any], line: str) -> None:
+def test_any_other_end_is_a_failed_job_in_one_line(spec: Spec, ending: dict[str, Any], line: str) -> None:
     with pytest.raises(RayJobFailed) as raised:
-        operator(spec).execute_complete(CONTEXT, told)
+        operator(spec).execute_complete(CONTEXT, ending)
     assert line in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_try_that_made_parts_before_its_time_was_over_is_no_hang(ray: RayServer, spec: Spec) -> None:
+def test_a_job_that_timed_out_after_writing_parts_counts_as_progress(ray: RayServer, spec: Spec) -> None:
     for number in range(3):
-        wait = deferred(spec)
+        wait = defer(spec)
         objects.write(f"{spec.captions_uri}/parts/part-{number:05d}.parquet", b"captions")
         with pytest.raises(RayJobTimeout, match="but made progress"):
             operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **(wait.kwargs or {}))
     for raises in (RayJobTimeout, InputError):
         with pytest.raises(raises, match="ASSAY_RUN_HOURS"):
-            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **(deferred(spec).kwargs or {}))
+            operator(spec).execute_complete(CONTEXT, event("TIMEOUT"), **(defer(spec).kwargs or {}))
 
 
-def test_a_stop_from_elsewhere_is_answered_once(ray: RayServer, spec: Spec) -> None:
+def test_the_task_submits_again_once_after_a_stop_from_elsewhere(ray: RayServer, spec: Spec) -> None:
     job = StageJob.of("caption", spec)
     ray.add(job.submission_id(0), "STOPPED")
     with pytest.raises(TaskDeferred) as raised:
         operator(spec).execute_complete(CONTEXT, event("STOPPED"))
     assert raised.value.trigger.submission_id == job.submission_id(1)
-    kept = raised.value.kwargs or {}
-    assert kept["stops"] == 1
+    deferral_kwargs = raised.value.kwargs or {}
+    assert deferral_kwargs["stops"] == 1
     with pytest.raises(RayJobFailed, match="was stopped, like the one before it, by a person or another run"):
-        operator(spec).execute_complete(CONTEXT, event("STOPPED"), **kept)
+        operator(spec).execute_complete(CONTEXT, event("STOPPED"), **deferral_kwargs)
 
 
-def test_a_refused_token_is_bad_input(spec: Spec) -> None:
+def test_a_refused_token_is_an_input_error(spec: Spec) -> None:
     with pytest.raises(InputError, match="refuses the token"):
         operator(spec).execute_complete(CONTEXT, event("REFUSED", message="Ray at x refuses the token"))
 
 
-def test_a_spec_that_is_not_there_is_bad_input(ray: RayServer, tmp_path: Any) -> None:
+def test_a_missing_spec_is_an_input_error(ray: RayServer, tmp_path: Any) -> None:
     with pytest.raises(InputError, match="nothing is there"):
-        operator(spec_in(tmp_path, write=False)).execute(CONTEXT)
+        operator(make_spec(tmp_path, write=False)).execute(CONTEXT)
 
 
 def test_killing_the_task_stops_the_job_it_has_submitted(ray: RayServer, spec: Spec) -> None:
@@ -235,144 +235,149 @@ def test_killing_the_task_stops_the_job_it_has_submitted(ray: RayServer, spec: S
 
 
 @pytest.fixture
-def then(tmp_path: Any) -> Spec:
+def next_spec(tmp_path: Any) -> Spec:
     """The spec of the checkpoint that comes next."""
-    return spec_in(tmp_path / "root", fingerprint="a" * 16)
+    return make_spec(tmp_path / "root", fingerprint="a" * 16)
 
 
-def ids(*specs: Spec) -> list[str]:
+def first_job_ids(*specs: Spec) -> list[str]:
     """Those of the specs' first captions jobs."""
     return [StageJob.of("caption", spec).submission_id(0) for spec in specs]
 
 
-def test_the_next_ones_job_is_submitted_behind_one_that_runs_and_not_waited_for(
-    ray: RayServer, spec: Spec, then: Spec
-) -> None:
-    own, further = ids(spec, then)
-    ray.add(own, "RUNNING")
-    assert deferred(spec, then=then.uri).trigger.submission_id == own
-    assert list(ray.jobs) == [own, further]
-    assert ray.jobs[further]["entrypoint"] == f"{VARIABLE}={say()} python -u -m ray_jobs.caption --spec {then.uri}"
-    assert ray.jobs[further]["metadata"] == {
-        "assay_spec": then.uri,
+def test_the_next_checkpoints_job_is_submitted_while_this_one_runs(ray: RayServer, spec: Spec, next_spec: Spec) -> None:
+    job_id, next_job_id = first_job_ids(spec, next_spec)
+    ray.add(job_id, "RUNNING")
+    assert defer(spec, next_uri=next_spec.uri).trigger.submission_id == job_id
+    assert list(ray.jobs) == [job_id, next_job_id]
+    assert (
+        ray.jobs[next_job_id]["entrypoint"]
+        == f"{VARIABLE}={say()} python -u -m ray_jobs.caption --spec {next_spec.uri}"
+    )
+    assert ray.jobs[next_job_id]["metadata"] == {
+        "assay_spec": next_spec.uri,
         "airflow_dag": "validate_checkpoint",
         "airflow_run": "manual__1",
         "airflow_task": "caption",
     }
-    assert deferred(then).trigger.submission_id == further, "its own run attaches to it"
-    assert list(ray.jobs) == [own, further]
+    assert defer(next_spec).trigger.submission_id == next_job_id, "its own run attaches to it"
+    assert list(ray.jobs) == [job_id, next_job_id]
 
 
 @pytest.mark.parametrize("status", [None, "PENDING"])
-def test_it_cannot_overtake_one_that_does_not_run_yet(
-    ray: RayServer, spec: Spec, then: Spec, status: str | None
+def test_the_next_job_is_not_submitted_before_this_one_runs(
+    ray: RayServer, spec: Spec, next_spec: Spec, status: str | None
 ) -> None:
-    own, further = ids(spec, then)
+    job_id, next_job_id = first_job_ids(spec, next_spec)
     if status:
-        ray.add(own, status)
-    assert deferred(spec, then=then.uri).trigger.submission_id == own
-    assert list(ray.jobs) == [own]
+        ray.add(job_id, status)
+    assert defer(spec, next_uri=next_spec.uri).trigger.submission_id == job_id
+    assert list(ray.jobs) == [job_id]
     finish(spec)
-    marker = operator(spec, then=then.uri).execute_complete(CONTEXT, event("SUCCEEDED"))
+    marker = operator(spec, next_uri=next_spec.uri).execute_complete(CONTEXT, event("SUCCEEDED"))
     assert marker == f"{spec.captions_uri}/manifest.json"
-    assert list(ray.jobs) == [own, further]
+    assert list(ray.jobs) == [job_id, next_job_id]
 
 
-def test_it_is_submitted_as_well_when_this_one_is_complete(ray: RayServer, spec: Spec, then: Spec) -> None:
+def test_the_next_job_is_submitted_if_this_stage_is_complete(ray: RayServer, spec: Spec, next_spec: Spec) -> None:
     finish(spec)
-    assert operator(spec, then=then.uri).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
-    assert list(ray.jobs) == ids(then)
+    assert operator(spec, next_uri=next_spec.uri).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
+    assert list(ray.jobs) == first_job_ids(next_spec)
 
 
-def test_it_is_submitted_as_well_when_the_job_that_was_forced_is_over(ray: RayServer, tmp_path: Any) -> None:
-    spec, then = spec_in(tmp_path, force="manual__1"), spec_in(tmp_path, fingerprint="a" * 16)
+def test_the_next_job_is_submitted_if_the_forced_job_has_ended(ray: RayServer, tmp_path: Any) -> None:
+    spec, next_spec = make_spec(tmp_path, force="manual__1"), make_spec(tmp_path, fingerprint="a" * 16)
     finish(spec)
-    ray.add(ids(spec)[0], "SUCCEEDED")
-    operator(spec, then=then.uri).execute(CONTEXT)
-    assert list(ray.jobs) == ids(spec, then)
+    ray.add(first_job_ids(spec)[0], "SUCCEEDED")
+    operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
+    assert list(ray.jobs) == first_job_ids(spec, next_spec)
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED"])
-def test_what_became_of_it_is_for_its_own_run(ray: RayServer, spec: Spec, then: Spec, status: str) -> None:
-    own, further = ids(spec, then)
-    ray.add(own, "RUNNING")
-    ray.add(further, status)
-    deferred(spec, then=then.uri)
-    assert {name: job["status"] for name, job in ray.jobs.items()} == {own: "RUNNING", further: status}
+def test_the_state_of_the_next_job_does_not_matter_to_this_run(
+    ray: RayServer, spec: Spec, next_spec: Spec, status: str
+) -> None:
+    job_id, next_job_id = first_job_ids(spec, next_spec)
+    ray.add(job_id, "RUNNING")
+    ray.add(next_job_id, status)
+    defer(spec, next_uri=next_spec.uri)
+    assert {name: job["status"] for name, job in ray.jobs.items()} == {job_id: "RUNNING", next_job_id: status}
 
 
-def test_what_the_next_one_has_is_not_asked_for(ray: RayServer, spec: Spec, then: Spec) -> None:
+def test_a_complete_next_stage_submits_no_job(ray: RayServer, spec: Spec, next_spec: Spec) -> None:
     finish(spec)
-    finish(then)
-    operator(spec, then=then.uri).execute(CONTEXT)
+    finish(next_spec)
+    operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
     assert ray.jobs == {}
 
 
 NOTHING = "Nothing was submitted for the run that follows: "
 
 
-def test_submitting_it_a_second_time_means_nothing(
-    ray: RayServer, spec: Spec, then: Spec, capsys: pytest.CaptureFixture[str]
+def test_the_next_job_is_submitted_once(
+    ray: RayServer, spec: Spec, next_spec: Spec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finish(spec)
     for _ in range(2):
-        operator(spec, then=then.uri).execute(CONTEXT)
-    ray.unseen.update(ids(then))  # another task submits it between the look and the request
-    operator(spec, then=then.uri).execute(CONTEXT)
-    assert list(ray.jobs) == ids(then)
+        operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
+    ray.unseen.update(first_job_ids(next_spec))  # another task submits it between the look and the request
+    operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
+    assert list(ray.jobs) == first_job_ids(next_spec)
     assert ray.unseen == set()
-    told = capsys.readouterr().out
-    assert (told.count("for the run that follows"), NOTHING in told) == (1, False)
+    output = capsys.readouterr().out
+    assert (output.count("for the run that follows"), NOTHING in output) == (1, False)
 
 
-def test_killing_the_task_leaves_the_next_ones_job(ray: RayServer, spec: Spec, then: Spec) -> None:
-    own, further = ids(spec, then)
-    ray.add(own, "RUNNING")
-    task = operator(spec, then=then.uri)
+def test_killing_the_task_does_not_stop_the_next_job(ray: RayServer, spec: Spec, next_spec: Spec) -> None:
+    job_id, next_job_id = first_job_ids(spec, next_spec)
+    ray.add(job_id, "RUNNING")
+    task = operator(spec, next_uri=next_spec.uri)
     with pytest.raises(TaskDeferred):
         task.execute(CONTEXT)
     task.on_kill()
-    assert further in ray.jobs
-    assert ray.stopped == [own]
+    assert next_job_id in ray.jobs
+    assert ray.stopped == [job_id]
 
 
 @pytest.mark.parametrize("status", ["FAILED", "STOPPED", "TIMEOUT"])
-def test_when_this_ones_job_has_no_result_the_next_one_is_left_alone(
-    ray: RayServer, spec: Spec, then: Spec, status: str
+def test_a_failure_of_this_job_does_not_stop_the_next_one(
+    ray: RayServer, spec: Spec, next_spec: Spec, status: str
 ) -> None:
-    own, further = ids(spec, then)
-    ray.add(own, "RUNNING")
-    deferred(spec, then=then.uri)
+    job_id, next_job_id = first_job_ids(spec, next_spec)
+    ray.add(job_id, "RUNNING")
+    defer(spec, next_uri=next_spec.uri)
     with pytest.raises(RayJobFailed):
-        operator(spec, then=then.uri).execute_complete(CONTEXT, event(status), stops=1)
-    assert ray.jobs[further]["status"] == "PENDING"
+        operator(spec, next_uri=next_spec.uri).execute_complete(CONTEXT, event(status), stops=1)
+    assert ray.jobs[next_job_id]["status"] == "PENDING"
     assert ray.stopped == []
 
 
-def test_a_next_one_that_cannot_be_submitted_is_a_line(
-    ray: RayServer, spec: Spec, then: Spec, capsys: pytest.CaptureFixture[str]
+def test_a_next_job_that_cannot_be_submitted_is_one_line_and_no_failure(
+    ray: RayServer, spec: Spec, next_spec: Spec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     finish(spec)
-    objects.delete(then.uri)
-    operator(spec, then=then.uri).execute(CONTEXT)
-    assert f"{NOTHING}spec {then.uri}: nothing is there" in capsys.readouterr().out
-    objects.write(then.uri, then.model_dump_json().encode())
+    objects.delete(next_spec.uri)
+    operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
+    assert f"{NOTHING}spec {next_spec.uri}: nothing is there" in capsys.readouterr().out
+    objects.write(next_spec.uri, next_spec.model_dump_json().encode())
     ray.broken = 1
-    assert operator(spec, then=then.uri).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
+    assert operator(spec, next_uri=next_spec.uri).execute(CONTEXT) == f"{spec.captions_uri}/manifest.json"
     assert f"{NOTHING}Ray at http://127.0.0.1:{ray.port} answers 500" in capsys.readouterr().out
     assert ray.jobs == {}
 
 
-def test_a_task_that_is_ended_meanwhile_ends(spec: Spec, then: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    def timed_out(uri: str) -> Spec:
-        if uri == then.uri:
+def test_a_task_timeout_while_submitting_the_next_job_ends_the_task(
+    spec: Spec, next_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_or_time_out(uri: str) -> Spec:
+        if uri == next_spec.uri:
             raise AirflowTaskTimeout
         return spec
 
     finish(spec)
-    monkeypatch.setattr("assay_airflow.operators.ray_job.load_spec", timed_out)
+    monkeypatch.setattr("assay_airflow.operators.ray_job.load_spec", load_or_time_out)
     with pytest.raises(AirflowTaskTimeout):
-        operator(spec, then=then.uri).execute(CONTEXT)
+        operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
 
 
 def test_the_specs_are_templates() -> None:

@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 from assay_airflow import router
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
-from specs import checkpoint_in
+from specs import write_checkpoint
 
 
-class Kept:
+class AssetState:
     """What Airflow keeps for a watched asset."""
 
     def __init__(self) -> None:
@@ -23,8 +23,8 @@ class Kept:
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
+def state() -> AssetState:
+    return AssetState()
 
 
 @pytest.fixture
@@ -34,85 +34,85 @@ def prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def watcher(kept: Kept) -> CheckpointPrefixTrigger:
+def watcher(state: AssetState) -> CheckpointPrefixTrigger:
     trigger = CheckpointPrefixTrigger()
     trigger._log = cast(Any, logging.getLogger("task"))  # where caplog hears it
-    trigger.asset_state_store = kept  # type: ignore[assignment]
+    trigger.asset_state_store = state  # type: ignore[assignment]
     return trigger
 
 
-def announced(watching: CheckpointPrefixTrigger, seconds: float = 0.5) -> list[list[str]]:
+def collect_events(trigger: CheckpointPrefixTrigger, seconds: float = 0.5) -> list[list[str]]:
     """The names in each event of the next moments."""
-    found: list[list[str]] = []
+    events: list[list[str]] = []
 
     async def listen() -> None:
-        async for event in watching.run():
-            found.append(event.payload["checkpoints"])
+        async for event in trigger.run():
+            events.append(event.payload["checkpoints"])
 
-    async def for_a_while() -> None:
+    async def listen_briefly() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(listen(), seconds)
 
-    asyncio.run(for_a_while())
-    return found
+    asyncio.run(listen_briefly())
+    return events
 
 
-def test_it_is_rebuilt_from_nothing() -> None:
+def test_the_trigger_serializes_without_arguments() -> None:
     path = "assay_airflow.triggers.checkpoint_prefix.CheckpointPrefixTrigger"
     assert CheckpointPrefixTrigger().serialize() == (path, {})
 
 
-def test_what_is_whole_is_announced_once_even_by_the_next_triggerer(prefix: Path, kept: Kept) -> None:
-    checkpoint_in(prefix / "step-1")
-    checkpoint_in(prefix / "step-2")
-    assert announced(watcher(kept)) == [["step-1", "step-2"]]
-    assert announced(watcher(kept)) == []
-    checkpoint_in(prefix / "step-3")
-    assert announced(watcher(kept)) == [["step-3"]]
+def test_a_whole_checkpoint_is_announced_once_across_triggerers(prefix: Path, state: AssetState) -> None:
+    write_checkpoint(prefix / "step-1")
+    write_checkpoint(prefix / "step-2")
+    assert collect_events(watcher(state)) == [["step-1", "step-2"]]
+    assert collect_events(watcher(state)) == []
+    write_checkpoint(prefix / "step-3")
+    assert collect_events(watcher(state)) == [["step-3"]]
 
 
-def test_an_upload_is_announced_when_it_is_whole(prefix: Path, kept: Kept) -> None:
-    shard = checkpoint_in(prefix / "step-1") / "model.safetensors"
+def test_an_upload_is_announced_when_it_is_whole(prefix: Path, state: AssetState) -> None:
+    shard = write_checkpoint(prefix / "step-1") / "model.safetensors"
     data = shard.read_bytes()
     shard.write_bytes(data[:-1])
-    assert announced(watcher(kept)) == []
+    assert collect_events(watcher(state)) == []
     shard.write_bytes(data)
-    assert announced(watcher(kept)) == [["step-1"]]
+    assert collect_events(watcher(state)) == [["step-1"]]
 
 
-def test_a_checkpoint_overwritten_in_place_is_announced_again(prefix: Path, kept: Kept) -> None:
-    checkpoint_in(prefix / "step-1")
-    assert announced(watcher(kept)) == [["step-1"]]
-    checkpoint_in(prefix / "step-1", b"WEIGHTS!")
-    assert announced(watcher(kept)) == [["step-1"]]
+def test_a_checkpoint_overwritten_in_place_is_announced_again(prefix: Path, state: AssetState) -> None:
+    write_checkpoint(prefix / "step-1")
+    assert collect_events(watcher(state)) == [["step-1"]]
+    write_checkpoint(prefix / "step-1", b"WEIGHTS!")
+    assert collect_events(watcher(state)) == [["step-1"]]
 
 
-def test_two_looks_must_agree(prefix: Path, kept: Kept) -> None:
-    watching = watcher(kept)
-    checkpoint_in(prefix / "step-1")
-    assert asyncio.run(watching.poll()) == {}
-    checkpoint_in(prefix / "step-1", b"WEIGHTS!")
-    assert asyncio.run(watching.poll()) == {}
-    assert list(asyncio.run(watching.poll())) == ["step-1"]
+def test_a_checkpoint_is_announced_after_two_equal_polls(prefix: Path, state: AssetState) -> None:
+    trigger = watcher(state)
+    write_checkpoint(prefix / "step-1")
+    assert asyncio.run(trigger.poll()) == {}
+    write_checkpoint(prefix / "step-1", b"WEIGHTS!")
+    assert asyncio.run(trigger.poll()) == {}
+    assert list(asyncio.run(trigger.poll())) == ["step-1"]
 
 
-def test_without_a_prefix_it_is_silent(monkeypatch: pytest.MonkeyPatch, kept: Kept) -> None:
+def test_without_a_prefix_there_is_no_event(monkeypatch: pytest.MonkeyPatch, state: AssetState) -> None:
     monkeypatch.setenv("ASSAY_WATCH_SECONDS", "0.05")
-    assert announced(watcher(kept), 0.2) == []
+    assert collect_events(watcher(state), 0.2) == []
 
 
-def test_an_error_is_logged_and_the_next_look_may_be_luckier(
-    prefix: Path, kept: Kept, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_an_error_is_logged_and_the_trigger_polls_again(
+    prefix: Path, state: AssetState, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoint_in(prefix / "step-1")
-    looks, real = [], router.list_whole
+    write_checkpoint(prefix / "step-1")
+    calls, real = [], router.list_whole
 
-    def shaky(*arguments: Any) -> Any:
-        looks.append(arguments)
-        if len(looks) < 3:
+    def fail_twice(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) < 3:
             raise RuntimeError("store away")
         return real(*arguments)
 
-    monkeypatch.setattr(router, "list_whole", shaky)
-    assert announced(watcher(kept), 1.5) == [["step-1"]]
+    monkeypatch.setattr(router, "list_whole", fail_twice)
+    assert collect_events(watcher(state), 1.5) == [["step-1"]]
     assert "store away; looking again" in caplog.text

@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 from assay_airflow.triggers import checkpoint_whole
 from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, digest_listing
-from specs import adapter_in, checkpoint_in
+from specs import write_adapter, write_checkpoint
 
 from ray_jobs.checkpoints.errors import NeverWhole
 from ray_jobs.inputs.errors import InputError
 
 
-def trigger(uri: Path, seconds: float = 60, appears: float = 0) -> CheckpointWholeTrigger:
+def make_trigger(uri: Path, seconds: float = 60, appears: float = 0) -> CheckpointWholeTrigger:
     now = time.time()
     return CheckpointWholeTrigger(str(uri), now + seconds, now + appears, poll_interval=0.05)
 
 
-def fired(watching: CheckpointWholeTrigger) -> dict[str, Any]:
+def await_event(trigger: CheckpointWholeTrigger) -> dict[str, Any]:
     async def first() -> dict[str, Any]:
-        return dict((await anext(watching.run())).payload)
+        return dict((await anext(trigger.run())).payload)
 
     return asyncio.run(asyncio.wait_for(first(), 20))
 
 
-def test_it_is_rebuilt_from_exactly_this() -> None:
+def test_the_trigger_serializes_all_its_arguments() -> None:
     assert CheckpointWholeTrigger("s3://c/step-1", 9.0, 4.0, poll_interval=3.0).serialize() == (
         "assay_airflow.triggers.checkpoint_whole.CheckpointWholeTrigger",
         {"uri": "s3://c/step-1", "deadline": 9.0, "appears_by": 4.0, "poll_interval": 3.0},
@@ -32,64 +32,64 @@ def test_it_is_rebuilt_from_exactly_this() -> None:
 
 
 def test_a_whole_checkpoint_that_stays_the_same_is_ready(tmp_path: Path) -> None:
-    assert fired(trigger(checkpoint_in(tmp_path / "step-1")))["status"] == "ready"
+    assert await_event(make_trigger(write_checkpoint(tmp_path / "step-1")))["status"] == "ready"
 
 
-def test_an_adapter_is_waited_for_like_any(tmp_path: Path) -> None:
-    adapter = adapter_in(tmp_path / "step-1", "org/base")
+def test_an_adapter_is_ready_when_its_weights_are_whole(tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "step-1", "org/base")
     weights = adapter / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
-    watching = trigger(adapter)
-    assert "adapter_model.safetensors: truncated" in (watching._look() or "")
+    trigger = make_trigger(adapter)
+    assert "adapter_model.safetensors: truncated" in (trigger._look() or "")
     weights.write_bytes(whole)
-    assert fired(watching)["status"] == "ready"
+    assert await_event(trigger)["status"] == "ready"
 
 
-def test_a_whole_checkpoint_that_still_changes_is_looked_at_again(tmp_path: Path) -> None:
-    watching = trigger(checkpoint_in(tmp_path / "step-1"))
-    assert "looking again whether it changes" in (watching._look() or "")
-    checkpoint_in(tmp_path / "step-1", b"other weights")
-    assert "looking again whether it changes" in (watching._look() or "")
-    assert watching._look() is None
+def test_a_whole_checkpoint_is_ready_after_two_equal_polls(tmp_path: Path) -> None:
+    trigger = make_trigger(write_checkpoint(tmp_path / "step-1"))
+    assert "looking again whether it changes" in (trigger._look() or "")
+    write_checkpoint(tmp_path / "step-1", b"other weights")
+    assert "looking again whether it changes" in (trigger._look() or "")
+    assert trigger._look() is None
 
 
-def test_nothing_there_fails_at_once(tmp_path: Path) -> None:
-    event = fired(trigger(tmp_path / "step-9"))
+def test_a_missing_checkpoint_fails_at_once(tmp_path: Path) -> None:
+    event = await_event(make_trigger(tmp_path / "step-9"))
     assert event == {
         "status": "bad-input",
         "message": f"checkpoint {tmp_path}/step-9: nothing is there; check the URI, or trigger again once it is",
     }
 
 
-def test_nothing_there_yet_is_waited_for_when_asked(tmp_path: Path) -> None:
-    watching = trigger(tmp_path / "step-9", appears=60)
-    assert watching._look() == f"checkpoint {tmp_path}/step-9: nothing is there yet"
-    checkpoint_in(tmp_path / "step-9")
-    assert fired(watching)["status"] == "ready"
+def test_a_missing_checkpoint_may_appear_within_the_time_given(tmp_path: Path) -> None:
+    trigger = make_trigger(tmp_path / "step-9", appears=60)
+    assert trigger._look() == f"checkpoint {tmp_path}/step-9: nothing is there yet"
+    write_checkpoint(tmp_path / "step-9")
+    assert await_event(trigger)["status"] == "ready"
 
 
 def test_an_upload_is_waited_for_until_the_deadline_and_named(tmp_path: Path) -> None:
-    folder = checkpoint_in(tmp_path / "step-1")
+    folder = write_checkpoint(tmp_path / "step-1")
     (folder / "model.safetensors").unlink()
-    event = fired(trigger(folder, seconds=0.1))
+    event = await_event(make_trigger(folder, seconds=0.1))
     assert event["status"] == "timeout"
     assert "no .safetensors file yet" in event["message"]
 
 
-def test_what_waiting_cannot_mend_fails_at_once(tmp_path: Path) -> None:
-    folder = checkpoint_in(tmp_path / "step-1")
+def test_a_checkpoint_that_can_never_be_whole_fails_at_once(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "step-1")
     (folder / "config.json").write_text("{}")
-    event = fired(trigger(folder))
+    event = await_event(make_trigger(folder))
     assert event["status"] == "bad-input"
     assert "names no `architectures`" in event["message"]
 
 
 def test_a_listing_tells_content_apart(tmp_path: Path) -> None:
     assert digest_listing(str(tmp_path / "none")) is None
-    first = digest_listing(str(checkpoint_in(tmp_path / "step-1")))
+    first = digest_listing(str(write_checkpoint(tmp_path / "step-1")))
     assert digest_listing(str(tmp_path / "step-1")) == first
-    checkpoint_in(tmp_path / "step-1", b"WEIGHTS!")
+    write_checkpoint(tmp_path / "step-1", b"WEIGHTS!")
     assert digest_listing(str(tmp_path / "step-1")) != first
 
 

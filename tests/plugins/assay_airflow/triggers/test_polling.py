@@ -9,7 +9,7 @@ from assay_airflow.triggers.polling import poll_until_ready
 from ray_jobs.inputs.errors import InputError, RetryableError
 
 
-def ended(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[dict[str, Any], list[str]]:
+def poll_answers(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[dict[str, Any], list[str]]:
     """What `poll_until_ready` returns and says while polls give these answers, the last one for ever."""
     lines: list[str] = []
 
@@ -29,33 +29,33 @@ def ended(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[d
     return asyncio.run(poll_until_ready(poll, 0.01, time.time() + seconds, lines.append, outage)), lines
 
 
-def test_ready_at_the_first_look() -> None:
-    assert ended([None]) == ({"status": "ready", "message": ""}, [])
+def test_no_missing_thing_is_ready_at_once() -> None:
+    assert poll_answers([None]) == ({"status": "ready", "message": ""}, [])
 
 
-def test_what_is_missing_is_said_once() -> None:
-    event, lines = ended(["a", "a", "b", None])
+def test_each_missing_thing_is_logged_once() -> None:
+    event, lines = poll_answers(["a", "a", "b", None])
     assert (event["status"], lines) == ("ready", ["a", "b"])
 
 
-def test_bad_input_ends_the_wait() -> None:
-    assert ended(["a", InputError("no")])[0] == {"status": "bad-input", "message": "no"}
+def test_an_input_error_ends_the_wait() -> None:
+    assert poll_answers(["a", InputError("no")])[0] == {"status": "bad-input", "message": "no"}
 
 
-def test_trouble_is_waited_out() -> None:
-    assert ended([RetryableError("store away"), None]) == ({"status": "ready", "message": ""}, ["store away"])
+def test_a_retryable_error_does_not_end_the_wait() -> None:
+    assert poll_answers([RetryableError("store away"), None]) == ({"status": "ready", "message": ""}, ["store away"])
 
 
 @pytest.mark.parametrize("last", ["a is missing", RetryableError("a is missing")])
 def test_a_timeout_says_what_is_still_missing(last: Any) -> None:
-    assert ended([last], seconds=0.05)[0] == {"status": "timeout", "message": "a is missing"}
+    assert poll_answers([last], seconds=0.05)[0] == {"status": "timeout", "message": "a is missing"}
 
 
-def test_an_outage_is_waited_out_past_the_deadline_of_a_thing_missing() -> None:
+def test_an_outage_may_last_past_the_deadline() -> None:
     away = RetryableError("store away")
-    assert ended([away, away, None], seconds=-1, outage=60)[0]["status"] == "ready"
-    assert ended([away, "a is missing"], seconds=-1, outage=60)[0]["message"] == "a is missing"
+    assert poll_answers([away, away, None], seconds=-1, outage=60)[0]["status"] == "ready"
+    assert poll_answers([away, "a is missing"], seconds=-1, outage=60)[0]["message"] == "a is missing"
 
 
-def test_there_is_one_look_even_without_time() -> None:
-    assert ended([None], seconds=-1)[0]["status"] == "ready"
+def test_there_is_one_poll_even_without_time() -> None:
+    assert poll_answers([None], seconds=-1)[0]["status"] == "ready"
