@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ from ray_jobs.runtime.waiting import log_while_waiting
 
 
 @pytest.fixture(autouse=True)
-def quickly(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def short_waits(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     monkeypatch.setattr(waiting, "AFTER", 0.01)
     monkeypatch.setattr(waiting, "EVERY", 0.01)
     caplog.set_level(logging.INFO, "assay")
+    yield
+    for thread in threading.enumerate():  # a last line of this test must not reach the log of the next one
+        if thread.name == "tell-waiting":
+            thread.join(20)
 
 
 def test_a_wait_is_told_again_and_again_and_not_after_it(caplog: pytest.LogCaptureFixture) -> None:
