@@ -6,10 +6,10 @@
     for scores in api.iterate_scores(latest.run_uri, ["image_id", "chrf"]):
         print(scores.to_pandas())
 
-It needs no Ray cluster and no GPU. `list_records` and `load_record` work in both environments; the others need the
-extra `data`. A run is named by the URI of its folder or of its record.json. Every function raises InputError when a
-person must change something, and RetryableError when the same call may succeed later; both say what to do in one line.
-`examples/` has a script for each use. What is not named in `__all__` may change with any version.
+The API needs no Ray cluster and no GPU. `list_records` and `load_record` work in both environments. The other
+functions need the extra `data`. A run is named by the URI of its folder or of its record.json. Every function raises
+InputError if a person must change something, and RetryableError if the same call may succeed later. Both errors name
+the remedy in one line. `examples/` has a script for each use. Names outside `__all__` may change with any version.
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,9 +41,9 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Candidate minus baseline, one comparison for each metric that means the same in both runs.
+    """The differences of two runs, with one comparison for each metric that means the same in both.
 
-    `left_out` says of each other metric why it is not compared. No comparison is a verdict: all are advisory.
+    `left_out` has the reason for each metric that is not compared. All comparisons are advisory: none is a verdict.
     """
 
     baseline: Record
@@ -53,24 +53,24 @@ class RunComparison:
 
 
 def list_records(root: str, suite: str) -> list[RecordSummary]:
-    """The published runs of a suite, oldest first, with their outcomes and the means of their metrics.
+    """Returns the published runs of a suite, oldest first, with their outcomes and the means of their metrics.
 
-    Reads one file for a suite of any length, and one more for each run that was published since that file was written.
-    A suite without runs gives an empty list.
+    Reads the index file of the suite, and one more file for each run that was published since the index was written. A
+    suite without runs gives an empty list.
     """
     return list(index.load_complete(uris.make_absolute(root), suite).records.values())
 
 
 def load_record(run_uri: str) -> Record:
-    """The record of a run: its verdict with every comparison, its metrics, images, seconds and versions."""
+    """Returns the record of a run: its verdict with every comparison, its metrics, images, seconds and versions."""
     return records.load(run_uri)
 
 
 def iterate_captions(run_uri: str, columns: Sequence[str] | None = None) -> Iterator["pa.Table"]:
-    """The run's captions part by part, each a PyArrow table of at most some hundred rows, one row an image.
+    """Yields the run's captions part by part, each as a PyArrow table of some hundred rows, one row per image.
 
-    All columns, or those that are named: `image_id`, `caption`, `finish_reason`, `tokens`, `failure` (why there is no
-    caption, else null), `detail` and more. One part is in memory at a time.
+    A table has the named `columns`, or all of them: `image_id`, `caption`, `finish_reason`, `tokens`, `failure` (why
+    there is no caption, else null), `detail` and more. One part is in memory at a time.
     """
     from ray_jobs.comparison.published_run import load_run
 
@@ -80,10 +80,11 @@ def iterate_captions(run_uri: str, columns: Sequence[str] | None = None) -> Iter
 
 
 def iterate_scores(run_uri: str, columns: Sequence[str] | None = None) -> Iterator["pa.Table"]:
-    """The run's scores part by part, in the same parts and rows as `iterate_captions`.
+    """Yields the run's scores part by part, with the same parts and rows as `iterate_captions`.
 
-    All columns, or those that are named: `image_id`, `label`, `failure` (why the image is not scored, else null),
-    `rationale` (the judge's), and a column for each metric, in its unit, null where an image has no value.
+    A table has the named `columns`, or all of them: `image_id`, `label`, `failure` (why the image has no scores, else
+    null), `rationale` (the judge's), and one column per metric. A metric's column is in its unit, and null for an image
+    without a value.
     """
     from ray_jobs.comparison.published_run import load_run
 

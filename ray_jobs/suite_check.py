@@ -1,10 +1,10 @@
-"""Look at a suite, its images, a checkpoint and the judge as the jobs will, before a GPU is asked for.
+"""Check a suite, its images, a checkpoint and the judge as the jobs would use them, without a GPU.
 
     python -m ray_jobs.suite_check --suite demo --checkpoint demo/checkpoints/step-0800 --html check.html
 
-Prints counts, five images as they will be used, the prompt as the model gets it, and everything that is wrong or odd,
-in one go. It needs no GPU and no Ray cluster, and writes nothing but the page. Exit codes are those of the jobs: 0, 2
-where bad input would stop one, 1 for trouble. A doubt stops nothing.
+Prints counts, five images as the jobs would use them, the prompt as the model gets it, and every fault and doubt. It
+needs no Ray cluster and writes only the page. The exit code is 2 if bad input would stop a job, 1 if trouble would, and
+else 0. A doubt stops nothing.
 """
 
 import json
@@ -21,8 +21,8 @@ from ray_jobs.checks.run import CheckResult, check_suite
 def main(
     suite_name: str, checkpoint_uri: str | None, ask_judge: bool, sample: int, html: Path | None, as_json: bool = False
 ) -> int:
-    """Check, print the page, and return the exit code that a job would have."""
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)  # the page has the rest
+    """Checks the suite, prints the page, and returns the exit code."""
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", stream=sys.stderr)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     result = check_suite(suite_name, checkpoint_uri, sample, ask_judge)
     print(json.dumps(summary_of(result), indent=1) if as_json else render_text(result))
@@ -37,7 +37,7 @@ def main(
 
 
 def summary_of(result: CheckResult) -> dict[str, Any]:
-    """What a program wants to know of a check: the counts, and each finding."""
+    """Returns the counts and the findings of a check, for a program to read."""
     listing = result.listing
     return {
         "suite": result.suite.name if result.suite else result.suite_name,

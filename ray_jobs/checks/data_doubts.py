@@ -26,13 +26,13 @@ MOJIBAKE = re.compile(r"[\u00c2\u00c3][\u0080-\u00bf]|\u00e2\u20ac")  # UTF-8 th
 NO_PICTURES = re.compile(
     r"(^|/)(masks?|annotations?|labels?|depths?|segmentations?|thumbs?|thumbnails?)/", re.IGNORECASE
 )
-LONG_LINE = 100  # the most characters of a caption, when one text seems to hold several
+LONG_LINE = 100  # the most characters of each caption, if one text seems to hold several
 LONG_REFERENCE = 2000  # characters
 MAX_REFERENCES = 50
 
 
 def _has_several_captions(text: str) -> bool:
-    """True if the text may be several short captions in one cell, separated by |, ###, ;; or line ends."""
+    """Whether the text may be several short captions in one cell, separated by |, ###, ;; or line ends."""
     parts = [part for part in re.split(r"\||###|;;|\n", text.strip()) if part.strip()]
     return len(parts) > 1 and all(len(part) <= LONG_LINE for part in parts)
 
@@ -55,7 +55,7 @@ ODD_REFERENCES: dict[str, Callable[[str], object]] = {
 
 
 def find_image_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
-    """Doubts about the images: their number, splits, rejects, duplicates, folders and sizes."""
+    """Yields doubts about the images: their number, splits, rejects, duplicates, folders and sizes."""
     dataset = suite.dataset
     if dataset.limit and dataset.limit > listing.image_count:
         yield (
@@ -95,7 +95,7 @@ def find_image_doubts(suite: Suite, listing: Listing, images: Sequence[SampleIma
 
 
 def find_label_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
-    """Doubts about labels."""
+    """Yields doubts about labels."""
     dataset = suite.dataset
     rows = [image.row for image in images]
     if not dataset.label:
@@ -125,7 +125,7 @@ def find_label_doubts(suite: Suite, listing: Listing, images: Sequence[SampleIma
 
 
 def find_reference_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
-    """Doubts about references."""
+    """Yields doubts about references."""
     if not suite.dataset.references:
         for name in _list_gate_metrics(suite, "references"):
             yield f"the gate compares {name}, which needs references, and the suite names no `references`"
@@ -149,7 +149,7 @@ def find_reference_doubts(suite: Suite, listing: Listing, images: Sequence[Sampl
 
 
 def find_truth_faults(suite: Suite, images: Sequence[SampleImage]) -> Iterator[str]:
-    """The faults of right values that no answer could equal, at most one per image. Each would end the caption job."""
+    """Yields faults of right values that no answer can equal, at most one per image. Each would end the caption job."""
     for image in images:
         if isinstance(image.image, GoldenImage):
             try:
@@ -159,7 +159,7 @@ def find_truth_faults(suite: Suite, images: Sequence[SampleImage]) -> Iterator[s
 
 
 def find_truth_doubts(suite: Suite, listing: Listing, images: Sequence[SampleImage]) -> Iterator[str]:
-    """Doubts about the right values of fields."""
+    """Yields doubts about the right values of fields."""
     wanted = set(suite.dataset.truth)
     rows = [json.loads(image.row.truth or "{}") for image in images] if wanted else []
     for name in sorted(wanted):
@@ -168,7 +168,7 @@ def find_truth_doubts(suite: Suite, listing: Listing, images: Sequence[SampleIma
 
 
 def _list_gate_metrics(suite: Suite, *needs: str) -> list[str]:
-    """The built-in metrics of the gate and its limits that need one of `needs`."""
+    """Returns the built-in metrics in the gate's margins and limits that need one of `needs`."""
     names = dict.fromkeys([*suite.gate.metrics, *suite.gate.limits])
     return [name for name in names if name in BUILT_IN and BUILT_IN[name].needs in needs]
 

@@ -1,4 +1,4 @@
-"""Collect the findings of all checks, so that one fault does not hide the next."""
+"""Collect the findings of all checks, so that one fault does not hide the next. `checks.run` fills them in."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Findings:
             self.add("doubt", about, text)
 
     def attempt(self, about: str, work: Callable[..., T], *arguments: object) -> T | None:
-        """The result of `work`. If `work` fails, the result is None and the failure becomes a finding."""
+        """Returns the result of `work`. If `work` fails, returns None and adds the failure to the findings."""
         try:
             return work(*arguments)
         except (InputError, Incomplete) as error:
@@ -51,6 +51,6 @@ class Findings:
 
     @property
     def exit_code(self) -> int:
-        """2 for bad input, 1 for trouble, else 0. The jobs use the same exit codes."""
+        """2 if there is bad input, else 1 if there is trouble, else 0, as the exit codes of a job."""
         kinds = {finding.kind for finding in self.items}
         return 2 if "bad input" in kinds else 1 if "trouble" in kinds else 0

@@ -1,4 +1,7 @@
-"""List a suite's images and prepare some of them, with the functions and the processes of the job `preprocess`."""
+"""List a suite's images and prepare some of them, as the job `preprocess` does.
+
+`checks.run` calls this. It lists in the process for sources, and decodes in the decoder's process, as the job does.
+"""
 
 import re
 from collections import Counter
@@ -16,7 +19,7 @@ from ray_jobs.sources.listing.bounds import limit_listing
 from ray_jobs.sources.open_source import open_source
 from ray_jobs.sources.source import ImageRef, Source, SourceImage
 
-MAX_LABELS = 20  # the page shows at most so many
+MAX_LABELS = 20  # that the page shows
 SPLIT = re.compile(r"(?:^|[/_.-])(train|training|val|valid|validation|dev|test)(?=[/_.-]|\d|$)", re.IGNORECASE)
 SAME_SPLIT = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
 
@@ -45,19 +48,19 @@ class Listing:
 
 @dataclass(frozen=True)
 class SampleImage:
-    """One image as the jobs will use it: its row of the source, and its golden image or its reject."""
+    """One image as the jobs would use it: its row of the source, and its golden image or the reason of its reject."""
 
     row: SourceImage
     image: Outcome
 
 
 def list_images(dataset: Dataset, most: int) -> tuple[Listing, Source]:
-    """The listing, with at most `most` chosen images, and its source. Raises InputError and RetryableError."""
+    """Returns the listing, with at most `most` chosen images, and its source. Raises InputError and RetryableError."""
     return run_in_source_process(f"dataset {dataset.source}", _list_in_process, dataset, most)
 
 
 def prepare_images(source: Source, chosen: tuple[ImageRef, ...], settings: Preprocess) -> list[SampleImage]:
-    """The chosen images, which the decoder's process reads and prepares."""
+    """Returns the chosen images after the decoder's process has read and prepared them."""
     decoder = Decoder(settings)
     try:
         with TemporaryDirectory(prefix="assay-rows-") as folder:
@@ -101,7 +104,7 @@ def _list_in_process(dataset: Dataset, most: int) -> tuple[Listing, Source]:
 
 
 def _split_of(image: ImageRef) -> str | None:
-    """The split that the image's id or place contains; None without one."""
+    """Returns the split that the image's id or path contains; None if they contain none."""
     match = SPLIT.search(image.image_id) or SPLIT.search(image.where[:500])
     word = match[1].lower() if match else None
     return SAME_SPLIT.get(word, word) if word else None

@@ -1,4 +1,7 @@
-"""Build the judge's questions about a few images and, with `--judge`, ask them."""
+"""Build the judge's questions about a few images. With `--judge`, ask them at the judge's endpoint.
+
+`checks.run` calls this. `judge_engine` asks a judge that runs on vLLM.
+"""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -27,15 +30,15 @@ class JudgeExample:
 
 
 def build_question(judge: Judge, references: Sequence[str]) -> str:
-    """The question to the judge about an image whose caption is its first reference."""
+    """Returns the question to the judge about an image, with the first reference as its caption."""
     return rubric.build_question(judge, references[0] if references else STAND_IN, list(references))
 
 
 def ask_endpoint(judge: Judge, images: Sequence[SampleImage]) -> list[JudgeExample]:
-    """The judge's real answers about these images.
+    """Returns the endpoint's real answers about these images.
 
-    Raises an error when the endpoint refuses the account, or answers no question. Raises InputError when the suite may
-    not use the key or the endpoint.
+    Raises InputError or RetryableError if the endpoint refuses the account or answers no question. Raises InputError if
+    the suite may not use the key or the endpoint.
     """
     return asyncio.run(_ask_all(judge, images))
 
@@ -65,7 +68,7 @@ def _read_reply(judge: Judge, text: str, reply: Reply) -> JudgeExample:
 
 
 def read_answer(judge: Judge, text: str, answer: str | None) -> JudgeExample:
-    """The question, its answer, and the values that the gate would take from the answer."""
+    """Returns the question, the answer, and the scores that `evaluate` would read from the answer."""
     judgement = rubric.parse_answer(judge, answer, None)
     values = ", ".join(f"{name} {value:g}" for name, value in judgement.values.items())
     return JudgeExample(text, answer, values or judgement.failure or "")
@@ -77,7 +80,7 @@ def _describe_failure(reply: Reply) -> str:
 
 
 def find_judge_doubts(examples: Sequence[JudgeExample]) -> Iterator[str]:
-    """Doubts about the judge's answers."""
+    """Yields doubts about the judge's answers."""
     failed = [example for example in examples if example.values.startswith(("judge-", "no answer"))]
     if failed:
         yield f"{len(failed)} of {len(examples)} of the judge's answers cannot be used ({failed[0].values})"

@@ -23,7 +23,7 @@ SECONDS = 1800.0
 
 
 def ask_engine(judge: Judge, checkpoint: Checkpoint, images: Sequence[SampleImage]) -> list[JudgeExample]:
-    """The judge's real answers about these images. Raises RetryableError when vLLM does not start, or dies."""
+    """Returns the judge's real answers about these images. Raises RetryableError if vLLM does not start, or dies."""
     probe(checkpoint)
     questions = [build_question(judge, image.row.references) for image in images]
     jpegs = [image.image.image for image in images if isinstance(image.image, GoldenImage)]

@@ -1,7 +1,7 @@
 """Open a checkpoint as the jobs do: check its files, and render the prompt with its chat template.
 
-Only the files beside the weights are copied. `checkpoint_probe` tries these files first. A confined process then uses
-the files that passed, as the engine's renderers would use them.
+`checks.run` calls this. Only the files beside the weights are copied. `checkpoint_probe` tries them first. Then a
+confined process uses them as the engine's renderers would.
 """
 
 import logging
@@ -64,7 +64,7 @@ class Model:
 
 
 def resolve_model(uri: str, base_model: str | None) -> Model:
-    """The checkpoint, when it is whole. Raises InputError and Incomplete as `plan` does."""
+    """Returns the checkpoint. Raises InputError and Incomplete as `plan` does."""
     checkpoint = resolve(uri, base_model)
     weights = [entry for entry in checkpoint_files.list_files(checkpoint.uri) if entry.key.endswith(WEIGHTS)]
     beside = sidecar_files(checkpoint)
@@ -82,14 +82,14 @@ def resolve_model(uri: str, base_model: str | None) -> Model:
 
 
 def resolve_clip(uri: str) -> Checkpoint:
-    """The CLIP model, when it is whole and its files work. Raises the errors of `plan` and `evaluate`."""
+    """Returns the CLIP model, after its files were tried. Raises the errors of `plan` and `evaluate`."""
     checkpoint = resolve(uri)
     probe(checkpoint, kind="clip")
     return checkpoint
 
 
 def try_files(checkpoint: Checkpoint, prompt: str, grammar: str | None) -> bool:
-    """True. Raises InputError when the checkpoint's own files fail, as the jobs do before they ask for a GPU."""
+    """Returns True. Raises InputError if the checkpoint's own files fail, as the jobs do before they ask for a GPU."""
     probe(checkpoint, [prompt], grammar=grammar)
     return True
 
@@ -97,22 +97,22 @@ def try_files(checkpoint: Checkpoint, prompt: str, grammar: str | None) -> bool:
 def render_prompt(
     checkpoint: Checkpoint, text: str, sizes: Sequence[tuple[int, int]], texts: Sequence[str]
 ) -> RenderedPrompt:
-    """The suite's text as the checkpoint's chat template writes it. Raises InputError when its files fail."""
+    """Returns the text as the checkpoint's chat template writes it. Raises InputError if the files fail."""
     with _copy_files(checkpoint) as folder:
         return _run_confined(checkpoint.uri, _render_in_process, folder, checkpoint.uri, text, list(sizes), list(texts))
 
 
 def find_engine_fault(checkpoint: Checkpoint, engine: Engine) -> str | None:
-    """The reason why vLLM would not start with these settings, in vLLM's own words; None when vLLM accepts them.
+    """Returns why vLLM would not start with these settings, in vLLM's own words. None if vLLM accepts them.
 
-    vLLM computes its whole configuration from the model's config and tokenizer. vLLM loads no weights.
+    vLLM computes its whole configuration from the model's config and tokenizer, and loads no weights.
     """
     with _copy_files(checkpoint) as folder:
         return _run_confined(checkpoint.uri, _find_engine_fault, folder, engine)
 
 
 def compute_largest_size(settings: Preprocess) -> tuple[int, int]:
-    """Width and height of the largest square golden image."""
+    """Returns the width and the height of the largest square golden image, in pixels."""
     side = max(math.isqrt(settings.max_pixels) // settings.patch, 1) * settings.patch
     return side, side
 
@@ -128,7 +128,7 @@ def _read_max_positions(config: dict[str, Any]) -> int | None:
 
 @contextmanager
 def _copy_files(checkpoint: Checkpoint) -> Iterator[str]:
-    """A temporary folder with copies of the files beside the weights."""
+    """Yields a temporary folder with copies of the files beside the weights."""
     with tempfile.TemporaryDirectory(prefix="assay-check-") as folder:
         for name, uri in sidecar_files(checkpoint).items():
             Path(folder, name).write_bytes(checkpoint_files.read(uri, checkpoint_files.SIDECAR_BYTES))

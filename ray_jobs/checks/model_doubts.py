@@ -8,7 +8,7 @@ from ray_jobs.inputs.names import printable
 
 
 def find_model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterator[str]:
-    """Doubts about the checkpoint itself. `fault` says why vLLM refuses the suite's engine settings, if it does."""
+    """Yields doubts about the checkpoint. `fault` is the reason why vLLM refuses the engine settings, if it does."""
     if not model.has_generation_config:
         yield (
             "there is no generation_config.json, so an answer ends at the tokenizer's end token only; if the model "
@@ -26,7 +26,7 @@ def find_model_doubts(model: Model, engine: Engine, fault: str | None) -> Iterat
 
 
 def find_prompt_doubts(rendered: RenderedPrompt, engine: Engine, max_tokens: int, setting: str) -> Iterator[str]:
-    """Doubts about a prompt as the model gets it. `setting` is the section of the suite that has the prompt."""
+    """Yields doubts about a prompt as the model gets it. `setting` is the section of the suite with the prompt."""
     if rendered.escaped_tokens:
         named = ", ".join(repr(printable(token, 40)) for token in rendered.escaped_tokens[:5])
         yield f"{setting}.prompt holds special tokens ({named}); the chat template puts the image in: take them out"
@@ -47,7 +47,7 @@ def find_prompt_doubts(rendered: RenderedPrompt, engine: Engine, max_tokens: int
 
 
 def find_length_doubts(rendered: RenderedPrompt, texts: Sequence[str], max_tokens: int, what: str) -> Iterator[str]:
-    """A doubt when right answers do not fit into `caption.max_tokens`.
+    """Yields a doubt if right answers do not fit into `caption.max_tokens`.
 
     Right answers are the references, or objects that contain them. `what` names them in the message.
     """

@@ -29,19 +29,19 @@ TEMPLATES = jinja2.Environment(
 
 
 def format_line(text: object, most: int = LINE) -> str:
-    """The text in one line of at most `most` characters, with visible control characters."""
+    """Returns the text on one line of at most `most` characters, with visible control characters."""
     visible = make_visible(" ".join(str(text).split()), most)
     return visible.text + ("…" if visible.note else "")
 
 
 def format_block(text: object, most: int = BLOCK) -> str:
-    """The text with its line breaks, at most `most` characters, with visible control characters."""
+    """Returns at most `most` characters of the text, with its line breaks and with visible control characters."""
     visible = make_visible(str(text), most)
     return visible.text + (f"… ({visible.note})" if visible.note else "")
 
 
 def build_view(result: CheckResult) -> dict[str, Any]:
-    """The content of both pages, as texts and numbers. Nothing in it is escaped yet."""
+    """Returns the content of both pages, as texts and numbers. Nothing in it is escaped yet."""
     order = {"bad input": 0, "trouble": 1, "doubt": 2}
     return {
         "suite": result.suite.name if result.suite else result.suite_name,
@@ -57,7 +57,7 @@ def build_view(result: CheckResult) -> dict[str, Any]:
 
 
 def render_text(result: CheckResult) -> str:
-    """The page for a terminal."""
+    """Returns the page as text for a terminal."""
     view = build_view(result)
     lines = [f"suite {format_line(view['suite'])}", ""]
     for name, value in view["facts"]:
@@ -84,7 +84,7 @@ def render_text(result: CheckResult) -> str:
 
 
 def render_html(result: CheckResult) -> str:
-    """The page for a browser."""
+    """Returns the page as HTML for a browser."""
     TEMPLATES.filters["plain"] = format_line
     TEMPLATES.filters["block"] = format_block
     return TEMPLATES.get_template("page.html").render(build_view(result) | {"summary": _summarise_findings(result)})

@@ -34,7 +34,7 @@ MAX_FAULTS = 3  # of one kind
 
 @dataclass
 class CheckResult:
-    """The results of all checks. A result that could not be computed is None or empty, and a finding says why."""
+    """The results of all checks. A result that could not be computed is None or empty, and a finding has the reason."""
 
     suite_name: str
     checkpoint_uri: str | None
@@ -51,7 +51,7 @@ class CheckResult:
     notes: list[str] = field(default_factory=list)
 
     def choose_shown(self) -> list[SampleImage]:
-        """The images that the page shows: at most five usable ones, spread over the prepared images."""
+        """Returns the images that the page shows: at most five usable ones, spread over the prepared images."""
         usable = [image for image in self.images if isinstance(image.image, GoldenImage)]
         return (
             [usable[number * len(usable) // MAX_SHOWN] for number in range(MAX_SHOWN)]
@@ -80,7 +80,7 @@ def check_suite(suite_name: str, checkpoint_uri: str | None, sample: int, ask_ju
 
 
 class _NoteCollector(logging.Handler):
-    """Keeps the log lines of the jobs' own functions, each line once. They say which files or columns were chosen."""
+    """Keeps the log lines of the jobs' functions, each line once. They name the chosen files and columns."""
 
     def __init__(self, notes: list[str]) -> None:
         super().__init__(logging.INFO)
@@ -161,7 +161,7 @@ def _check_model(result: CheckResult, suite: Suite | None, uri: str) -> None:
 
 
 def _build_likely_answers(suite: Suite, images: Sequence[SampleImage]) -> list[str]:
-    """Possible right answers: the references; in a suite with fields, JSON objects with a reference and the truth."""
+    """Returns possible right answers: the references, or for a suite with fields, JSON objects with the truth."""
     schema = suite.caption.schema_of_fields
     if not schema:
         return [text for image in images for text in image.row.references]
@@ -212,7 +212,7 @@ def _check_prompt(
     most: int,
     setting: str,
 ) -> RenderedPrompt | None:
-    """The text as the checkpoint's chat template renders it; None when that fails. Doubts become findings.
+    """Returns the text as the checkpoint's chat template renders it; None if that fails. Adds doubts to the findings.
 
     Args:
         about: Which model the findings are about.

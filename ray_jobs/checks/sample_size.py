@@ -37,7 +37,7 @@ class ImagesNeeded:
 
 
 def compute_images_needed(suite: Suite) -> list[ImagesNeeded]:
-    """The images needed per gating metric that Assay declares. A suite's own metrics are left out."""
+    """Returns the images needed for each gating metric. A suite's own metrics are left out."""
     schema = suite.caption.schema_of_fields
     metrics: Mapping[str, Metric] = {
         **BUILT_IN, **{metric.name: metric for metric in similarity.METRICS}, **build_judge_metrics(suite.judge),
@@ -51,7 +51,7 @@ def compute_images_needed(suite: Suite) -> list[ImagesNeeded]:
 
 
 def find_size_doubts(suite: Suite, images: int) -> Iterator[str]:
-    """Doubts about whether `images` images are enough for the gate."""
+    """Yields doubts about whether this number of images is enough for the gate."""
     groups: dict[ImagesNeeded, list[str]] = {}
     for needed in compute_images_needed(suite):
         groups.setdefault(replace(needed, metric=""), []).append(needed.metric)

@@ -1,1 +1,1 @@
-"""Judge what comes from outside: bounded, strict readers, and the two ways to fail."""
+"""Strict readers of outside input, each with bounds, and the two kinds of failure."""

@@ -1,7 +1,7 @@
-"""Makes foreign text safe to show: no character hides, reverses the line or fills the page.
+"""Makes untrusted text safe to show: no character hides text, reverses the line or fills the page.
 
-The report, the pages of the checks and the previews of a golden set call it.
-Templates escape HTML; this module treats what escaping leaves.
+The report, the page of the checks and the previews of a golden set call this. Templates escape HTML; this module
+treats the characters that HTML escaping leaves as they are.
 """
 
 import unicodedata
@@ -14,20 +14,20 @@ MAX_MARKS = 4  # combining marks on one character; more of them pile up over the
 
 @dataclass(frozen=True)
 class DisplayText:
-    """`text` to show, and `note`, a word on what was left out, empty where nothing was."""
+    """The `text` to show. If it was cut, `note` says how much of it is shown; else `note` is empty."""
 
     text: str
     note: str = ""
 
 
 def sanitise(text: str, most: int = CAPTION_CHARACTERS) -> DisplayText:
-    """The text with control characters made visible, cut after `most` characters with a note that says so."""
+    """Returns the text with visible control characters, cut after `most` characters."""
     note = f"{most} of {len(text):,} characters" if len(text) > most else ""
     return DisplayText(_make_visible(text[:most]), note)
 
 
 def sanitise_name(text: str) -> str:
-    """The same for a name, in one line."""
+    """Returns a name on one line, with visible control characters. A cut name ends with an ellipsis."""
     shown = sanitise(" ".join(text.split()), NAME_CHARACTERS)
     return shown.text + ("…" if shown.note else "")
 

@@ -1,4 +1,7 @@
-"""The two ways to fail, and how an error line ends."""
+"""The two kinds of failure, and the hint at the end of an error line.
+
+Every program and every task translates these two classes into its exit code or its retry.
+"""
 
 import difflib
 

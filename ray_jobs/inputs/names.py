@@ -1,8 +1,8 @@
-"""Names and texts that come from outside, judged before anything uses them.
+"""Check names that come from outside, and make untrusted text printable.
 
-A checkpoint's folder names a storage key, an Airflow run, a file, a line of a log and a cell of a page. Both planes
-check such a name once, where it comes in, by the strictest of these uses. Names in files that were stored earlier are
-never checked: a record that was published with an odd name stays readable.
+The name of a checkpoint's folder becomes part of a storage key, an Airflow run id, a file name, a log line and a page.
+Both planes check such a name once, when they first get it, by the strictest of these uses. Names in stored files are
+never checked, so a record that was published with an odd name stays readable.
 """
 
 import string
@@ -10,20 +10,21 @@ import unicodedata
 
 from ray_jobs.inputs.errors import InputError
 
-MAX_CHARACTERS = 100  # characters: a record's file name also holds a time, two ids and an outcome, 255 bytes at most
+MAX_CHARACTERS = 100  # a record's file name has at most 255 bytes, and also a time, two ids and an outcome
 ASCII_WORD = frozenset(string.ascii_letters + string.digits)
 MARKS = "._=+@,~-"
-FOLDER_MARKS = ":# "  # in the name of a folder
-INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")  # letters and accents that show nothing
-# Characters that change how a text is shown, or that cannot be shown or encoded: controls, directions, surrogates, ends
-# of lines and paragraphs, unassigned ones.
+FOLDER_MARKS = ":# "  # only in the name of a folder
+INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# Categories of characters that cannot be shown or encoded, or that change how a text is shown: controls, directions,
+# surrogates, ends of lines and paragraphs, unassigned characters.
 HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"})
 
 
 def check_name(name: str, what: str) -> str:
-    """The name of a folder. Raises InputError for one that some later use cannot bear; `what` says what it names.
+    """Returns the name of a folder. Raises InputError for a bad name; `what` names the folder's content in the error.
 
-    People name folders in their own language, with spaces, `:` and `#`: keys and run ids have a slug and a fingerprint.
+    People name folders in their own language, with spaces, `:` and `#`. Such names are allowed, because keys and run
+    ids contain a slug and a fingerprint, and not the name itself.
     """
     if fault := find_name_fault(name, folder=True):
         raise InputError(f"{what} {printable(name, 60)!r}: its name {fault}; rename the folder")
@@ -33,7 +34,8 @@ def check_name(name: str, what: str) -> str:
 def find_name_fault(name: str, folder: bool = False) -> str | None:
     """Returns what is wrong with a name, in words that follow "its name"; None if nothing is wrong.
 
-    A name that becomes a key as it is has ASCII only; a `folder` may have letters and digits of any script.
+    The name of a `folder` may have letters and digits of any script. Any other name becomes part of a key as it is, so
+    it may have ASCII only.
     """
     if not name:
         return "is empty"
@@ -76,5 +78,5 @@ def _escape(letter: str) -> str:
 
 
 def _quote(letter: str) -> str:
-    """Returns one character in quotes. Beyond ASCII its number follows, because many characters look alike."""
+    """Returns one character in quotes. If it is not ASCII, its code follows, because many characters look alike."""
     return f"'{printable(letter)}'" if ord(letter) < 128 else f"'{printable(letter)}' (U+{ord(letter):04X})"

@@ -1,7 +1,7 @@
-"""JSON that others wrote, read within bounds: so many bytes, values and levels, each key once, text that encodes.
+"""Read untrusted JSON within bounds on its values, its depth and the length of its numbers.
 
-Both planes read a checkpoint's JSON with it. `parse_object` costs time and memory in proportion to its bounds, whatever
-the bytes are: they are counted before they are parsed.
+Both planes read a checkpoint's JSON with this. A repeated key and text that cannot be encoded are refused. Whatever the
+bytes are, `parse_object` takes bounded time and memory, because it counts the values before it parses them.
 """
 
 import json
@@ -19,10 +19,10 @@ class NotJson(ValueError):
 
 
 def parse_object(data: bytes, most_items: int) -> dict[str, Any]:
-    """The JSON object in the bytes, of at most so many values.
+    """Returns the JSON object in the bytes, with at most `most_items` values.
 
-    Raises NotJson for what ends early or is no JSON, InputError for JSON that nobody should read; the text of either
-    follows a name.
+    Raises NotJson if the bytes end early or are not JSON, and InputError if they break a bound. The text of either
+    error continues a line that begins with the file's name.
     """
     if data.count(b",") + data.count(b"[") + data.count(b"{") > most_items:
         raise InputError(f"has more than {most_items} values")
@@ -44,7 +44,7 @@ def parse_object(data: bytes, most_items: int) -> dict[str, Any]:
         raise InputError("is not a JSON object")
     if _depth_exceeds(value, MAX_DEPTH):
         raise InputError(f"is nested more than {MAX_DEPTH} deep")
-    if b"\\u" in data:  # the only way in JSON to write half a surrogate
+    if b"\\u" in data:  # JSON can contain half a surrogate only as an escape
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
@@ -53,7 +53,7 @@ def parse_object(data: bytes, most_items: int) -> dict[str, Any]:
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns the object. Refuses a key that is there twice, because two readers may take different values."""
+    """Returns the object. Raises InputError for a repeated key, because two readers may take different values."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise InputError("has a key twice")

@@ -1,7 +1,7 @@
-"""YAML as a suite needs it: a small mapping of text, numbers and booleans, every surprise of the format refused.
+"""Read the YAML of a suite: mappings and lists of text, numbers and booleans, and nothing else of YAML.
 
-Both planes read suites with this. It bounds the size before it parses and the depth and number of values while it
-does, so that no file takes long or much memory.
+Both planes read suites with this. It checks the size before it parses, and the depth and the number of values while it
+parses. So no file takes long or takes much memory.
 """
 
 import re
@@ -16,7 +16,7 @@ from ray_jobs.inputs.names import printable
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
-MAX_VALUES = 10_000  # with aliases counted wherever they stand
+MAX_VALUES = 10_000  # an alias counts once for each use
 MESSAGE_CHARACTERS = 400
 TEXT = "tag:yaml.org,2002:str"
 MERGE = "tag:yaml.org,2002:merge"
@@ -24,15 +24,15 @@ SCALARS = {TEXT, MERGE, *(f"tag:yaml.org,2002:{name}" for name in ("int", "float
 DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 FLOAT = re.compile(r"[-+]?([0-9][0-9_]*)?\.[0-9_]*([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 MAX_DIGITS = 500  # of a number
-REFUSED_CATEGORIES = {"Cc", "Cs"}  # characters that no prompt needs and that storage, a log or JSON cannot bear
+REFUSED_CATEGORIES = {"Cc", "Cs"}  # no prompt needs these characters, and storage, logs or JSON break on them
 
 
 class YamlFault(yaml.YAMLError):
-    """YAML that a suite must not hold."""
+    """The YAML has an element that a suite must not have."""
 
 
 def parse(text: str | bytes, what: str) -> Any:
-    """What the YAML says. Raises InputError in one line that begins with `what`."""
+    """Returns the value of the YAML. Raises InputError in one line that begins with `what`."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(data) > MAX_BYTES:
         raise InputError(
@@ -43,7 +43,7 @@ def parse(text: str | bytes, what: str) -> Any:
     except UnicodeDecodeError:
         raise InputError(f"{what}: not UTF-8 text; correct the file") from None
     try:
-        value = yaml.load(decoded, _Loader)  # noqa: S506  a SafeLoader that takes less
+        value = yaml.load(decoded, _Loader)  # noqa: S506  a SafeLoader that accepts less
         _check_values(value)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         raise InputError(f"{what}: not YAML: {_format_error(error)}; correct the file") from None
@@ -53,7 +53,7 @@ def parse(text: str | bytes, what: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts while it composes, before any value is made."""
+    """Counts nodes and levels while it composes nodes, before it makes any value."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -94,13 +94,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge (`<<`) as usual, but each key is kept once: lists of merges in merges would grow without an end."""
+        """Merge (`<<`) as usual, and keep each key once. Otherwise nested merges would grow without an end."""
         super().flatten_mapping(node)
         node.value = list({key.value: (key, value) for key, value in node.value}.values())
 
 
 def _check_scalar(node: yaml.ScalarNode) -> None:
-    """Raise YamlFault for a scalar that means something else than a person reads."""
+    """Raise YamlFault for a scalar that YAML reads in another way than a person does."""
     if node.tag not in SCALARS:
         kind = "a date" if node.tag.endswith(":timestamp") else f"the tag {printable(node.tag, 60)}"
         raise YamlFault(f"{printable(node.value, 60)!r} is {kind}, put it in quotes{_locate(node)}")

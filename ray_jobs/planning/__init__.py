@@ -1,1 +1,1 @@
-"""What `ray_jobs.plan` decides: the suite, the predecessor of its series, the files that it names."""
+"""The parts of `ray_jobs.plan`: find and load a suite, check the files that it names, find its earlier series."""

@@ -16,20 +16,26 @@ from ray_jobs.contract.spec import Predecessor, Spec
 from ray_jobs.storage import baselines, specs
 from ray_jobs.storage.index import READS, IndexEntry, list_entries
 
-MAX_RUNS_TRIED = 8  # accepted runs of one series whose specs are tried: each of them says what the series is
+MAX_RUNS_TRIED = 8  # accepted runs per series whose specs are tried: each spec has the settings of the series
 
 
 def find_predecessor(spec: Spec, baseline_choice: str) -> Predecessor | None:
-    """The last accepted run of the suite's series before the spec's; None where the spec misses nothing.
+    """Returns the last accepted run of the suite's series before this one. None if the spec misses nothing.
 
-    That is: it has a baseline or was asked for none, its gate compares nothing, its series or no series has an accepted
-    run, or it is of the very checkpoint that was accepted last, which so becomes the new series' first baseline.
-    A spec with the anchor `first` that misses only this one gets the first accepted run instead, unless a person has
-    changed something since.
-    A series that only Assay's versions tell from the spec's goes before all others. Without such a series the one that
-    accepted a run last counts, with what a person has changed since. Where none of that series' specs can be read,
-    nobody knows whether a person changed anything: `changed` is empty, as after an upgrade, because a PASS would say
-    that somebody did. Raises NewerSchema for a spec that a newer Assay wrote.
+    The spec misses nothing in any of these cases:
+
+    - It has a baseline, or the caller asked for none.
+    - Its gate compares no metric.
+    - Its own series has an accepted run, or no series has one.
+    - Its checkpoint is the one that was accepted last. This run then becomes the first baseline of the new series.
+
+    If the spec misses only the anchor `first`, the result is the first accepted run of the series before, unless a
+    person has changed a setting since.
+
+    A series that differs only in Assay's versions is preferred. Otherwise the series that accepted a run last counts,
+    and `changed` has the settings that a person changed since. If no spec of that series can be read, `changed` is
+    empty, as after an upgrade: otherwise the run would pass, as if a person had meant to start a new series. Raises
+    NewerSchema if a newer Assay wrote a spec.
     """
     misses_baseline = not spec.baseline and baseline_choice in ("last-accepted", "previous")
     misses_anchor = not spec.anchor and spec.suite.gate.anchor == "first"
@@ -57,16 +63,16 @@ def find_predecessor(spec: Spec, baseline_choice: str) -> Predecessor | None:
 
 
 def _keeps_answer(spec: Spec, earlier: Spec, misses_baseline: bool) -> bool:
-    """Whether an earlier run of the same request had lost nothing to an upgrade, so this run has lost nothing."""
+    """Whether an earlier run with the same request lost nothing to an upgrade. Then this run lost nothing either."""
     if misses_baseline:
         return not earlier.baseline and not earlier.has_lost_baseline
     return earlier.suite.gate.anchor == spec.suite.gate.anchor and not earlier.anchor and not earlier.has_lost_anchor
 
 
 def _compare_with(spec: Spec, accepted: list[IndexEntry]) -> Predecessor:
-    """Returns the spec's predecessor from one series: the first of its accepted runs with a readable spec."""
+    """Returns the predecessor from one series: the first of its accepted runs with a readable spec."""
     for entry in islice(accepted, MAX_RUNS_TRIED):
-        run_uri = entry.run_uri(spec.root)  # not the old spec's own, which is by the ids of this version
+        run_uri = entry.run_uri(spec.root)  # not `old.run_uri`: that has the ids of this version
         for old in specs.iterate_specs(run_uri):
             if old.suite.name == entry.suite and old.checkpoint.folder == entry.checkpoint_folder:
                 changed = list_changes(old, spec)
@@ -79,7 +85,7 @@ def _is_of_checkpoint(spec: Spec, before: Predecessor) -> bool:
     """Whether the predecessor is an accepted run of the spec's own checkpoint."""
     if before.changed:
         return False
-    if before.checkpoint is None:  # then its folder's name is all that is known
+    if before.checkpoint is None:  # then only the name of the run's folder is known
         return before.run_uri.split("/")[-2].endswith(f"-{spec.checkpoint.fingerprint[:8]}")
     return before.checkpoint.fingerprint == spec.checkpoint.fingerprint
 
@@ -108,7 +114,7 @@ def _settings(spec: Spec) -> dict[str, Mapping[str, Any]]:
 
 
 def _without_links(value: Any) -> Any:
-    """An absolute path as the releases before this one wrote it: with the links of the suite's folder followed."""
+    """Returns an absolute path with its links followed, as earlier releases wrote it into specs."""
     return os.path.realpath(value) if isinstance(value, str) and value.startswith("/") else value
 
 

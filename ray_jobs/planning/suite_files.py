@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SUITES = Path(__file__).parents[2] / "dags" / "suites"
 CODE_BYTES = 256 * 1024
-MAX_FILES = 10_000  # looked at below ASSAY_SUITES
+MAX_FILES = 10_000  # listed below ASSAY_SUITES
 FILES_VARIABLE = "ASSAY_SUITE_FILES"
 
 
@@ -33,14 +33,15 @@ def suites_folder() -> str:
 
 
 def are_files_allowed() -> bool:
-    """Whether this deployment accepts a file as a suite, from every person who may start a validation."""
+    """Whether every person who may start a validation may name a file as the suite, by ASSAY_SUITE_FILES."""
     return os.environ.get(FILES_VARIABLE) == "1"
 
 
 def find_suite(name_or_file: str, by_hand: bool = False) -> str:
-    """The URI of a suite. Raises InputError for what is neither the name of one nor a file that may be named.
+    """Returns the URI of a suite. Raises InputError for a wrong name, and for a file that must not be named.
 
-    `by_hand`: a person at a shell names it, who may read and run everything there anyway.
+    With `by_hand`, a person at a shell names the suite. That person can read and run every file there anyway, so any
+    file is accepted.
     """
     if re.search(r"\.ya?ml$", name_or_file) or "/" in name_or_file:
         if by_hand or are_files_allowed():
@@ -77,10 +78,11 @@ def read_suite(uri: str, name_or_file: str) -> bytes:
 def resolve_file(
     file: str, suite_uri: str, what: Literal["metric", "synonyms", "label_names", "fields"], source: str = ""
 ) -> str:
-    """The URI of a file that a suite names, which lies below the suite's folder, links followed.
+    """Returns the URI of a file that a suite names. Raises InputError if the suite must not name that file.
 
-    Tables of names and schemas of fields may be on S3 as well, or below the folder of the local data set `source` or
-    one of ASSAY_SOURCES; a metric is code, so it lies with the suite. Raises InputError for every other.
+    The file must lie below the suite's folder, after links are followed. A table of names or a schema of fields may
+    also be on S3, below the folder of the local data set `source`, or below one of ASSAY_SOURCES. A metric is code, so
+    it must lie with the suite.
     """
     if uris.is_s3(file) and what != "metric":
         return file
@@ -98,7 +100,7 @@ def resolve_file(
 
 
 def _find_beside_data(file: str, suite_uri: str, source: str) -> str | None:
-    """The path of a local file that lies with the data, links followed; None for every other, and for no path."""
+    """Returns the path of a local file that lies with the data, after links are followed. None for any other file."""
     path = Path(file.removeprefix("file://"))
     if not uris.is_s3(suite_uri):
         path = Path(uris.make_absolute(suite_uri)).parent / path
@@ -112,15 +114,15 @@ def _find_beside_data(file: str, suite_uri: str, source: str) -> str | None:
             return None
         refuse_system_path(str(target), "suite")
         return str(keep_links(path))
-    except (OSError, RuntimeError, ValueError):  # a loop of links, a null byte: told where it is looked for beside
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a null byte: `_require_below` reports it
         return None
 
 
 def keep_links(path: Path) -> Path:
-    """The path without `..`, and with its links as they are, unless a `..` leads back over one of them.
+    """Returns the path without `..`. Its links stay, unless a `..` leads back over one of them.
 
-    ConfigMaps and git-sync lead to what they mount through a link into a folder that has another name after every
-    change, and paths are parts of ids.
+    ConfigMaps and git-sync mount files through a link, and the folder behind the link gets a new name with every
+    change. Paths enter ids, so an id must not contain that name.
     """
     direct = Path(os.path.normpath(path))
     if os.path.realpath(direct) == os.path.realpath(path):
@@ -139,9 +141,9 @@ def read_text(uri: str, what: str, at_most: int) -> str:
 
 
 def check_code(spec: "Spec") -> None:
-    """Raises InputError if the spec contains code that this deployment's suites do not contain.
+    """Raise InputError if the spec contains code that is not in this deployment's suites.
 
-    A spec lies among the results, and the right to write results is not the right to run code.
+    A spec is stored among the results. The right to write results is not the right to run code.
     """
     for name in spec.own_metrics:
         if not is_code_of_the_deployment(spec, name):
@@ -153,7 +155,7 @@ def check_code(spec: "Spec") -> None:
 
 
 def is_code_of_the_deployment(spec: "Spec", name: str) -> bool:
-    """Whether a file of the metric's name below ASSAY_SUITES holds exactly the code that the spec carries."""
+    """Whether a file of the metric's name below ASSAY_SUITES contains exactly the spec's code."""
     code = spec.own_metrics[name].encode("utf-8", "surrogatepass")
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or len(code) > CODE_BYTES:
         return False
@@ -165,7 +167,7 @@ def _iterate_candidates(spec: "Spec", file: str) -> Iterator[str]:
     for entry in islice(object_listing.iterate_entries(folder), MAX_FILES):
         if entry.key.rpartition("/")[2] == file and entry.size <= CODE_BYTES:
             yield f"{folder}/{entry.key}"
-    if are_files_allowed():  # a suite may lie anywhere then, but not where results do
+    if are_files_allowed():  # then a suite may be anywhere, except among the results
         for uri in spec.suite.metrics.own:
             path = uris.local_path(uri)
             root = uris.local_path(spec.root)
@@ -176,15 +178,14 @@ def _iterate_candidates(spec: "Spec", file: str) -> Iterator[str]:
 def _has_content(uri: str, code: bytes) -> bool:
     try:
         return objects.read(uri, at_most=CODE_BYTES) == code
-    except (FileNotFoundError, InputError):  # gone, or a link to what is no file
+    except (FileNotFoundError, InputError):  # deleted meanwhile, or no regular file
         return False
 
 
 def _require_below(path: Path, folder: Path, what: str) -> Path:
-    """The path without `..`, when what it leads to is below the folder.
+    """Returns the path without `..`. Raises InputError if its target is not below the folder.
 
-    A link keeps its own name: Kubernetes mounts each file as a link into a folder that has another name after every
-    change, and a path is part of an id.
+    Links in the path stay, for the reason that `keep_links` gives.
     """
     try:
         home = folder.resolve()

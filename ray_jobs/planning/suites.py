@@ -1,4 +1,7 @@
-"""Load a suite with everything that its file names, and make its paths absolute."""
+"""Load a suite and the files that it names, and make its paths absolute.
+
+`plan` and `assay suite check` call this.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +24,12 @@ from ray_jobs.storage import uris
 
 
 def read_custom_metrics(files: Sequence[str]) -> dict[str, str]:
-    """The source code of a suite's own metrics by name. Raises InputError for a file that is not there or too long."""
+    """Returns the source code of a suite's own metrics, by name. Raises InputError if a file is missing or too long."""
     return {name_of(file).removesuffix(".py"): read_text(file, "metric", CODE_BYTES) for file in files}
 
 
 def load_synonyms(uri: str) -> dict[str, tuple[str, ...]]:
-    """Further names by label. Raises InputError for a file that is none of them."""
+    """Returns further names of each label from a JSON file. Raises InputError if the file has another content."""
     try:
         return TypeAdapter(dict[str, tuple[str, ...]]).validate_json(read_text(uri, "synonyms", TABLE_BYTES))
     except ValidationError:
@@ -34,7 +37,7 @@ def load_synonyms(uri: str) -> dict[str, tuple[str, ...]]:
 
 
 def _load_schema(uri: str) -> dict[str, Any]:
-    """The complete schema in a file of `caption.fields`."""
+    """Returns the complete schema from the file that `caption.fields` names. Raises InputError."""
     try:
         return read_schema(read_text(uri, "fields", SCHEMA_BYTES).encode())
     except SchemaError as error:
@@ -65,7 +68,7 @@ def load_suite(name_or_file: str, by_hand: bool = False) -> Suite:
 
 
 def _resolve_paths(suite: Suite, uri: str) -> Suite:
-    """Returns the suite with its relative local paths resolved against its folder, without slashes at their ends."""
+    """Returns the suite with its local paths made absolute, relative to its folder, and without slashes at the end."""
     folder = None if uris.is_s3(uri) else Path(uris.make_absolute(uri)).parent
 
     def resolve(source: str) -> str:

@@ -1,1 +1,1 @@
-"""What any process of ours needs: progress, waiting, confinement, a private cache, Ray Data."""
+"""Tools of every process: progress, waiting, prefetching, confinement, a private cache, Ray Data."""

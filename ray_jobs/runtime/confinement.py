@@ -1,7 +1,7 @@
 """Confines a process before it reads foreign files: no network, no other programs, bounded memory and CPU time.
 
 `probe_process` calls it in its own process, in this order: `leave_network` first, while there is one thread, then the
-imports, then `limit`. If the kernel grants no network namespace, the audit hook alone refuses sockets.
+imports, then `limit_resources`. If the kernel grants no network namespace, the audit hook alone refuses sockets.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ PROGRAMS = {
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "os.startfile",
     "pty.spawn", "pickle.find_class",
 }  # fmt: skip
-FILE_BYTES = 1 << 20  # that the process may write: its work is to read
+FILE_BYTES = 1 << 20  # of the largest file that the process may write
 
 _refused: set[str] = set()
 

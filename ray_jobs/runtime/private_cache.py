@@ -1,4 +1,7 @@
-"""The private folder where a machine keeps what it can make again: copies of checkpoints, hashes of files."""
+"""The private cache folder of this user on this machine: copies of checkpoints, hashes of files.
+
+Both planes use it. Everything in it can be made again.
+"""
 
 import os
 import stat

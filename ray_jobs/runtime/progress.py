@@ -1,4 +1,4 @@
-"""Progress a person can read in a task log: a line when something changed, at most one every few seconds."""
+"""Log the progress of a job: a line when rows were added, at most one every few seconds."""
 
 import logging
 import time

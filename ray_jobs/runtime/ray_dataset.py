@@ -38,7 +38,7 @@ def ray_dataset(items: Sequence[Any], blocks: int | None = None) -> "ray.data.Da
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # a node with a GPU can take long to start; the job has its own limit
-    context.raise_original_map_exception = True  # else a InputError of a worker arrives as text only
+    context.raise_original_map_exception = True  # else an InputError of a worker arrives only as text
     for name in ("ray.data", "ray.llm", "ray.serve"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return data.from_items(list(items), override_num_blocks=blocks or len(items))
