@@ -53,20 +53,20 @@ def read_json(uri: str, checkpoint: str, most_bytes: int = CONFIG_BYTES, most_it
 
     Raises Incomplete if the file is gone or is not JSON yet, InputError if it is a Git LFS pointer or breaks a bound.
     """
-    which = f"checkpoint {checkpoint}: {printable(uri.rsplit('/', 1)[-1])}"
+    subject = f"checkpoint {checkpoint}: {printable(uri.rsplit('/', 1)[-1])}"
     try:
         data = read(uri, most_bytes)
         if lfs_pointers.is_pointer(data):
             raise InputError("is a pointer of Git LFS, not the file (git lfs pull fetches it)")
         return parse_object(data, most_items)
     except FileNotFoundError:
-        raise Incomplete(f"{which} went away while it was read; wait for the upload") from None
+        raise Incomplete(f"{subject} went away while it was read; wait for the upload") from None
     except NotJson as error:
-        raise Incomplete(f"{which} {error}; wait or save it again") from None
+        raise Incomplete(f"{subject} {error}; wait or save it again") from None
     except InputError as error:
         if str(error).startswith(printable(uri)):
             raise InputError(f"checkpoint {checkpoint}: {error}") from None
-        raise InputError(f"{which} {error}; save the checkpoint again") from None
+        raise InputError(f"{subject} {error}; save the checkpoint again") from None
 
 
 def read_config(checkpoint: str) -> Config:
@@ -88,10 +88,10 @@ def read_index(checkpoint: str, index: str) -> dict[str, str]:
         raise InputError(f"checkpoint {checkpoint}: {index} names no shards; save the checkpoint again")
     if len(shards) > MOST_SHARDS:
         raise InputError(f"checkpoint {checkpoint}: {index} names {len(shards)} shards, more than {MOST_SHARDS}")
-    if (odd := next((shard for shard in shards if not SHARD.fullmatch(shard)), None)) is not None:
+    if (bad_shard := next((shard for shard in shards if not SHARD.fullmatch(shard)), None)) is not None:
         raise InputError(
-            f"checkpoint {checkpoint}: {index} names {printable(odd)!r}, which is no .safetensors file beside it; "
-            "save the checkpoint again"
+            f"checkpoint {checkpoint}: {index} names {printable(bad_shard)!r}, which is no .safetensors file beside "
+            "it; save the checkpoint again"
         )
     return weight_map
 
@@ -100,8 +100,8 @@ def _validate(model: type[Model], value: Any, file: str, checkpoint: str) -> Mod
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = printable(".".join(map(str, first["loc"])), 80)
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field_path = printable(".".join(map(str, fault["loc"])), 80)
         raise InputError(
-            f"checkpoint {checkpoint}: {file}: {place}: {printable(first['msg'], 120)}; save the checkpoint again"
+            f"checkpoint {checkpoint}: {file}: {field_path}: {printable(fault['msg'], 120)}; save the checkpoint again"
         ) from None

@@ -36,45 +36,47 @@ def translate_errors(uri: str) -> Iterator[None]:
 
     So a broken checkpoint does not stop the work on other checkpoints.
     """
-    where = f"checkpoint {printable(uri)}"
+    subject = f"checkpoint {printable(uri)}"
     try:
         if len(os.fsencode(uri)) > LONGEST_URI or not uri.isprintable():
-            raise InputError(f"{where}: its URI is too long or has characters that cannot be shown; rename the folder")
+            raise InputError(
+                f"{subject}: its URI is too long or has characters that cannot be shown; rename the folder"
+            )
         yield
     except RetryableError:
         raise
     except (InputError, Incomplete) as error:
         if uri in str(error) or str(error).startswith("checkpoint "):
             raise
-        raise type(error)(f"{where}: {error}") from error
+        raise type(error)(f"{subject}: {error}") from error
     except FileNotFoundError:
-        raise Incomplete(f"{where}: a file went away while it was looked at; wait for the upload") from None
+        raise Incomplete(f"{subject}: a file went away while it was looked at; wait for the upload") from None
     except UnicodeEncodeError:
-        raise InputError(f"{where}: its URI or a name in it is not text; rename it") from None
+        raise InputError(f"{subject}: its URI or a name in it is not text; rename it") from None
     except (OSError, MemoryError) as error:  # the machine or the mount may be at fault: a retry may succeed
-        raise_by_errno(error, where, "read")
+        raise_by_errno(error, subject, "read")
     except Exception as error:
         fault = printable(f"{type(error).__name__}: {error}")
-        raise InputError(f"{where}: it cannot be judged ({fault}); save the checkpoint again") from error
+        raise InputError(f"{subject}: it cannot be judged ({fault}); save the checkpoint again") from error
 
 
 def translates_errors(reader: Callable[Args, Result]) -> Callable[Args, Result]:
     """Wrap a reader in `translate_errors`. Its first argument must be a URI or a Checkpoint."""
 
     @wraps(reader)
-    def read_translated(*given: Args.args, **named: Args.kwargs) -> Result:
-        first: Any = given[0] if given else next(iter(named.values()))
+    def read_translated(*args: Args.args, **kwargs: Args.kwargs) -> Result:
+        first: Any = args[0] if args else next(iter(kwargs.values()))
         with translate_errors(first if isinstance(first, str) else first.uri):
-            return reader(*given, **named)
+            return reader(*args, **kwargs)
 
     return read_translated
 
 
-def raise_by_errno(error: OSError | MemoryError, which: str, doing: str) -> Never:
+def raise_by_errno(error: OSError | MemoryError, subject: str, action: str) -> Never:
     """Raise InputError if the file is at fault, RetryableError if the mount or the machine may recover."""
     if isinstance(error, OSError) and error.errno in PERMANENT:
-        raise InputError(f"{which}: cannot be {doing} ({error.strerror}); save it again") from None
-    why = printable(getattr(error, "strerror", None) or type(error).__name__)
+        raise InputError(f"{subject}: cannot be {action} ({error.strerror}); save it again") from None
+    reason = printable(getattr(error, "strerror", None) or type(error).__name__)
     raise RetryableError(
-        f"{which}: cannot be {doing} ({why}); look at the storage and this machine, then try again"
+        f"{subject}: cannot be {action} ({reason}); look at the storage and this machine, then try again"
     ) from error

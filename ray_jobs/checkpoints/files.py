@@ -64,32 +64,34 @@ def list_files(uri: str) -> list[object_listing.Entry]:
     """
     entries = object_listing.list_folder(uri, MOST_FILES)
     local = uris.local_path(uri)
-    places = _allowed_folders(local) if local is not None else []
-    if odd := next((file.key for file in entries if was_loaded(file.key) and not _is_fit_name(file.key)), None):
+    allowed = _allowed_folders(local) if local is not None else []
+    if bad_key := next((file.key for file in entries if was_loaded(file.key) and not _is_fit_name(file.key)), None):
         raise InputError(
-            f"checkpoint {uri}: {printable(odd)!r}: its name has characters that cannot be shown; rename the file"
+            f"checkpoint {uri}: {printable(bad_key)!r}: its name has characters that cannot be shown; rename the file"
         )
     loaded = [entry for entry in entries if is_loaded(entry.key)]
-    stored = 0  # bytes on a local disk
+    stored_bytes = 0  # bytes on a local disk
     for entry in loaded:
-        which = f"checkpoint {uri}: {printable(entry.key)!r}"
-        most = TEMPLATE_BYTES if entry.key.endswith(".jinja") else SIDECAR_BYTES
-        if entry.size > most and not entry.key.endswith(".safetensors"):
-            raise InputError(f"{which}: {entry.size} bytes, more than the {most} that are read; save it again")
+        subject = f"checkpoint {uri}: {printable(entry.key)!r}"
+        limit = TEMPLATE_BYTES if entry.key.endswith(".jinja") else SIDECAR_BYTES
+        if entry.size > limit and not entry.key.endswith(".safetensors"):
+            raise InputError(f"{subject}: {entry.size} bytes, more than the {limit} that are read; save it again")
         if local is not None:
-            stored += _check_regular(local / entry.key, places, which)
+            stored_bytes += _check_regular(local / entry.key, allowed, subject)
     size = sum(entry.size for entry in loaded)
     if size > MOST_BYTES:
         raise InputError(f"checkpoint {uri}: more than {MOST_BYTES / 1e12:.0f} TB; delete what is not the model")
-    if (beside := sum(entry.size for entry in loaded if not entry.key.endswith(".safetensors"))) > ALL_SIDECAR_BYTES:
+    if (
+        sidecar_bytes := sum(entry.size for entry in loaded if not entry.key.endswith(".safetensors"))
+    ) > ALL_SIDECAR_BYTES:
         raise InputError(
-            f"checkpoint {uri}: {beside} bytes beside the weights, more than the {ALL_SIDECAR_BYTES} that are read; "
-            "delete what is not the model"
+            f"checkpoint {uri}: {sidecar_bytes} bytes beside the weights, more than the {ALL_SIDECAR_BYTES} that are "
+            "read; delete what is not the model"
         )
-    if size > HOLES_BYTES and 0 < stored * MOST_HOLES < size:  # 0: the file system does not report used blocks
+    if size > HOLES_BYTES and 0 < stored_bytes * MOST_HOLES < size:  # 0: the file system does not report used blocks
         raise Incomplete(
-            f"checkpoint {uri}: {size} bytes, of which {stored} are on the disk and the rest are holes; wait for the "
-            "upload or copy it again"
+            f"checkpoint {uri}: {size} bytes, of which {stored_bytes} are on the disk and the rest are holes; wait "
+            "for the upload or copy it again"
         )
     return entries
 
@@ -105,15 +107,15 @@ def is_regular(uri: str, key: str) -> bool:
     return True
 
 
-def read(uri: str, most: int) -> bytes:
-    """Return the bytes of a file. Raises InputError if it has more than `most` bytes or is not a regular file."""
+def read(uri: str, at_most: int) -> bytes:
+    """Return the bytes of a file. Raises InputError if it has more than `at_most` bytes or is not a regular file."""
     local = uris.local_path(uri)
     if local is None:
-        return objects.read(uri, most)  # a whole read is compared with the ETag; a read of a range is not
+        return objects.read(uri, at_most)  # a whole read is compared with the ETag; a read of a range is not
     with open_file(local) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise InputError(f"{printable(uri)}: more than the {most} bytes that are read of it; save it again")
+        data = file.read(at_most + 1)
+    if len(data) > at_most:
+        raise InputError(f"{printable(uri)}: more than the {at_most} bytes that are read of it; save it again")
     return data
 
 
@@ -154,22 +156,22 @@ def folders_of_bases() -> list[str]:
     return [folder.strip() for folder in folders if folder.strip()]
 
 
-def _check_regular(path: Path, places: list[Path], which: str) -> int:
+def _check_regular(path: Path, allowed: list[Path], subject: str) -> int:
     """Return the bytes that the file takes on the disk. Raises InputError if it must not be opened."""
     real = Path(os.path.realpath(path))
-    if real.parent not in places and not _is_below_bases(real):
+    if real.parent not in allowed and not _is_below_bases(real):
         raise InputError(
-            f"{which}: a link that leads out of the checkpoint; copy the file into its folder, or name the folder that "
-            "it leads to in ASSAY_BASES"
+            f"{subject}: a link that leads out of the checkpoint; copy the file into its folder, or name the folder "
+            "that it leads to in ASSAY_BASES"
         )
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return 0  # the target of the link is not there yet
     except OSError as error:
-        raise_by_errno(error, which, "looked at")
+        raise_by_errno(error, subject, "looked at")
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{which}: not a regular file; save it again")
+        raise InputError(f"{subject}: not a regular file; save it again")
     return status.st_blocks * 512
 
 

@@ -54,14 +54,14 @@ def compute_fingerprint(uri: str, base: Checkpoint | None = None) -> str:
 @translates_errors
 def compute_former_fingerprint(uri: str, base: Checkpoint | None = None) -> str | None:
     """Return the fingerprint by the former rule, which counted notes beside the model, or None without such notes."""
-    former = [entry for entry in list_files(uri) if was_loaded(entry.key)]
-    notes = {entry.key: entry.size for entry in former} if former != list_loaded(uri) else {}
+    entries = [entry for entry in list_files(uri) if was_loaded(entry.key)]
+    notes = {entry.key: entry.size for entry in entries} if entries != list_loaded(uri) else {}
     notes = {name: size for name, size in notes.items() if not name.endswith(".safetensors")}
     if not notes or max(notes.values()) > SIDECAR_BYTES or sum(notes.values()) > ALL_SIDECAR_BYTES:
         return None
-    if not all(is_regular(uri, entry.key) for entry in former):
+    if not all(is_regular(uri, entry.key) for entry in entries):
         return None
-    return _hash_contents(list_contents(uri, former), base)
+    return _hash_contents(list_contents(uri, entries), base)
 
 
 def _hash_contents(files: Iterable[tuple[str, int, str]], base: Checkpoint | None) -> str:

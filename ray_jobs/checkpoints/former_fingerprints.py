@@ -24,11 +24,11 @@ def find_former_fingerprint(root: str, checkpoint: Checkpoint) -> dict[str, Any]
 def _by_former_rule(checkpoint: Checkpoint) -> Checkpoint | None:
     """Return the checkpoint with its former fingerprint and base, or None if the former fingerprint is the same."""
     base = checkpoint.base and _by_former_rule(checkpoint.base)
-    known = base or checkpoint.base
-    fingerprint = fingerprints.compute_former_fingerprint(checkpoint.uri, known)
+    known_base = base or checkpoint.base
+    fingerprint = fingerprints.compute_former_fingerprint(checkpoint.uri, known_base)
     if fingerprint is None and base:
         fingerprint = fingerprints.compute_fingerprint(checkpoint.uri, base)
-    return checkpoint.model_copy(update={"fingerprint": fingerprint, "base": known}) if fingerprint else None
+    return checkpoint.model_copy(update={"fingerprint": fingerprint, "base": known_base}) if fingerprint else None
 
 
 def has_runs(root: str, checkpoint: Checkpoint) -> bool:

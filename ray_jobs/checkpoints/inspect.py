@@ -56,10 +56,10 @@ def require_complete(uri: str) -> dict[str, int]:
     if not sizes:
         refuse_foreign(uri, sizes)
         raise Incomplete(f"checkpoint {uri}: nothing is there; check the URI or wait for the upload")
-    if part := next((name for name in sizes if name.endswith(DOWNLOADS) and name.rpartition(".")[0] in sizes), None):
+    if marker := next((name for name in sizes if name.endswith(DOWNLOADS) and name.rpartition(".")[0] in sizes), None):
         raise Incomplete(
-            f"checkpoint {uri}: {printable(part)} is there, so the download of "
-            f"{printable(part.rpartition('.')[0])} has not ended; wait for it, or start it again"
+            f"checkpoint {uri}: {printable(marker)} is there, so the download of "
+            f"{printable(marker.rpartition('.')[0])} has not ended; wait for it, or start it again"
         )
     if is_adapter_folder(sizes):
         _check_adapter(uri, sizes)
@@ -118,12 +118,12 @@ def sidecar_files(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
-    if why := lora_config.unsupported_reason(read_json(f"{uri}/{lora_config.CONFIG}", uri)):
-        raise InputError(f"checkpoint {uri}: {why}")
-    if (more := lora_config.find_further_weights(sizes)) is not None:
+    if reason := lora_config.explain_unsupported(read_json(f"{uri}/{lora_config.CONFIG}", uri)):
+        raise InputError(f"checkpoint {uri}: {reason}")
+    if (further_weights := lora_config.find_further_weights(sizes)) is not None:
         raise InputError(
-            f"checkpoint {uri}: {printable(more)} holds weights that were trained beside the adapter, and only the "
-            "adapter would be merged; merge both into the base and save the whole model"
+            f"checkpoint {uri}: {printable(further_weights)} holds weights that were trained beside the adapter, and "
+            "only the adapter would be merged; merge both into the base and save the whole model"
         )
     if lora_config.WEIGHTS not in sizes:
         refuse_foreign(uri, sizes)
@@ -131,8 +131,8 @@ def _check_adapter(uri: str, sizes: dict[str, int]) -> None:
             f"checkpoint {uri}: {lora_config.WEIGHTS} is missing; "
             "wait for the upload or save the adapter as safetensors"
         )
-    if empty := next((name for name, tensor in _read_weights(uri, sizes).items() if 0 in tensor["shape"]), None):
-        raise InputError(f"checkpoint {uri}: {printable(empty, 120)} is of shape [0]: {NOT_GATHERED}")
+    if empty_tensor := next((name for name, tensor in _read_weights(uri, sizes).items() if 0 in tensor["shape"]), None):
+        raise InputError(f"checkpoint {uri}: {printable(empty_tensor, 120)} is of shape [0]: {NOT_GATHERED}")
 
 
 def _refuse_untied_head(uri: str, config: Config, sizes: dict[str, int]) -> None:
@@ -141,10 +141,10 @@ def _refuse_untied_head(uri: str, config: Config, sizes: dict[str, int]) -> None
     vLLM would not load this head, and transformers would.
     """
     weights = choose_weights(uri, sizes)
-    tied = find_tied_head(config, read_tensors(uri, weights, sizes))
-    if tied and not holds_same_values(uri, weights, sizes, *tied):
+    pair = find_tied_head(config, read_tensors(uri, weights, sizes))
+    if pair and not holds_same_values(uri, weights, sizes, *pair):
         raise InputError(
-            f"checkpoint {uri}: {tied[1]} is another tensor than {tied[0]}, and config.json ties the two, so vLLM "
+            f"checkpoint {uri}: {pair[1]} is another tensor than {pair[0]}, and config.json ties the two, so vLLM "
             "would not load it; set tie_word_embeddings to false in config.json"
         )
 

@@ -46,13 +46,13 @@ MEGATRON = (
 class Layout(NamedTuple):
     """A form of a model, recognised by the name of a file, or of a folder with a slash at its end.
 
-    `may_come`: the weights may still follow.
+    `may_precede_weights`: the weights may still follow.
     """
 
     pattern: str
-    what: str
+    description: str
     remedy: str
-    may_come: bool = False
+    may_precede_weights: bool = False
 
 
 # The first match is reported, so special patterns come before general ones.
@@ -77,7 +77,7 @@ LAYOUTS = (
     Layout(
         r"zero_to_fp32\.py|global_step\d+/", "DeepSpeed's own state, and no gathered weights are there",
         "run python DIR/zero_to_fp32.py DIR DIR --safe_serialization, or set "
-        "stage3_gather_16bit_weights_on_model_save", may_come=True,
+        "stage3_gather_16bit_weights_on_model_save", may_precede_weights=True,
     ),
     Layout(
         r"(bf16_)?zero_pp_rank_.*\.pt|mp_rank_\d+_model_states\.pt", "of the inside of DeepSpeed's global_step folder",
@@ -104,7 +104,7 @@ LAYOUTS = (
     Layout(r"flax_model.*\.msgpack", "of Flax's weights", OLD_PICKLES.replace("HOW", "flax")),
     Layout(
         r"_CHECKPOINT_METADATA|ocdbt\.process_\d+/", "of a checkpoint of Orbax (JAX)",
-        "export it to Hugging Face's form with the trainer's own exporter, and name that", may_come=True,
+        "export it to Hugging Face's form with the trainer's own exporter, and name that", may_precede_weights=True,
     ),
     Layout(
         r".*\.nemo", "a checkpoint of NeMo",
@@ -120,31 +120,40 @@ LAYOUTS = (
 
 def refuse_foreign(uri: str, names: Iterable[str]) -> None:
     """Raise InputError or NeverWhole if a folder without weights holds a model in another form."""
-    files, folders = set(names), _folders(uri)
+    files, folders = set(names), _list_folders(uri)
     _refuse_cache(uri, folders)
     _refuse_nested(uri, folders)
-    places = sorted(files) + [f"{folder}/" for folder in folders]
+    names_in_folder = sorted(files) + [f"{folder}/" for folder in folders]
     for layout in LAYOUTS:
-        if name := next((place for place in places if re.fullmatch(layout.pattern, place, re.DOTALL)), None):
-            kind = NeverWhole if layout.may_come or INDEX in files else InputError
-            raise kind(f"checkpoint {uri}: {printable(name, 100)} is {layout.what}; {_remedy(layout, uri, name)}")
+        if name := next(
+            (
+                name_in_folder
+                for name_in_folder in names_in_folder
+                if re.fullmatch(layout.pattern, name_in_folder, re.DOTALL)
+            ),
+            None,
+        ):
+            kind = NeverWhole if layout.may_precede_weights or INDEX in files else InputError
+            raise kind(
+                f"checkpoint {uri}: {printable(name, 100)} is {layout.description}; {_fill_remedy(layout, uri, name)}"
+            )
     _refuse_run(uri, folders)
 
 
 def refuse_without_config(uri: str, names: Iterable[str]) -> None:
     """Raise InputError or NeverWhole if a folder without a config.json holds a model in another form."""
     files = set(names)
-    if "params.json" in files and (consolidated := _first(files, r"consolidated.*\.safetensors")):
+    if "params.json" in files and (consolidated := _find_first(files, r"consolidated.*\.safetensors")):
         raise NeverWhole(
             f"checkpoint {uri}: {consolidated} is of Mistral's own form; convert it (transformers' "
             "convert_mistral_weights_to_hf.py), or name the repository's files of Hugging Face's form"
         )
     if "model_index.json" in files:
         raise InputError(f"checkpoint {uri}: a pipeline of diffusers (model_index.json), which captions nothing")
-    weights = _first(files, r"(?!adapter_).*\.safetensors")
+    weights = _find_first(files, r"(?!adapter_).*\.safetensors")
     if weights is None:
         refuse_foreign(uri, files)
-    elif states := _first(files, r"random_states_\d+\.pkl|optimizer(_\d+)?\.(bin|pt)|scheduler(_\d+)?\.(bin|pt)"):
+    elif states := _find_first(files, r"random_states_\d+\.pkl|optimizer(_\d+)?\.(bin|pt)|scheduler(_\d+)?\.(bin|pt)"):
         raise NeverWhole(
             f"checkpoint {uri}: {weights} beside {states} and no config.json: a state that accelerate saved; copy "
             "config.json, the tokenizer's and the processor's files of its base into the folder"
@@ -153,7 +162,7 @@ def refuse_without_config(uri: str, names: Iterable[str]) -> None:
 
 def refuse_without_tokenizer(uri: str, names: Iterable[str]) -> None:
     """Raise NeverWhole if the trainer's state is there, because a trainer writes its own state last."""
-    if state := _first(set(names), r"trainer_state\.json|training_args\.bin"):
+    if state := _find_first(set(names), r"trainer_state\.json|training_args\.bin"):
         raise NeverWhole(
             f"checkpoint {uri}: the tokenizer is missing, and the trainer's save is over ({state}); copy "
             "tokenizer*.json, *processor_config.json and chat_template.* of its base into the folder, and give the "
@@ -176,13 +185,13 @@ def _refuse_nested(uri: str, folders: list[str]) -> None:
         is_adapter = all(
             object_listing.find_entry(f"{uri}/{folder}/{name}") for name in (lora_config.CONFIG, lora_config.WEIGHTS)
         )
-        if is_adapter or all(any(map(object_listing.find_entry, some)) for some in _marks(f"{uri}/{folder}")):
+        if is_adapter or all(any(map(object_listing.find_entry, group)) for group in _list_marks(f"{uri}/{folder}")):
             form = "adapter" if is_adapter else "model"
             place = printable(folder, 100)
             raise NeverWhole(f"checkpoint {uri}: the {form} is in {place}/; name {uri}/{place}")
 
 
-def _marks(folder: str) -> Iterator[list[str]]:
+def _list_marks(folder: str) -> Iterator[list[str]]:
     """Yield groups of files. A folder with at least one file of each group holds a model."""
     yield [f"{folder}/config.json"]
     yield [f"{folder}/{SINGLE}", f"{folder}/{INDEX}"]
@@ -199,11 +208,11 @@ def _refuse_run(uri: str, folders: list[str]) -> None:
         )
 
 
-def _folders(uri: str) -> list[str]:
+def _list_folders(uri: str) -> list[str]:
     return [name for name in islice(object_listing.list_subfolders(uri), MOST_FOLDERS) if not name.startswith(".")]
 
 
-def _remedy(layout: Layout, uri: str, name: str) -> str:
+def _fill_remedy(layout: Layout, uri: str, name: str) -> str:
     """Return the command with the names filled in. A name that a shell would not take as it is stays DIR or FILE."""
     local = uris.local_path(uri)
     place = str(local) if local is not None and PLAIN.fullmatch(str(local)) else "DIR"
@@ -211,5 +220,5 @@ def _remedy(layout: Layout, uri: str, name: str) -> str:
     return layout.remedy.replace("FILE", file if PLAIN.fullmatch(file) else "FILE").replace("DIR", place)
 
 
-def _first(names: set[str], pattern: str) -> str | None:
+def _find_first(names: set[str], pattern: str) -> str | None:
     return next((printable(name, 100) for name in sorted(names) if re.fullmatch(pattern, name)), None)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ray_jobs.checkpoints.module_patterns import MOST, matches, refuse
+from ray_jobs.checkpoints.module_patterns import MOST, find_fault, matches
 from ray_jobs.inputs.names import printable
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -38,7 +38,7 @@ def find_further_weights(names: Iterable[str]) -> str | None:
     return next((name for name in sorted(names) if name != WEIGHTS and FURTHER_WEIGHTS.fullmatch(name)), None)
 
 
-def unsupported_reason(config: dict[str, Any]) -> str | None:
+def explain_unsupported(config: dict[str, Any]) -> str | None:
     """Return why an adapter with this config cannot be merged and what to do, or None if it can be merged."""
     if (kind := config.get("peft_type")) != "LORA":
         return f"an adapter of type {printable(str(kind), 60)}, not LORA; merge it and save the whole model"
@@ -49,18 +49,28 @@ def unsupported_reason(config: dict[str, Any]) -> str | None:
             f"its adapter began by changing the base (init_lora_weights: {printable(str(start), 60)}); save it as one "
             "of the original base (PEFT's path_initial_model_for_weight_conversion)"
         )
-    if other := sorted(key for key, value in config.items() if value and key not in PLAIN):
-        return f"its adapter is not a plain LoRA ({printable(other[0], 60)} is set); merge it and save the whole model"
-    if not all(isinstance(_pattern(config, pattern_name), dict) for pattern_name in NUMBERS.values()):
+    if foreign_keys := sorted(key for key, value in config.items() if value and key not in PLAIN):
+        return (
+            f"its adapter is not a plain LoRA ({printable(foreign_keys[0], 60)} is set); merge it and save the whole "
+            "model"
+        )
+    if not all(isinstance(_read_pattern(config, pattern_name), dict) for pattern_name in NUMBERS.values()):
         return "its adapter's rank_pattern or alpha_pattern is not an object; save it again"
-    if any(len(_pattern(config, pattern_name)) > MOST for pattern_name in NUMBERS.values()):
+    if any(len(_read_pattern(config, pattern_name)) > MOST for pattern_name in NUMBERS.values()):
         return f"its adapter's rank_pattern or alpha_pattern has more than {MOST} entries; merge it and save it whole"
-    if refused := next(
-        (why for pattern_name in NUMBERS.values() for why in map(refuse, _pattern(config, pattern_name)) if why), None
+    if fault := next(
+        (
+            fault
+            for pattern_name in NUMBERS.values()
+            for fault in map(find_fault, _read_pattern(config, pattern_name))
+            if fault
+        ),
+        None,
     ):
-        return f"its adapter's rank_pattern or alpha_pattern {refused}; name the modules by their paths"
+        return f"its adapter's rank_pattern or alpha_pattern {fault}; name the modules by their paths"
     ranks, alphas = (
-        [config.get(setting), *_pattern(config, pattern_name).values()] for setting, pattern_name in NUMBERS.items()
+        [config.get(setting), *_read_pattern(config, pattern_name).values()]
+        for setting, pattern_name in NUMBERS.items()
     )
     if not all(type(rank) is int and 0 < rank <= LARGEST for rank in ranks):
         return "its adapter's r, or what rank_pattern has, is not above zero; save it again"
@@ -69,24 +79,24 @@ def unsupported_reason(config: dict[str, Any]) -> str | None:
     return None
 
 
-def scale(config: dict[str, Any], module: str, rank: int) -> float:
+def compute_scale(config: dict[str, Any], module: str, rank: int) -> float:
     """Return s for the module at this path: alpha / r, or alpha / sqrt(r) if rank-stabilised (Kalajdzievski 2023).
 
     Raises ValueError if the config gives the module another rank.
     """
-    wanted, alpha = (
-        _for_module(_pattern(config, pattern_name), module, config[setting])
+    configured_rank, alpha = (
+        _find_value(_read_pattern(config, pattern_name), module, config[setting])
         for setting, pattern_name in NUMBERS.items()
     )
-    if rank != wanted:
-        raise ValueError(f"{module} has rank {rank}, and {CONFIG} gives it {wanted}; save the adapter again")
+    if rank != configured_rank:
+        raise ValueError(f"{module} has rank {rank}, and {CONFIG} gives it {configured_rank}; save the adapter again")
     return float(alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank)
 
 
-def _pattern(config: dict[str, Any], of: str) -> Any:
-    return config.get(of) or {}
+def _read_pattern(config: dict[str, Any], pattern_name: str) -> Any:
+    return config.get(pattern_name) or {}
 
 
-def _for_module(pattern: dict[str, Any], module: str, default: Any) -> Any:
+def _find_value(pattern: dict[str, Any], module: str, default: Any) -> Any:
     """Return the value of the first pattern that matches the end of the module's path, as PEFT does."""
     return next((value for key, value in pattern.items() if matches(key, module)), default)

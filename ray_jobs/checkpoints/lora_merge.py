@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 
 from ray_jobs.checkpoints.config_files import read_json
-from ray_jobs.checkpoints.lora_config import CONFIG, WEIGHTS, scale
+from ray_jobs.checkpoints.lora_config import CONFIG, WEIGHTS, compute_scale
 from ray_jobs.checkpoints.safetensors_header import Tensor, read_header
 from ray_jobs.inputs.errors import InputError
 
@@ -27,32 +27,32 @@ Header = dict[str, Tensor]
 Edit = Callable[[torch.Tensor], torch.Tensor]  # takes a tensor of the base, returns the merged tensor
 
 
-def merge(base: Path, adapter: Path, target: Path, which: str) -> None:
+def merge(base: Path, adapter: Path, target: Path, subject: str) -> None:
     """Write the merged safetensors files of the base into the directory `target`.
 
-    Raises InputError, which begins with `which`, for tensors that the base does not have or has in another shape.
+    Raises InputError, which begins with `subject`, for tensors that the base does not have or has in another shape.
     """
     shards = {file: read_header(str(file), file.stat().st_size) for file in sorted(base.glob("*.safetensors"))}
     base_tensors = {name: tensor for header, _ in shards.values() for name, tensor in header.items()}
-    config = read_json(str(adapter / CONFIG), which.removeprefix("checkpoint "))
+    config = read_json(str(adapter / CONFIG), subject.removeprefix("checkpoint "))
     try:
         with safe_open(adapter / WEIGHTS, "pt") as weights:
-            changes = _plan_edits(config, weights, base_tensors, _name_resolver(base, base_tensors))
+            edits = _plan_edits(config, weights, base_tensors, _build_name_resolver(base, base_tensors))
             for file, (header, start) in shards.items():
                 shutil.copyfile(file, target / file.name)
-                _apply_edits(
-                    target / file.name, {name: header[name] for name in header.keys() & changes}, start, changes
-                )
+                _apply_edits(target / file.name, {name: header[name] for name in header.keys() & edits}, start, edits)
     except (ValueError, re.error) as error:
-        raise InputError(f"{which}: {error}") from None
+        raise InputError(f"{subject}: {error}") from None
 
 
-def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callable[[str], str]) -> dict[str, Edit]:
+def _plan_edits(
+    config: dict[str, Any], weights: Any, base_tensors: Header, resolve_name: Callable[[str], str]
+) -> dict[str, Edit]:
     """Return the edits of the base's tensors by name. Raises ValueError for a tensor that cannot be merged."""
     keys: set[str] = set(weights.keys())
-    changes: dict[str, Edit] = {}
+    edits: dict[str, Edit] = {}
 
-    def shape(key: str) -> list[int]:
+    def read_shape(key: str) -> list[int]:
         dimensions: list[int] = weights.get_slice(key).get_shape()
         return dimensions
 
@@ -64,35 +64,37 @@ def _plan_edits(config: dict[str, Any], weights: Any, held: Header, find: Callab
         if matrix == "B.weight" and key.replace(".lora_B.", ".lora_A.") in keys:
             continue  # handled together with its A
         if not matrix:  # a fully trained module
-            name, adapter_shape, change = find(path), shape(key), partial(_replace_weight, weights, key)
+            name, adapter_shape, edit = resolve_name(path), read_shape(key), partial(_replace_weight, weights, key)
         else:
             down, up = (f"{PREFIX}{module}.lora_{letter}.weight" for letter in "AB")
             if not {down, up} <= keys:
                 raise ValueError(f"{key} has no counterpart; save the adapter again")
-            if [len(shape(down)), len(shape(up))] != [2, 2] or shape(down)[0] != shape(up)[1]:
+            if [len(read_shape(down)), len(read_shape(up))] != [2, 2] or read_shape(down)[0] != read_shape(up)[1]:
                 raise ValueError(
-                    f"{module} has A {shape(down)} and B {shape(up)}, no product; merge it and save it whole"
+                    f"{module} has A {read_shape(down)} and B {read_shape(up)}, no product; merge it and save it whole"
                 )
-            name, adapter_shape = find(f"{module}.weight"), [shape(up)[0], shape(down)[1]]
-            change = partial(_add_product, weights, down, up, scale(config, module, shape(down)[0]))
-        if held[name]["dtype"] not in DTYPES:
+            name, adapter_shape = resolve_name(f"{module}.weight"), [read_shape(up)[0], read_shape(down)[1]]
+            edit = partial(_add_product, weights, down, up, compute_scale(config, module, read_shape(down)[0]))
+        if base_tensors[name]["dtype"] not in DTYPES:
             raise ValueError(
-                f"{name} of its base is {held[name]['dtype']}, no float; take the base as it was before quantisation"
+                f"{name} of its base is {base_tensors[name]['dtype']}, no float; take the base as it was before "
+                "quantisation"
             )
-        if adapter_shape != held[name]["shape"]:
+        if adapter_shape != base_tensors[name]["shape"]:
             raise ValueError(
-                f"{path} is for {adapter_shape}, and {name} of its base is {held[name]['shape']}; take its own base"
+                f"{path} is for {adapter_shape}, and {name} of its base is {base_tensors[name]['shape']}; take its "
+                "own base"
             )
-        if name in changes:
+        if name in edits:
             raise ValueError(f"{name} of its base is changed twice; save the adapter again")
-        changes[name] = change
-    if not changes:
+        edits[name] = edit
+    if not edits:
         raise ValueError(f"{WEIGHTS} is empty, so it would be its base; save the adapter again")
-    return changes
+    return edits
 
 
-def _add_product(weights: Any, down: str, up: str, scaled: float, weight: torch.Tensor) -> torch.Tensor:
-    product = (weights.get_tensor(up).float() @ weights.get_tensor(down).float()) * scaled
+def _add_product(weights: Any, down: str, up: str, scale: float, weight: torch.Tensor) -> torch.Tensor:
+    product = (weights.get_tensor(up).float() @ weights.get_tensor(down).float()) * scale
     return torch.where(product == 0, weight, (weight.float() + product).to(weight.dtype))  # -0 + 0 would be +0
 
 
@@ -101,7 +103,7 @@ def _replace_weight(weights: Any, key: str, weight: torch.Tensor) -> torch.Tenso
     return replacement
 
 
-def _name_resolver(base: Path, held: Header) -> Callable[[str], str]:
+def _build_name_resolver(base: Path, base_tensors: Header) -> Callable[[str], str]:
     """Return a function that maps a name in the adapter to a tensor name in the base's files, or raises ValueError.
 
     transformers uses other names in memory than in files, and the names differ between versions. An adapter has the
@@ -109,22 +111,22 @@ def _name_resolver(base: Path, held: Header) -> Callable[[str], str]:
     """
     rename, tied = _load_renaming(base)
     names: dict[str | None, list[str]] = {}
-    for name in held:
+    for name in base_tensors:
         names.setdefault(rename(name), []).append(name)
 
-    def find(wanted: str) -> str:
-        renamed = rename(wanted)
+    def resolve(adapter_name: str) -> str:
+        renamed = rename(adapter_name)
         candidates = names.get(renamed, []) if renamed else []
         if renamed in tied:
             raise ValueError(
-                f"{wanted} is tied to another tensor of its base; merge the adapter and save the whole model"
+                f"{adapter_name} is tied to another tensor of its base; merge the adapter and save the whole model"
             )
         if len(candidates) != 1:
-            many = f"could be {' or '.join(sorted(candidates))}" if candidates else "is not"
-            raise ValueError(f"{wanted} {many} in its base {base}; take the base that it was trained on")
+            fault = f"could be {' or '.join(sorted(candidates))}" if candidates else "is not"
+            raise ValueError(f"{adapter_name} {fault} in its base {base}; take the base that it was trained on")
         return candidates[0]
 
-    return find
+    return resolve
 
 
 def _load_renaming(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
@@ -155,7 +157,7 @@ def _load_renaming(base: Path) -> tuple[Callable[[str], str | None], set[str]]:
     return rename, {*tied, *tied.values()}
 
 
-def _apply_edits(file: Path, header: Header, start: int, changes: dict[str, Edit]) -> None:
+def _apply_edits(file: Path, header: Header, start: int, edits: dict[str, Edit]) -> None:
     """Edit the tensors of the header in place. `start` is the offset in bytes at which the file's data begins."""
     with file.open("r+b") as opened:
         for name, tensor in header.items():
@@ -163,6 +165,6 @@ def _apply_edits(file: Path, header: Header, start: int, changes: dict[str, Edit
             opened.seek(start + begin)
             data = bytearray(opened.read(end - begin))
             weight = torch.frombuffer(data, dtype=DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-            merged = changes[name](weight).contiguous()
+            merged = edits[name](weight).contiguous()
             opened.seek(start + begin)
             opened.write(merged.view(torch.uint8).numpy().tobytes())

@@ -19,7 +19,7 @@ CATEGORIES = {"CATEGORY_DIGIT": re.compile(r"\d"), "CATEGORY_WORD": re.compile(r
 Node = tuple[Any, Any]
 
 
-def refuse(pattern: str) -> str | None:
+def find_fault(pattern: str) -> str | None:
     """Return why the pattern is refused, in words that follow its field's name, or None if `matches` accepts it."""
     try:
         _parse(pattern)
@@ -33,8 +33,8 @@ def matches(pattern: str, module: str) -> bool:
 
     Raises ValueError if the pattern is refused.
     """
-    if why := refuse(pattern):
-        raise ValueError(f"its rank_pattern or alpha_pattern {why}; name the modules by their paths")
+    if fault := find_fault(pattern):
+        raise ValueError(f"its rank_pattern or alpha_pattern {fault}; name the modules by their paths")
     starts = {0, *(index + 1 for index, letter in enumerate(module) if letter == ".")}
     return len(module) in _reach(_parse(pattern), module, starts)
 
@@ -53,12 +53,12 @@ def _parse(pattern: str) -> Sequence[Node]:
     nodes: Sequence[Node] = list(parsed)
     if parsed.state.flags & ~re.UNICODE:
         raise ValueError(f"has {shown}, with a flag")
-    if odd := next(_odd(nodes, inside_repeat=False), None):
-        raise ValueError(f"has {shown}, with {odd}")
+    if unsafe := next(_find_unsafe(nodes, inside_repeat=False), None):
+        raise ValueError(f"has {shown}, with {unsafe}")
     return nodes
 
 
-def _odd(nodes: Sequence[Node], inside_repeat: bool) -> Iterator[str]:
+def _find_unsafe(nodes: Sequence[Node], inside_repeat: bool) -> Iterator[str]:
     for kind, value in nodes:
         match str(kind):
             case "LITERAL" | "NOT_LITERAL" | "ANY" | "AT":
@@ -71,16 +71,16 @@ def _odd(nodes: Sequence[Node], inside_repeat: bool) -> Iterator[str]:
                 )
             case "BRANCH":
                 for branch in value[1]:
-                    yield from _odd(list(branch), inside_repeat)
+                    yield from _find_unsafe(list(branch), inside_repeat)
             case "SUBPATTERN" if not value[1] and not value[2]:
-                yield from _odd(list(value[3]), inside_repeat)
+                yield from _find_unsafe(list(value[3]), inside_repeat)
             case "MAX_REPEAT" | "MIN_REPEAT":
-                least, most, inside = value
+                low, high, body = value
                 if inside_repeat:
                     yield "a repetition in a repetition"
-                if (least, most if most == 1 else str(most)) not in REPEATS:
+                if (low, high if high == 1 else str(high)) not in REPEATS:
                     yield "a count"
-                yield from _odd(list(inside), inside_repeat=True)
+                yield from _find_unsafe(list(body), inside_repeat=True)
             case other:
                 yield f"what is not taken ({other.lower()})"
 
@@ -96,22 +96,24 @@ def _reach(nodes: Sequence[Node], text: str, places: set[int]) -> set[int]:
             case "SUBPATTERN":
                 places = _reach(list(value[3]), text, places)
             case "MAX_REPEAT" | "MIN_REPEAT":
-                places = _repeat(value, text, places)
+                places = _reach_repeated(value, text, places)
             case _:
-                places = {index + 1 for index in places if index < len(text) and _takes(str(kind), value, text[index])}
+                places = {
+                    index + 1 for index in places if index < len(text) and _accepts(str(kind), value, text[index])
+                }
     return places
 
 
-def _repeat(value: Any, text: str, places: set[int]) -> set[int]:
-    least, most, inside = value
-    new = _reach(list(inside), text, places)
-    reached = new | (set() if least else places)
-    while most != 1 and (new := _reach(list(inside), text, new) - reached):
-        reached |= new
+def _reach_repeated(value: Any, text: str, places: set[int]) -> set[int]:
+    low, high, body = value
+    frontier = _reach(list(body), text, places)
+    reached = frontier | (set() if low else places)
+    while high != 1 and (frontier := _reach(list(body), text, frontier) - reached):
+        reached |= frontier
     return reached
 
 
-def _takes(kind: str, value: Any, letter: str) -> bool:
+def _accepts(kind: str, value: Any, letter: str) -> bool:
     if kind == "LITERAL":
         return bool(ord(letter) == value)
     if kind == "NOT_LITERAL":
@@ -119,12 +121,12 @@ def _takes(kind: str, value: Any, letter: str) -> bool:
     if kind == "ANY":
         return letter != "\n"
     negated = str(value[0][0]) == "NEGATE"
-    return any(_in_class(str(part), what, letter) for part, what in value[negated:]) != negated
+    return any(_is_in_class(str(part), argument, letter) for part, argument in value[negated:]) != negated
 
 
-def _in_class(part: str, what: Any, letter: str) -> bool:
+def _is_in_class(part: str, value: Any, letter: str) -> bool:
     if part == "LITERAL":
-        return bool(ord(letter) == what)
+        return bool(ord(letter) == value)
     if part == "RANGE":
-        return bool(what[0] <= ord(letter) <= what[1])
-    return CATEGORIES[str(what)].fullmatch(letter) is not None
+        return bool(value[0] <= ord(letter) <= value[1])
+    return CATEGORIES[str(value)].fullmatch(letter) is not None

@@ -42,18 +42,18 @@ log = logging.getLogger("assay")
 OTHERS = re.compile(r"\.(audit-|tables-[0-9a-f]{16}\.)\w+")
 
 
-def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = False) -> Path:
+def fetch(checkpoint: Checkpoint, folder: Path | None = None, speculative: bool = False) -> Path:
     """Return a local directory with the checkpoint's files: the checkpoint's own directory, or a copy on this node.
 
     If a directory also holds other weights, the result is a folder of links to the model's files. For an adapter the
     result is always a copy of the base, with the adapter merged. Copies lie in `folder`, by default the node's cache.
 
     Raises InputError if adapter and base do not match. Raises RetryableError if the disk has no room for a copy; with
-    `ahead`, a copy made before it is needed, MIN_FREE_FRACTION of the disk must stay free too.
+    `speculative`, a copy made before it is needed, MIN_FREE_FRACTION of the disk must stay free too.
     """
     local = uris.local_path(checkpoint.uri)
     if local is not None and not checkpoint.base:
-        return _without_leftovers(checkpoint.uri, local)
+        return _link_without_leftovers(checkpoint.uri, local)
     target = (folder or ensure_cache_folder()) / checkpoint.fingerprint
     try:
         with _lock_copy(target):
@@ -63,7 +63,7 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
             if target.exists():
                 os.utime(target)  # marks this copy as the last used
             else:
-                _materialise(checkpoint, target, ahead)
+                _materialise(checkpoint, target, speculative)
     except Timeout:
         raise RetryableError(
             f"checkpoint {checkpoint.uri}: another process has held {target} for {LOCK_SECONDS:.0f} s; look for a "
@@ -74,13 +74,13 @@ def fetch(checkpoint: Checkpoint, folder: Path | None = None, ahead: bool = Fals
     return target
 
 
-def place_of_weights(checkpoint: Checkpoint, fetched: Path) -> str:
+def find_weights_folder(checkpoint: Checkpoint, copy: Path) -> str:
     """Return the place to read the weights' headers from: the fetched copy, or else the checkpoint's own directory."""
     is_copy = checkpoint.base or uris.is_s3(checkpoint.uri)
-    return str(fetched) if is_copy else checkpoint.uri
+    return str(copy) if is_copy else checkpoint.uri
 
 
-def _without_leftovers(uri: str, local: Path) -> Path:
+def _link_without_leftovers(uri: str, local: Path) -> Path:
     """Return the directory, or a folder of links to the model's files if the directory holds leftover weights.
 
     vLLM and transformers choose files by their own rules. vLLM loads every .safetensors file if there is no index, and
@@ -121,10 +121,12 @@ def _lock_copy(copy: Path, wait: float | None = None) -> Iterator[None]:
         file_lock.release()
 
 
-def _materialise(checkpoint: Checkpoint, target: Path, ahead: bool) -> None:
-    base = fetch(checkpoint.base, target.parent, ahead) if checkpoint.base else None  # before making room for the merge
+def _materialise(checkpoint: Checkpoint, target: Path, speculative: bool) -> None:
+    base = (
+        fetch(checkpoint.base, target.parent, speculative) if checkpoint.base else None
+    )  # before making room for the merge
     _remove_unfinished(target)
-    _make_room(checkpoint, target.parent, ahead)
+    _make_room(checkpoint, target.parent, speculative)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         if base:
@@ -145,7 +147,7 @@ def _note_sums(copy: Path, folder: Path) -> None:
     sums = copy.parent / LOCKS / f"{copy.name}.sums"
     sums.parent.mkdir(exist_ok=True)
     partial = sums.with_name(f".{sums.name}.{uuid.uuid4().hex}")
-    partial.write_text(json.dumps(_sums_of(folder)))
+    partial.write_text(json.dumps(_compute_sums(folder)))
     partial.replace(sums)
 
 
@@ -154,16 +156,16 @@ def _is_sound(copy: Path) -> bool:
     key = (copy, copy.stat().st_ino)
     if key not in _sound:
         try:
-            noted = json.loads((copy.parent / LOCKS / f"{copy.name}.sums").read_text())
+            sums = json.loads((copy.parent / LOCKS / f"{copy.name}.sums").read_text())
         except (FileNotFoundError, ValueError):
             return False
-        if copy.is_symlink() or noted != _sums_of(copy):
+        if copy.is_symlink() or sums != _compute_sums(copy):
             return False
         _sound.add(key)
     return True
 
 
-def _sums_of(folder: Path) -> dict[str, str]:
+def _compute_sums(folder: Path) -> dict[str, str]:
     files = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
     return {
         str(file.relative_to(folder)): "link" if file.is_symlink() else blake3().update_mmap(str(file)).hexdigest()
@@ -172,11 +174,11 @@ def _sums_of(folder: Path) -> dict[str, str]:
 
 
 def _discard(copy: Path) -> None:
-    gone = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
-    copy.rename(gone)
-    if gone.is_symlink():
-        gone.unlink()
-    shutil.rmtree(gone, ignore_errors=True)
+    doomed = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
+    copy.rename(doomed)
+    if doomed.is_symlink():
+        doomed.unlink()
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _remove_unfinished(target: Path) -> None:
@@ -190,34 +192,36 @@ def _remove_unfinished(target: Path) -> None:
             copy = leftover.with_name(match[1])
             with suppress(Timeout), nullcontext() if copy == target else _lock_copy(copy, wait=0):
                 shutil.rmtree(leftover, ignore_errors=True)
-        elif OTHERS.fullmatch(leftover.name) and time.time() - _last_use(leftover) > ABANDONED:
+        elif OTHERS.fullmatch(leftover.name) and time.time() - _read_last_use(leftover) > ABANDONED:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _make_room(checkpoint: Checkpoint, folder: Path, ahead: bool) -> None:
+def _make_room(checkpoint: Checkpoint, folder: Path, speculative: bool) -> None:
     """Delete the least recently used copies while the disk is short. Raises RetryableError if that is not enough."""
-    needed = sum(entry.size for entry in list_loaded((checkpoint.base or checkpoint).uri))
-    copies = sorted((_last_use(path), path) for path in ensure_cache_folder().glob("*") if COPY.fullmatch(path.name))
-    for used, copy in copies[:-MIN_KEPT]:
-        if _free_fraction(folder, needed) >= MIN_FREE_FRACTION:
+    needed_bytes = sum(entry.size for entry in list_loaded((checkpoint.base or checkpoint).uri))
+    copies = sorted(
+        (_read_last_use(path), path) for path in ensure_cache_folder().glob("*") if COPY.fullmatch(path.name)
+    )
+    for last_use, copy in copies[:-MIN_KEPT]:
+        if _free_fraction(folder, needed_bytes) >= MIN_FREE_FRACTION:
             return
-        _delete_unused(copy, used)
-    if _free_fraction(folder, needed) < (MIN_FREE_FRACTION if ahead else 0):
-        free = shutil.disk_usage(folder).free
+        _delete_unused(copy, last_use)
+    if _free_fraction(folder, needed_bytes) < (MIN_FREE_FRACTION if speculative else 0):
+        free_bytes = shutil.disk_usage(folder).free
         raise RetryableError(
-            f"checkpoint {checkpoint.uri}: its copy takes {needed / 1e9:.1f} GB and {folder} has room for "
-            f"{free / 1e9:.1f}{' and none to spare' if ahead else ''}; free space there or set ASSAY_CACHE to a "
-            "directory on a larger disk"
+            f"checkpoint {checkpoint.uri}: its copy takes {needed_bytes / 1e9:.1f} GB and {folder} has room for "
+            f"{free_bytes / 1e9:.1f}{' and none to spare' if speculative else ''}; free space there or set "
+            "ASSAY_CACHE to a directory on a larger disk"
         )
 
 
-def _free_fraction(folder: Path, needed: int) -> float:
+def _free_fraction(folder: Path, needed_bytes: int) -> float:
     """Return the fraction of the disk that stays free after writing `needed` bytes; negative if they do not fit."""
     disk = shutil.disk_usage(folder)
-    return (disk.free - needed) / disk.total
+    return (disk.free - needed_bytes) / disk.total
 
 
-def _last_use(copy: Path) -> float:
+def _read_last_use(copy: Path) -> float:
     """Return the time of the last use, in seconds since the epoch, or 0 if another process has deleted the copy."""
     try:
         return copy.stat().st_mtime
@@ -225,19 +229,19 @@ def _last_use(copy: Path) -> float:
         return 0.0
 
 
-def _delete_unused(copy: Path, used: float) -> None:
-    """Delete a copy, unless a process has used it after the time `used`.
+def _delete_unused(copy: Path, last_use: float) -> None:
+    """Delete a copy, unless a process has used it after the time `last_use`.
 
     A rename takes the copy away at once, so that no process sees a part of a copy.
     """
-    gone = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
+    doomed = copy.with_name(f".{copy.name}.{uuid.uuid4().hex[:8]}")
     try:
         with _lock_copy(copy, wait=0):
-            if used and _last_use(copy) == used:
-                copy.rename(gone)
+            if last_use and _read_last_use(copy) == last_use:
+                copy.rename(doomed)
     except Timeout:
         return
-    shutil.rmtree(gone, ignore_errors=True)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _download(uri: str, target: Path) -> None:

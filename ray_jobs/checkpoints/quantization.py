@@ -22,11 +22,13 @@ def quantization_method(uri: str) -> str | None:
 
 def find_quantization(config: Config) -> str | None:
     """Return the quantisation method from the config or the config of its text model, or None if neither has one."""
-    inside = config.text_config or {}
-    for named in (
+    text_config = config.text_config or {}
+    for method in (
         config.quantization_config or config.compression_config,
-        inside.get("quantization_config") or inside.get("compression_config"),
+        text_config.get("quantization_config") or text_config.get("compression_config"),
     ):
-        if named:
-            return printable(str(named.get("quant_method") or "unnamed") if isinstance(named, dict) else str(named), 60)
+        if method:
+            return printable(
+                str(method.get("quant_method") or "unnamed") if isinstance(method, dict) else str(method), 60
+            )
     return None

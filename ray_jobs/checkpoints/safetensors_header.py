@@ -40,33 +40,33 @@ _METADATA = TypeAdapter(dict[str, str] | None)
 
 
 @translates_errors
-def read_header(uri: str, size: int, which: str = "") -> tuple[dict[str, Tensor], int]:
+def read_header(uri: str, size: int, subject: str = "") -> tuple[dict[str, Tensor], int]:
     """Return the tensors of a safetensors file of `size` bytes by name, and the offset in bytes at which data begins.
 
     Raises Incomplete while the file is shorter than its header, and InputError if it is not a safetensors file.
-    `which` names the file in messages.
+    `subject` names the file in messages.
     """
-    which = which or printable(uri)
+    subject = subject or printable(uri)
     if size < 8:
-        raise Incomplete(f"{which}: {size} bytes, shorter than a header; wait for the upload or save it again")
+        raise Incomplete(f"{subject}: {size} bytes, shorter than a header; wait for the upload or save it again")
     length = int.from_bytes(read_piece(uri, 0, 8), "little")
     if lfs_pointers.is_pointer(read_piece(uri, 0, len(lfs_pointers.PREFIX))):
-        raise InputError(f"{which}: {lfs_pointers.REMEDY}")
+        raise InputError(f"{subject}: {lfs_pointers.REMEDY}")
     if length > FORMAT_LIMIT:
-        raise InputError(f"{which}: not a safetensors file; save the checkpoint again")
+        raise InputError(f"{subject}: not a safetensors file; save the checkpoint again")
     if length > HEADER_BYTES:
-        raise InputError(f"{which}: its header has {length} bytes, more than {HEADER_BYTES}; save it in more shards")
+        raise InputError(f"{subject}: its header has {length} bytes, more than {HEADER_BYTES}; save it in more shards")
     if size < 8 + length:
-        raise Incomplete(f"{which}: truncated inside its header ({size} bytes); wait for the upload or save it again")
+        raise Incomplete(f"{subject}: truncated inside its header ({size} bytes); wait for the upload or save it again")
     try:
         value = parse_object(read_piece(uri, 8, length), HEADER_ITEMS)
         _METADATA.validate_python(value.pop("__metadata__", None), strict=True)
         tensors = _TENSORS.validate_python(value, strict=True)
         _check_tensors(tensors)
     except InputError as error:
-        raise InputError(f"{which}: its header {error}; save the checkpoint again") from None
+        raise InputError(f"{subject}: its header {error}; save the checkpoint again") from None
     except ValueError:
-        raise InputError(f"{which}: its header is not readable; save the checkpoint again") from None
+        raise InputError(f"{subject}: its header is not readable; save the checkpoint again") from None
     return tensors, 8 + length
 
 

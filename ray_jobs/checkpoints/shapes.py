@@ -43,18 +43,20 @@ def find_misfit(config: Config, tensors: Mapping[str, Tensor], method: str | Non
     return next(_find_misfits(config, tensors, method), None)
 
 
-def sizes_of_text(config: Config) -> tuple[int | None, int | None]:
+def read_text_sizes(config: Config) -> tuple[int | None, int | None]:
     """Return the vocab_size and hidden_size of the language model. A size is None if the config does not set it."""
-    inside = config.text_config
-    named = inside if inside is not None else {"vocab_size": config.vocab_size, "hidden_size": config.hidden_size}
-    return _count(named.get("vocab_size")), _count(named.get("hidden_size"))
+    text_config = config.text_config
+    settings = (
+        text_config if text_config is not None else {"vocab_size": config.vocab_size, "hidden_size": config.hidden_size}
+    )
+    return _read_count(settings.get("vocab_size")), _read_count(settings.get("hidden_size"))
 
 
 def is_head_tied(config: Config) -> bool:
     """True if the config ties the head to the embeddings, both for the language model and for the whole model."""
-    inside = config.text_config
-    decides = config.tie_word_embeddings if inside is None else inside.get("tie_word_embeddings")
-    return decides is True and config.tie_word_embeddings is not False
+    text_config = config.text_config
+    is_tied = config.tie_word_embeddings if text_config is None else text_config.get("tie_word_embeddings")
+    return is_tied is True and config.tie_word_embeddings is not False
 
 
 def find_tied_head(config: Config, tensors: Mapping[str, Tensor]) -> tuple[str, str] | None:
@@ -84,12 +86,12 @@ def _find_wrappers(tensors: Mapping[str, Tensor]) -> Iterator[str]:
             yield f"{printable(name, 120)} is saved from inside {wrapper}; save the unwrapped model (save_pretrained)"
     for prefix, wrapper in PREFIXES.items():
         if tensors and all(name.startswith(prefix) for name in tensors):
-            mend = "merge the adapter (merge_and_unload)" if "base_model" in prefix else "unwrap the model (.module)"
-            yield f"every tensor begins with {prefix!r}, {wrapper}; {mend} and save it with save_pretrained"
+            remedy = "merge the adapter (merge_and_unload)" if "base_model" in prefix else "unwrap the model (.module)"
+            yield f"every tensor begins with {prefix!r}, {wrapper}; {remedy} and save it with save_pretrained"
 
 
 def _find_resized_embeddings(config: Config, tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    rows, width = sizes_of_text(config)
+    rows, width = read_text_sizes(config)
     for name in EMBEDDINGS:
         tensor = tensors.get(name)
         if tensor is None or tensor["dtype"] not in FLOATS or len(tensor["shape"]) != 2:
@@ -120,14 +122,14 @@ def _find_quantization_faults(method: str | None, tensors: Mapping[str, Tensor])
                     "the two together, or save the model in bfloat16"
                 )
         return
-    packed = any(name.endswith(".qweight") for name in tensors)
-    short = any(tensor["dtype"].startswith("F8") for tensor in tensors.values())
-    if (method in ("gptq", "awq") and not packed) or (method == "fp8" and not short):
+    is_packed = any(name.endswith(".qweight") for name in tensors)
+    is_8_bit = any(tensor["dtype"].startswith("F8") for tensor in tensors.values())
+    if (method in ("gptq", "awq") and not is_packed) or (method == "fp8" and not is_8_bit):
         yield (
             f"config.json says that its weights are quantised ({method}), and none of them is; take "
             "quantization_config out of it, or save the quantised weights"
         )
 
 
-def _count(value: Any) -> int | None:
+def _read_count(value: Any) -> int | None:
     return value if type(value) is int and value > 0 else None

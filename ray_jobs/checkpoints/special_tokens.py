@@ -37,26 +37,28 @@ def read_special_tokens(checkpoint: Checkpoint) -> set[str]:
     for model in filter(None, (checkpoint, checkpoint.base)):
         for name in FILES:
             with suppress(InputError, FileNotFoundError, errors.Incomplete):
-                tokens |= set(_tokens_in(config_files.read_json(f"{model.uri}/{name}", model.uri)))
+                tokens |= set(_list_tokens(config_files.read_json(f"{model.uri}/{name}", model.uri)))
     return {token for token in tokens if len(token) > 1}
 
 
-def _tokens_in(settings: Any) -> Iterable[str]:
+def _list_tokens(settings: Any) -> Iterable[str]:
     """Yield the special tokens in the content of one of FILES, in any of the forms that tokenizers use."""
     for name, value in settings.items() if isinstance(settings, dict) else ():
         if name in ("added_tokens_decoder", "added_tokens"):
-            yield from (_content(token) for token in _items(value) if isinstance(token, dict) and token.get("special"))
+            yield from (
+                _read_content(token) for token in _list_items(value) if isinstance(token, dict) and token.get("special")
+            )
         elif name in LISTS:
-            yield from map(_content, _items(value))
+            yield from map(_read_content, _list_items(value))
         elif name.endswith("_token"):
-            yield _content(value)
+            yield _read_content(value)
 
 
-def _items(value: Any) -> Iterable[Any]:
+def _list_items(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _content(token: Any) -> str:
+def _read_content(token: Any) -> str:
     """Return the text of a token, which is either a string or an object with `content`."""
     text = token.get("content") if isinstance(token, dict) else token
     return text if isinstance(text, str) else ""

@@ -20,8 +20,8 @@ def check_present(checkpoint: Checkpoint) -> None:
     if checkpoint.base:
         check_present(checkpoint.base)
     if checkpoint.files:
-        there = {entry.key for entry in list_files(checkpoint.uri)}
-        _refuse_deleted(checkpoint, [name for name, _ in checkpoint.files if name not in there])
+        present = {entry.key for entry in list_files(checkpoint.uri)}
+        _refuse_deleted(checkpoint, [name for name, _ in checkpoint.files if name not in present])
 
 
 @translates_errors
@@ -42,8 +42,8 @@ def _compare_files(checkpoint: Checkpoint) -> None:
     check_present(checkpoint)
     planned, uri = dict(checkpoint.files), checkpoint.uri
     entries = [entry for entry in list_files(uri) if entry.key in planned]
-    now = {name: digest(size, version) for name, size, version in list_contents(uri, entries)}
-    if changed := [name for name, content in now.items() if content != planned[name]]:
+    current = {name: digest(size, version) for name, size, version in list_contents(uri, entries)}
+    if changed := [name for name, content in current.items() if content != planned[name]]:
         raise InputError(
             f"checkpoint {uri}: {_describe_names(changed)} overwritten since this run was planned; it is another "
             "checkpoint now: trigger a run for it"
@@ -57,10 +57,10 @@ def _compare_files(checkpoint: Checkpoint) -> None:
 
 def _refuse_deleted(checkpoint: Checkpoint, deleted: list[str]) -> None:
     if deleted:
-        which = f"{_describe_names(deleted)} " if len(deleted) < len(checkpoint.files) else ""
+        subject = f"{_describe_names(deleted)} " if len(deleted) < len(checkpoint.files) else ""
         raise InputError(
-            f"checkpoint {checkpoint.uri}: {which or 'was '}deleted since this run was planned; keep checkpoints until "
-            "they are validated (save_total_limit), then trigger a run"
+            f"checkpoint {checkpoint.uri}: {subject or 'was '}deleted since this run was planned; keep checkpoints "
+            "until they are validated (save_total_limit), then trigger a run"
         )
 
 

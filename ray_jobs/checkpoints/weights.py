@@ -44,7 +44,7 @@ def is_adapter_folder(names: Iterable[str]) -> bool:
     if lora_config.CONFIG not in names:
         return False
     return "config.json" not in names or (
-        lora_config.WEIGHTS in names and not _tensor_files(names) and INDEX not in names
+        lora_config.WEIGHTS in names and not _list_tensor_files(names) and INDEX not in names
     )
 
 
@@ -84,13 +84,13 @@ def choose_weights(uri: str, names: Iterable[str]) -> Weights:
     names = set(names)
     if is_adapter_folder(names):
         return Weights((lora_config.WEIGHTS,))
-    tensor_files = _tensor_files(names)
+    tensor_files = _list_tensor_files(names)
     if INDEX in names:
         return _choose_by_index(uri, tensor_files)
     if SINGLE in tensor_files:
         _refuse_adapter(uri, names)
-        if double := _first_series(tensor_files - {SINGLE}):
-            raise InputError(f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {double}): delete one")
+        if second_set := _find_series(tensor_files - {SINGLE}):
+            raise InputError(f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {second_set}): delete one")
         return Weights((SINGLE,))
     if any("-of-" in name for name in tensor_files) and not _is_one_of_one(tensor_files):
         raise Incomplete(f"checkpoint {uri}: {INDEX} is missing; wait for the upload or delete the checkpoint")
@@ -111,24 +111,26 @@ def read_tensors(uri: str, weights: Weights, sizes: dict[str, int]) -> dict[str,
     same tensor, or if the index does not name the same tensors as the files hold.
     """
     all_tensors: dict[str, Tensor] = {}
-    homes: dict[str, str] = {}
+    file_by_tensor: dict[str, str] = {}
     for number, file in enumerate(weights.files, 1):
-        which = f"checkpoint {uri}: " + (f"shard {number} of {len(weights.files)}" if len(weights.files) > 1 else file)
+        subject = f"checkpoint {uri}: " + (
+            f"shard {number} of {len(weights.files)}" if len(weights.files) > 1 else file
+        )
         if file not in sizes:
-            raise Incomplete(f"{which} is missing ({file}); wait for the upload or delete the checkpoint")
-        named = f"{which} ({file})" if len(weights.files) > 1 else which
-        tensors = _read_whole(f"{uri}/{file}", sizes[file], named)
-        if twice := next((name for name in tensors if name in all_tensors), None):
+            raise Incomplete(f"{subject} is missing ({file}); wait for the upload or delete the checkpoint")
+        label = f"{subject} ({file})" if len(weights.files) > 1 else subject
+        tensors = _read_complete(f"{uri}/{file}", sizes[file], label)
+        if repeated := next((name for name in tensors if name in all_tensors), None):
             raise InputError(
-                f"checkpoint {uri}: {printable(twice, 120)} is in {homes[twice]} and in {file}: files of two saves are "
-                "mixed; delete those of one, or save the checkpoint again"
+                f"checkpoint {uri}: {printable(repeated, 120)} is in {file_by_tensor[repeated]} and in {file}: files "
+                "of two saves are mixed; delete those of one, or save the checkpoint again"
             )
         all_tensors |= tensors
-        homes |= dict.fromkeys(tensors, file)
+        file_by_tensor |= dict.fromkeys(tensors, file)
         if len(all_tensors) > MOST_TENSORS:
             raise InputError(f"checkpoint {uri}: more than {MOST_TENSORS} tensors; save the checkpoint again")
     if weights.weight_map is not None:
-        _compare_with_index(uri, all_tensors, homes, weights.weight_map)
+        _compare_with_index(uri, all_tensors, file_by_tensor, weights.weight_map)
     return all_tensors
 
 
@@ -139,7 +141,7 @@ def refuse_second_set(uri: str, weights: Weights, tensors: Mapping[str, Tensor],
     """
     if weights.has_index or weights.files == (lora_config.WEIGHTS,):
         return
-    for name in sorted(_tensor_files(sizes) - set(weights.files)):
+    for name in sorted(_list_tensor_files(sizes) - set(weights.files)):
         try:
             others, _ = read_header(f"{uri}/{name}", sizes[name])
         except (InputError, Incomplete):
@@ -184,43 +186,44 @@ def _choose_by_index(uri: str, tensor_files: set[str]) -> Weights:
         raise InputError(
             f"checkpoint {uri}: holds two sets of weights ({SINGLE}, and {count} shards of {INDEX}): delete one"
         )
-    if double := _first_series(tensor_files - shards):
+    if second_set := _find_series(tensor_files - shards):
         raise InputError(
-            f"checkpoint {uri}: holds two sets of weights ({double}, and {len(shards)} shards of {INDEX}): delete one"
+            f"checkpoint {uri}: holds two sets of weights ({second_set}, and {len(shards)} shards of {INDEX}): "
+            "delete one"
         )
     return Weights(tuple(sorted(shards)), weight_map)
 
 
 def _compare_with_index(
-    uri: str, tensors: Mapping[str, Tensor], homes: Mapping[str, str], weight_map: Mapping[str, str]
+    uri: str, tensors: Mapping[str, Tensor], file_by_tensor: Mapping[str, str], weight_map: Mapping[str, str]
 ) -> None:
-    if lacking := sorted(weight_map.keys() - tensors.keys()):
-        name = lacking[0]
+    if absent := sorted(weight_map.keys() - tensors.keys()):
+        name = absent[0]
         raise InputError(
             f"checkpoint {uri}: {INDEX} names {printable(name, 120)} in {weight_map[name]}, which does not hold it: "
             "index and shards are of two saves; save the checkpoint again"
         )
-    if more := sorted(tensors.keys() - weight_map.keys()):
-        name = more[0]
+    if extra := sorted(tensors.keys() - weight_map.keys()):
+        name = extra[0]
         raise InputError(
-            f"checkpoint {uri}: {homes[name]} holds {printable(name, 120)}, which {INDEX} does not name: index and "
-            "shards are of two saves; save the checkpoint again"
+            f"checkpoint {uri}: {file_by_tensor[name]} holds {printable(name, 120)}, which {INDEX} does not name: "
+            "index and shards are of two saves; save the checkpoint again"
         )
 
 
-def _tensor_files(names: Iterable[str]) -> set[str]:
+def _list_tensor_files(names: Iterable[str]) -> set[str]:
     return {name for name in names if name.endswith(".safetensors") and name != lora_config.WEIGHTS}
 
 
-def _first_series(names: set[str]) -> str | None:
+def _find_series(names: set[str]) -> str | None:
     """Describe a complete series of shards (1 to n of n) among the names, or return None if there is none."""
     numbers: dict[tuple[str, int], set[int]] = {}
     for name in names:
         series = SERIES.fullmatch(name)
         if series and not name.startswith("consolidated"):  # Mistral's own form, beside Hugging Face's
             numbers.setdefault((series[1], int(series[3])), set()).add(int(series[2]))
-    for (stem, count), there in sorted(numbers.items()):
-        if count and len(there & set(range(1, min(count, len(names)) + 1))) == count:
+    for (stem, count), present in sorted(numbers.items()):
+        if count and len(present & set(range(1, min(count, len(names)) + 1))) == count:
             return f"{count} shards {printable(stem)}-...-of-{count:05}.safetensors"
     return None
 
@@ -233,29 +236,28 @@ def _is_one_of_one(names: set[str]) -> bool:
 def _refuse_adapter(uri: str, names: set[str]) -> None:
     if {lora_config.CONFIG, lora_config.WEIGHTS} <= names:
         raise InputError(
-            f"checkpoint {uri}: holds a model and an adapter ({lora_config.WEIGHTS}), and nothing says "
-            "whether the one is "
-            "merged into the other; move the adapter to a folder of its own, or delete one"
+            f"checkpoint {uri}: holds a model and an adapter ({lora_config.WEIGHTS}), and nothing says whether the "
+            "one is merged into the other; move the adapter to a folder of its own, or delete one"
         )
 
 
 def _refuse_consolidated(uri: str, tensor_files: set[str]) -> None:
-    double = next((name for name in sorted(tensor_files) if name.startswith("consolidated")), None)
-    if double and len(tensor_files) > 1:
+    second_set = next((name for name in sorted(tensor_files) if name.startswith("consolidated")), None)
+    if second_set and len(tensor_files) > 1:
         raise InputError(
-            f"checkpoint {uri}: {double} beside other weights, and no {INDEX} to choose; delete one of them"
+            f"checkpoint {uri}: {second_set} beside other weights, and no {INDEX} to choose; delete one of them"
         )
 
 
-def _read_whole(uri: str, size: int, which: str) -> dict[str, Tensor]:
+def _read_complete(uri: str, size: int, subject: str) -> dict[str, Tensor]:
     """Return the tensors of a complete file. Raises Incomplete if the file has another length than its header says.
 
     A safetensors file has 8 bytes of header length, the JSON header, then data up to the largest offset.
     """
-    tensors, start = read_header(uri, size, which)
+    tensors, start = read_header(uri, size, subject)
     expected = start + max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
     if size < expected:
-        raise Incomplete(f"{which}: truncated, {size} of {expected} bytes; wait for the upload or save it again")
+        raise Incomplete(f"{subject}: truncated, {size} of {expected} bytes; wait for the upload or save it again")
     if size > expected:
-        raise Incomplete(f"{which}: {size} bytes, {expected} by its header; wait for the upload or save it again")
+        raise Incomplete(f"{subject}: {size} bytes, {expected} by its header; wait for the upload or save it again")
     return tensors

@@ -44,15 +44,15 @@ def find_home(source: str) -> Path | None:
     return None if os.path.realpath(home) == "/" else home
 
 
-def refuse_system_path(uri: str, what: str) -> None:
-    """Raise InputError if a local path leads into a system folder, with links followed. `what` names its role."""
+def refuse_system_path(uri: str, role: str) -> None:
+    """Raise InputError if a local path leads into a system folder, with links followed. `role` names its role."""
     if uris.is_s3(uri):
         return
     try:
         path = Path(uris.make_absolute(uri)).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # for example a loop of links, or a null byte
-        raise InputError(f"{what} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
+        raise InputError(f"{role} {printable(uri)}: not a path ({printable(str(error))}); correct the suite") from None
     if path == Path("/"):
-        raise InputError(f"{what} {printable(uri)}: is the root of the system; name a folder of data")
+        raise InputError(f"{role} {printable(uri)}: is the root of the system; name a folder of data")
     if any(map(path.is_relative_to, SYSTEM)) and not any(map(path.is_relative_to, DATA)):
-        raise InputError(f"{what} {printable(uri)}: leads into the system, where no data is; correct the suite")
+        raise InputError(f"{role} {printable(uri)}: leads into the system, where no data is; correct the suite")

@@ -65,16 +65,16 @@ def parse_label_table(uri: str, text: str) -> LabelTable:
     if kind := NOT_READ.search(uri.lower()):
         raise InputError(f"label_names {uri}: a {kind[0]} file, which is not read; give {FORMS}")
     lines = [line.strip() for line in text.splitlines()]
-    filled = [line for line in lines if line]
-    if odd := next((line for line in filled if NO_NAME.match(line)), None):
-        raise InputError(f"label_names {uri}: the line {printable(odd, 40)!r} is no name; give {FORMS}")
+    filled_lines = [line for line in lines if line]
+    if bad_line := next((line for line in filled_lines if NO_NAME.match(line)), None):
+        raise InputError(f"label_names {uri}: the line {printable(bad_line, 40)!r} is no name; give {FORMS}")
     if uri.lower().endswith((".csv", ".tsv")) and (table := _parse_table(uri, text)):
         return LabelTable(table, True)
     for form in KEYED_LINES:
-        pairs = [match.groups() for line in filled if (match := form.fullmatch(line))]
-        if filled and len(pairs) == len(filled) == len({key for key, _ in pairs}):
+        pairs = [match.groups() for line in filled_lines if (match := form.fullmatch(line))]
+        if filled_lines and len(pairs) == len(filled_lines) == len({key for key, _ in pairs}):
             return LabelTable({key: name.strip() for key, name in pairs}, True)
-    _refuse_half_keyed(uri, filled)
+    _refuse_half_keyed(uri, filled_lines)
     return LabelTable({str(number): name for number, name in enumerate(lines)}, False)
 
 
@@ -83,13 +83,17 @@ def _refuse_half_keyed(uri: str, lines: list[str]) -> None:
     ids = [match[1] for line in lines if (match := KEYED.match(line))]
     if 2 * len(ids) <= len(lines):
         return
-    if twice := next((key for key, count in Counter(ids).items() if count > 1), None):
-        raise InputError(f"label_names {uri}: the id {printable(twice, 20)!r} stands there twice; give each one name")
-    odd = next((line for line in lines if not KEYED.match(line)), None)
-    if odd is None:
+    if repeated_id := next((key for key, count in Counter(ids).items() if count > 1), None):
+        raise InputError(
+            f"label_names {uri}: the id {printable(repeated_id, 20)!r} stands there twice; give each one name"
+        )
+    line_without_id = next((line for line in lines if not KEYED.match(line)), None)
+    if line_without_id is None:
         nameless = next((line for line in lines if not any(form.fullmatch(line) for form in KEYED_LINES)), lines[0])
         raise InputError(f"label_names {uri}: the line {printable(nameless, 40)!r} has no name behind its id; add it")
-    raise InputError(f"label_names {uri}: the line {printable(odd, 40)!r} has no id as the others; correct it")
+    raise InputError(
+        f"label_names {uri}: the line {printable(line_without_id, 40)!r} has no id as the others; correct it"
+    )
 
 
 def _parse_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
@@ -109,11 +113,11 @@ def _parse_json(uri: str, text: str) -> Iterator[tuple[str, str]]:
             key, name = name["id"], name["name"]
         if isinstance(name, list) and len(name) == 2 and isinstance(name[0], str):
             wordnet, name = name
-            yield wordnet, _name(uri, wordnet, name)
-        yield str(key), _name(uri, key, name)
+            yield wordnet, _read_name(uri, wordnet, name)
+        yield str(key), _read_name(uri, key, name)
 
 
-def _name(uri: str, key: Any, name: Any) -> str:
+def _read_name(uri: str, key: Any, name: Any) -> str:
     if not isinstance(name, str):
         raise InputError(f"label_names {uri}: the name of {key!r} is not a text; write it as one")
     return name.strip()

@@ -34,17 +34,17 @@ class CaptionCard:
 
     `pieces` are the pieces of the caption. Each piece says whether the other checkpoint has different words there.
     `fields` are the answer's values beside the caption. An answer that does not fit the schema has no fields, and
-    `unfit` says why.
+    `mismatch` says why.
     """
 
-    who: str
+    checkpoint: str
     caption: DisplayText | None
     pieces: tuple[tuple[str, bool], ...]
     failure: str
     rationale: DisplayText | None
     values: dict[str, str]
     fields: dict[str, DisplayText] = field(default_factory=dict)
-    unfit: DisplayText | None = None
+    mismatch: DisplayText | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class ImageExample:
     image_id: str
     label: str
     thumbnail: str
-    by: str
+    rank_value: str
     references: tuple[DisplayText, ...]
     left_out: int
-    told: tuple[CaptionCard, ...]
+    cards: tuple[CaptionCard, ...]
     truth: dict[str, DisplayText] = field(default_factory=dict)
 
 
@@ -88,19 +88,19 @@ def build_examples(
         ]
         if len(cards) == 2:
             cards = _mark_differences(*cards)
-        case = ImageExample(
+        example = ImageExample(
             image_id=sanitise_name(ranked.image_id),
             label=sanitise_name(image.get("label") or ""),
             thumbnail=make_thumbnail(image.get("image")),
-            by=numbers.format_number(ranked.by, sign=len(sides) > 1),
+            rank_value=numbers.format_number(ranked.value, sign=len(sides) > 1),
             references=tuple(sanitise(text, RATIONALE_CHARACTERS) for text in references[:REFERENCES]),
             left_out=max(0, len(references) - REFERENCES),
-            told=tuple(cards),
+            cards=tuple(cards),
             truth={
                 sanitise_name(key): _format_field(value) for key, value in json.loads(image.get(TRUTH) or "{}").items()
             },
         )
-        examples.append(case)
+        examples.append(example)
     return examples
 
 
@@ -154,14 +154,16 @@ def _read_rows(
 
 
 def _build_card(
-    who: str, caption_row: dict[str, Any], score_row: dict[str, Any], metrics: Sequence[str]
+    checkpoint: str, caption_row: dict[str, Any], score_row: dict[str, Any], metrics: Sequence[str]
 ) -> CaptionCard:
     caption, rationale = caption_row.get("caption"), score_row.get("rationale")
     values = {metric: score_row.get(metric) for metric in metrics if metric in score_row}
-    unfit = caption_row.get(INVALID)
-    fields = {} if unfit or caption is None else {key: caption_row[key] for key in caption_row if key not in NO_FIELDS}
+    mismatch = caption_row.get(INVALID)
+    fields = (
+        {} if mismatch or caption is None else {key: caption_row[key] for key in caption_row if key not in NO_FIELDS}
+    )
     return CaptionCard(
-        who=sanitise_name(who),
+        checkpoint=sanitise_name(checkpoint),
         caption=None if caption is None else sanitise(caption),
         pieces=() if caption is None else ((sanitise(caption).text, False),),
         failure=sanitise_name(caption_row.get("failure") or score_row.get("failure") or ""),
@@ -170,7 +172,7 @@ def _build_card(
             metric: numbers.format_number(value, numbers.choose_decimals(value)) for metric, value in values.items()
         },
         fields={sanitise_name(key): _format_field(value) for key, value in fields.items()},
-        unfit=sanitise(f"{unfit}: {caption_row.get('detail') or ''}", RATIONALE_CHARACTERS) if unfit else None,
+        mismatch=sanitise(f"{mismatch}: {caption_row.get('detail') or ''}", RATIONALE_CHARACTERS) if mismatch else None,
     )
 
 

@@ -36,46 +36,46 @@ class Plot:
             self._left = max(self._left, (reach - first * self._right) / (1 - first))
         self._shapes: list[str] = []
         for tick, label in zip(ticks, labels, strict=True):
-            self.line([(x[0], tick), (x[1], tick)], "line", 0.6)
-            self._label(label, self._left - 5, self.down(tick) + FONT / 3, "end")
-        self.line([(x[0], y[0]), (x[1], y[0])], "line", 0.8)
+            self.draw_line([(x[0], tick), (x[1], tick)], "line", 0.6)
+            self._label(label, self._left - 5, self.y_position(tick) + FONT / 3, "end")
+        self.draw_line([(x[0], y[0]), (x[1], y[0])], "line", 0.8)
         below = self._bottom + 12
         for value, text in x_labels:
             if slanted:
-                label_x = self.across(value) + 4
+                label_x = self.x_position(value) + 4
                 self._label(text, label_x, below, "end", f' transform="rotate(-30 {label_x:.1f} {below:.1f})"')
             else:
-                self._label(text, self.across(value), below, "middle")
+                self._label(text, self.x_position(value), below, "middle")
 
-    def across(self, value: float) -> float:
+    def x_position(self, value: float) -> float:
         return self._left + _position_in(value, self._x) * (self._right - self._left)
 
-    def down(self, value: float) -> float:
+    def y_position(self, value: float) -> float:
         return self._bottom - _position_in(value, self._y) * (self._bottom - self._top)
 
-    def bar(self, x: float, width: float, height: float, colour: str) -> None:
+    def draw_bar(self, x: float, width: float, height: float, colour: str) -> None:
         """Add a bar that stands on the axis and is at least one pixel wide."""
-        left, right, top = self.across(x - width / 2), self.across(x + width / 2), self.down(height)
+        left, right, top = self.x_position(x - width / 2), self.x_position(x + width / 2), self.y_position(height)
         wide = max(right - left, 1.0)
         self._add("rect", colour, f'x="{left:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{self._bottom - top:.1f}"')
 
-    def line(self, points: Sequence[tuple[float, float]], colour: str, width: float, dashed: bool = False) -> None:
+    def draw_line(self, points: Sequence[tuple[float, float]], colour: str, width: float, dashed: bool = False) -> None:
         dash = ' stroke-dasharray="4 2"' if dashed else ""
         self._shapes.append(
             f'<path d="{self._path(points)}" fill="none" stroke="var(--{colour})" stroke-width="{width}"{dash}/>'
         )
 
-    def area(self, points: Sequence[tuple[float, float]], colour: str) -> None:
+    def draw_area(self, points: Sequence[tuple[float, float]], colour: str) -> None:
         self._add("path", colour, f'd="{self._path(points)}Z" fill-opacity=".35"')
 
-    def marker(self, x: float, y: float, shape: str, radius: float, colour: str) -> None:
+    def draw_marker(self, x: float, y: float, shape: str, radius: float, colour: str) -> None:
         """Add a circle, cross, diamond or square, with an edge that separates it from the shapes below."""
-        centre, middle = self.across(x), self.down(y)
+        centre, middle = self.x_position(x), self.y_position(y)
         path = "M" + "L".join(f"{centre + radius * a:.1f} {middle + radius * b:.1f}" for a, b in SHAPES[shape]) + "Z"
         self._add("path", colour, f'd="{path}" stroke="var(--paper)"')
 
-    def ring(self, x: float, y: float, radius: float, colour: str) -> None:
-        place = f'cx="{self.across(x):.1f}" cy="{self.down(y):.1f}" r="{radius}"'
+    def draw_ring(self, x: float, y: float, radius: float, colour: str) -> None:
+        place = f'cx="{self.x_position(x):.1f}" cy="{self.y_position(y):.1f}" r="{radius}"'
         self._shapes.append(f'<circle {place} fill="none" stroke="var(--{colour})"/>')
 
     def svg(self) -> str:
@@ -83,7 +83,7 @@ class Plot:
         return f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" font-size="{FONT:g}" aria-hidden="true">\n{shapes}\n</svg>'
 
     def _path(self, points: Sequence[tuple[float, float]]) -> str:
-        return "M" + "L".join(f"{self.across(x):.1f} {self.down(y):.1f}" for x, y in points)
+        return "M" + "L".join(f"{self.x_position(x):.1f} {self.y_position(y):.1f}" for x, y in points)
 
     def _add(self, element: str, colour: str, attributes: str) -> None:
         self._shapes.append(f'<{element} {attributes} fill="var(--{colour})"/>')

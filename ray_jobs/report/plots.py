@@ -36,13 +36,13 @@ def draw_trend(points: Sequence[TrendPoint]) -> str:
     named = range(len(points))[::-1][::step][::-1]  # the last checkpoint is always named
     labels = [(place, _shorten(points[place].checkpoint)) for place in named]
     plot = Plot((-0.6, len(points) - 0.4), y, labels, 5, write_ticks, slanted=len(named) > 4)
-    plot.line([(place, point.mean) for place, point in enumerate(points)], "line", 1.2)
+    plot.draw_line([(place, point.mean) for place, point in enumerate(points)], "line", 1.2)
     for place, point in enumerate(points):
         colour, shape = OUTCOMES.get(point.outcome or "", ("candidate", "circle"))
-        plot.line([(place, point.mean + side * point.error) for side in (-1.96, 1.96)], colour, 1.2)
-        plot.marker(place, point.mean, shape, 3.75 if point.own else 2.5, colour)
+        plot.draw_line([(place, point.mean + side * point.error) for side in (-1.96, 1.96)], colour, 1.2)
+        plot.draw_marker(place, point.mean, shape, 3.75 if point.own else 2.5, colour)
         if point.own:
-            plot.ring(place, point.mean, 6.5, "ink")
+            plot.draw_ring(place, point.mean, 6.5, "ink")
     return plot.svg()
 
 
@@ -58,7 +58,7 @@ def _draw_bars(candidate: Histogram, baseline: Histogram) -> str:
     plot = _plot_shares((values[0] - room, values[-1] + room), labels, highest)
     for histogram, count, shift, colour in sides:
         for value in values if histogram.n else ():
-            plot.bar(value + shift * apart, 0.38 * apart, count.get(value, 0) / histogram.n, colour)
+            plot.draw_bar(value + shift * apart, 0.38 * apart, count.get(value, 0) / histogram.n, colour)
     return plot.svg()
 
 
@@ -69,13 +69,13 @@ def _draw_steps(candidate: Histogram, baseline: Histogram) -> str:
     ticks = nice_ticks(edges[0], edges[-1], 6)
     labels = list(zip(ticks, write_ticks(ticks), strict=True))
     plot = _plot_shares(widen_range(edges[0], edges[-1], 0.05), labels, highest)
-    plot.area(_outline_steps(edges, shares[0]), "candidate")
-    plot.line(_outline_steps(edges, shares[0]), "candidate", 1.2)
+    plot.draw_area(_outline_steps(edges, shares[0]), "candidate")
+    plot.draw_line(_outline_steps(edges, shares[0]), "candidate", 1.2)
     if baseline.n:
-        plot.line(_outline_steps(edges, shares[1]), "baseline", 1.4)
+        plot.draw_line(_outline_steps(edges, shares[1]), "baseline", 1.4)
     for histogram, colour in ((baseline, "baseline"), (candidate, "candidate")):
         if histogram.mean is not None and math.isfinite(histogram.mean):
-            plot.line([(histogram.mean, 0), (histogram.mean, TOP * highest)], colour, 1, dashed=True)
+            plot.draw_line([(histogram.mean, 0), (histogram.mean, TOP * highest)], colour, 1, dashed=True)
     return plot.svg()
 
 

@@ -35,10 +35,10 @@ class Side:
 
 
 class RankedImage(NamedTuple):
-    """An image of a part, with how much better it is: `by` for the first metric, `then` for the second metric."""
+    """An image of a part, with how much better it is: `value` for the first metric, `tie_value` for the second one."""
 
-    by: float
-    then: float
+    value: float
+    tie_value: float
     image_id: str
     part: str
 
@@ -72,7 +72,7 @@ def scan_scores(
     columns = ["image_id", "failure", *dict.fromkeys([*metrics, *(name for name, _ in rank_by)])]
     failure_counts: Counter[str] = Counter()
 
-    stored_columns = [(side, _stored_columns(side, names, columns)) for side in (candidate, baseline) if side]
+    stored_columns = [(side, _list_stored_columns(side, names, columns)) for side in (candidate, baseline) if side]
 
     def read(name: str) -> tuple[str, pa.Table, pa.Table | None]:
         new, *old = (parts.read(side.scores_uri, name, there, manifest=side.scores) for side, there in stored_columns)
@@ -91,15 +91,15 @@ def scan_scores(
                 failure_counts[reason] += 1
                 scan.lost.append(UnscoredImage(image_id, reason, name))
     if baseline:
-        scan.worse = [image for image in scan.worse if (image.by, image.then) < (0, 0) and image.by <= 0]
-        scan.better = [image for image in scan.better if (image.by, image.then) > (0, 0) and image.by >= 0]
+        scan.worse = [image for image in scan.worse if (image.value, image.tie_value) < (0, 0) and image.value <= 0]
+        scan.better = [image for image in scan.better if (image.value, image.tie_value) > (0, 0) and image.value >= 0]
     else:
         lowest = {image.image_id for image in scan.worse}
         scan.better = [image for image in scan.better if image.image_id not in lowest]
     return scan
 
 
-def _stored_columns(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
+def _list_stored_columns(side: Side, names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """The columns that the side's scores have. All parts have the same columns."""
     stored = parts.read(side.scores_uri, names[0], manifest=side.scores).column_names if names else []
     return [column for column in columns if column in stored]
@@ -124,7 +124,7 @@ def _rank_part(part: str, new: pa.Table, old: pa.Table | None, rank_by: Sequence
 
 
 def _best_first_key(image: RankedImage) -> tuple[float, float, str]:
-    return -image.by, -image.then, image.image_id
+    return -image.value, -image.tie_value, image.image_id
 
 
 def _list_failures(table: pa.Table) -> Iterable[tuple[str, str]]:

@@ -28,7 +28,7 @@ class IntervalDrawing:
 
     low: float
     high: float
-    at: float
+    difference: float
     margin: float
 
 
@@ -36,18 +36,18 @@ class IntervalDrawing:
 class Row:
     """A metric's row. All texts are ready to show. Texts in `below` are small and stand under the cell of their column.
 
-    `hint` says how many images would decide. `way` is +1 when more is better, -1 when less is better, else 0.
+    `hint` says how many images would decide. `direction` is +1 when more is better, -1 when less is better, else 0.
     """
 
     metric: str
     unit: str
-    way: int
+    direction: int
     word: str
     tone: str
     cells: dict[str, str]
     below: dict[str, str] = field(default_factory=dict)
     hint: str = ""
-    drawn: IntervalDrawing | None = None
+    interval: IntervalDrawing | None = None
 
 
 def direction_of(metric: str, summary: Summary | None) -> int:
@@ -86,7 +86,7 @@ def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[
             replace(
                 row,
                 hint="" if comparison.advisory else _format_hint(comparison.decisive_n),
-                drawn=_draw_interval(comparison),
+                interval=_draw_interval(comparison),
             )
         )
     return rows

@@ -49,19 +49,19 @@ def extension_of(field: pa.Field, depth: int = 0) -> str | None:
         return str(kind.extension_name)[:100]
     if depth == DEPTH:
         return "nested too deep"
-    return next((name for below in _below(kind) if (name := extension_of(below, depth + 1))), None)
+    return next((name for child in _list_child_fields(kind) if (name := extension_of(child, depth + 1))), None)
 
 
 def check_parquet(file: Any, where: str) -> None:
     """Raises InputError if opening this Parquet file would run code. Leaves the file at its start."""
-    if _holds(_footer(file), b"ray.data."):
+    if _contains(_read_footer(file), b"ray.data."):
         _refuse_computed(where)
 
 
 def check_ipc(file: Any, where: str) -> None:
     """Raises InputError if opening this Arrow IPC file or stream would run code. Leaves the file at its start."""
     size = file.seek(0, 2) or file.tell()
-    for start, length in _schemas(file, size):
+    for start, length in _find_schemas(file, size):
         if not 0 <= length <= min(size, MOST_SCHEMA_BYTES):
             continue  # not a schema of Arrow: Arrow's reader reports that
         file.seek(start)
@@ -72,11 +72,11 @@ def check_ipc(file: Any, where: str) -> None:
 
 def check_own(file: Any, uri: str) -> None:
     """Raises InputError if a Parquet file that Assay should have written has a column of an extension type."""
-    if _holds(_footer(file), NAME):
+    if _contains(_read_footer(file), NAME):
         raise InputError(f"{uri}: has a column of an Arrow extension type, so Assay did not write it; delete it, rerun")
 
 
-def _footer(file: Any) -> bytes:
+def _read_footer(file: Any) -> bytes:
     """Returns the raw footer of a Parquet file, and leaves the file at its start.
 
     pyarrow's `read_metadata` would build the schema. For a file that is no Parquet file the bytes mean nothing:
@@ -94,7 +94,7 @@ def _footer(file: Any) -> bytes:
     return footer
 
 
-def _holds(footer: bytes, text: bytes) -> bool:
+def _contains(footer: bytes, text: bytes) -> bool:
     """Whether the footer holds the text in base64, at any alignment: Arrow keeps its schema there in base64."""
     for shift in range(3):
         whole = base64.b64encode(b"\0" * shift + text + b"\0" * 3)
@@ -113,13 +113,13 @@ def _refuse_computed(where: str) -> None:
         )
 
 
-def _below(kind: pa.DataType) -> list[pa.Field]:
+def _list_child_fields(kind: pa.DataType) -> list[pa.Field]:
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return [pa.field("values", kind.value_type)]
     return [kind.field(index) for index in range(kind.num_fields)]
 
 
-def _schemas(file: Any, size: int) -> list[tuple[int, int]]:
+def _find_schemas(file: Any, size: int) -> list[tuple[int, int]]:
     """Returns the start and length, in bytes, of the first message of an IPC file and of the footer, if there is one.
 
     Both hold a schema.

@@ -83,11 +83,11 @@ def read(captions_uri: str) -> Audit | None:
         raise InputError(f"{uri}: not an audit ({type(error).__name__}); delete it and audit again") from None
 
 
-def commit(captions_uri: str, made: Audit) -> Audit:
+def commit(captions_uri: str, audit: Audit) -> Audit:
     """Write the audit if there is none. Returns the audit that is stored afterwards."""
-    if objects.create(uri_of(captions_uri), made.model_dump_json(indent=1).encode()):
-        return made
-    return read(captions_uri) or made
+    if objects.create(uri_of(captions_uri), audit.model_dump_json(indent=1).encode()):
+        return audit
+    return read(captions_uri) or audit
 
 
 def has_passed(captions_uri: str) -> bool:

@@ -76,7 +76,7 @@ def iterate_earlier_specs(spec: Spec, entries: list[IndexEntry]) -> Iterator[Spe
             yield from specs.iterate_specs(entry.run_uri(spec.root))
 
 
-def _find_named_run(spec: Spec, requested: str, what: str) -> Baseline:
+def _find_named_run(spec: Spec, requested: str, role: str) -> Baseline:
     """Returns the last run in the spec's series whose own URI or checkpoint's URI is `requested`.
 
     Raises InputError when there is none.
@@ -87,10 +87,10 @@ def _find_named_run(spec: Spec, requested: str, what: str) -> Baseline:
     keys = [key for key, line in lines.items() if key in entries and uri in (line.run_uri, line.checkpoint.uri)]
     if not keys:
         raise InputError(
-            f"{what} {requested}: no record of it in suite {spec.suite.name} with these images and this prompt; "
+            f"{role} {requested}: no record of it in suite {spec.suite.name} with these images and this prompt; "
             "validate it first"
         )
-    return _load_baseline(spec.root, entries[keys[-1]], f"{what} {requested}")
+    return _load_baseline(spec.root, entries[keys[-1]], f"{role} {requested}")
 
 
 def _choose_readable(root: str, entries: list[IndexEntry], requested: str) -> Baseline | None:

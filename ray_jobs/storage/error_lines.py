@@ -40,7 +40,7 @@ SHOWN = 400  # characters of a URI in a message
 
 
 @contextmanager
-def explain_errors(uri: str, doing: str) -> Iterator[None]:
+def explain_errors(uri: str, action: str) -> Iterator[None]:
     """Raise an error inside as InputError or RetryableError with one line.
 
     FileNotFoundError passes, because callers use it to ask whether an object is there.
@@ -52,22 +52,22 @@ def explain_errors(uri: str, doing: str) -> Iterator[None]:
         raise
     except ValueError as error:  # such as half a surrogate or a null byte
         fault = ascii(str(error))[1:-1]
-        raise InputError(f"cannot {doing} {show_uri(uri)}: no such name can be ({fault}); correct the URI") from None
+        raise InputError(f"cannot {action} {show_uri(uri)}: no such name can be ({fault}); correct the URI") from None
     except OSError as error:
         if error.errno in UNREADABLE:
-            why = f"{error.strerror}; check the path and its permissions"
-            raise InputError(f"cannot {doing} {show_uri(uri)}: {why}") from error
+            fault = f"{error.strerror}; check the path and its permissions"
+            raise InputError(f"cannot {action} {show_uri(uri)}: {fault}") from error
         if error.errno in FULL:
             raise InputError(
-                f"cannot {doing} {show_uri(uri)}: the disk is full; free space or move ASSAY_ROOT, then rerun"
+                f"cannot {action} {show_uri(uri)}: the disk is full; free space or move ASSAY_ROOT, then rerun"
             ) from error
         if error.errno == errno.EROFS:
             raise InputError(
-                f"cannot {doing} {show_uri(uri)}: the file system is read-only; choose another ASSAY_ROOT"
+                f"cannot {action} {show_uri(uri)}: the file system is read-only; choose another ASSAY_ROOT"
             ) from error
-        raise RetryableError(f"cannot {doing} {show_uri(uri)}: {error}") from error
+        raise RetryableError(f"cannot {action} {show_uri(uri)}: {error}") from error
     except Exception as error:
-        raise _explain_s3(error, uri, doing) from error
+        raise _explain_s3(error, uri, action) from error
 
 
 def _check_name(uri: str) -> None:
@@ -94,11 +94,11 @@ def show_uri(uri: str) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 2 :]}"
 
 
-def _explain_s3(error: Exception, uri: str, doing: str) -> Exception:
+def _explain_s3(error: Exception, uri: str, action: str) -> Exception:
     """Returns the error as FileNotFoundError, InputError or RetryableError; RetryableError for an unknown error."""
     import botocore.exceptions as botocore
 
-    failure = f"cannot {doing} {show_uri(uri)}"
+    failure = f"cannot {action} {show_uri(uri)}"
     if isinstance(error, botocore.ClientError):
         code = error_code(error)
         if code in MISSING:
@@ -110,10 +110,10 @@ def _explain_s3(error: Exception, uri: str, doing: str) -> Exception:
     elif isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
         return InputError(f"{failure}: no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     elif isinstance(error, _settings_at_fault(botocore)):
-        return InputError(f"{failure}: {_line(error)}; check the AWS settings and the URI")
+        return InputError(f"{failure}: {_format_line(error)}; check the AWS settings and the URI")
     elif not isinstance(error, botocore.BotoCoreError):
-        return RetryableError(f"{failure}: {type(error).__name__}: {_line(error)}")
-    return RetryableError(f"{failure}: {_line(error)}")
+        return RetryableError(f"{failure}: {type(error).__name__}: {_format_line(error)}")
+    return RetryableError(f"{failure}: {_format_line(error)}")
 
 
 def _settings_at_fault(botocore: Any) -> tuple[type[Exception], ...]:
@@ -123,7 +123,7 @@ def _settings_at_fault(botocore: Any) -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
-def _line(error: object) -> str:
+def _format_line(error: object) -> str:
     """Returns the text of an error on one line, without the user and query of an address, which may be secret."""
     text = re.sub(r"(\w+://)[^/\s\"'@]*@", r"\1", " ".join(str(error).split()))
     return show_uri(re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "", text))

@@ -116,8 +116,8 @@ class Index(StoredModel):
 
 def list_entries(root: str, suite: str, series_id: str | None = None) -> list[IndexEntry]:
     """Returns the entries of a suite, or of one of its series when `series_id` is given, oldest first."""
-    below, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
-    listed = object_listing.iterate_entries(f"{root}/index/{suite}{below}")
+    subfolder, start = (f"/{series_id}", f"{series_id}/") if series_id else ("", "")
+    listed = object_listing.iterate_entries(f"{root}/index/{suite}{subfolder}")
     keys = (start + entry.key for entry in listed if entry.size <= LARGEST)
     suite_entries = [IndexEntry(suite, *match.groups()) for key in keys if (match := KEY.fullmatch(key))]
     return sorted(suite_entries, key=lambda entry: (entry.published_at, entry.run_id))
@@ -152,14 +152,16 @@ def load_complete(root: str, suite: str) -> Index:
     return _build_index(root, suite, load(root, suite).records)
 
 
-def _build_index(root: str, suite: str, have: dict[str, RecordSummary]) -> Index:
-    """Returns the index of all listed and readable entries. Reads the entries that `have` lacks."""
+def _build_index(root: str, suite: str, known: dict[str, RecordSummary]) -> Index:
+    """Returns the index of all listed and readable entries. Reads the entries that `known` lacks."""
     listed = list_entries(root, suite)
-    missing = [entry for entry in listed if entry.key not in have]
+    absent_entries = [entry for entry in listed if entry.key not in known]
     with ThreadPoolExecutor(READS) as pool:
-        read = list(pool.map(lambda absent: _read_summary(root, absent), missing))
-    have |= {entry.key: summarise_record(record) for entry, record in zip(missing, read, strict=True) if record}
-    return Index(suite=suite, records={entry.key: have[entry.key] for entry in listed if entry.key in have})
+        records = list(pool.map(lambda entry: _read_summary(root, entry), absent_entries))
+    known |= {
+        entry.key: summarise_record(record) for entry, record in zip(absent_entries, records, strict=True) if record
+    }
+    return Index(suite=suite, records={entry.key: known[entry.key] for entry in listed if entry.key in known})
 
 
 def add(root: str, records: Iterable[Record]) -> None:
@@ -184,8 +186,8 @@ def refresh(root: str, suite: str, known: Mapping[str, RecordSummary] | None = N
     while True:
         stored = load(root, suite)
         rebuilt = _build_index(root, suite, {**stored.records, **(known or {})})
-        content = _with_summaries(stored, rebuilt.records)
-        if content == _with_summaries(stored, stored.records):
+        content = _encode_index(stored, rebuilt.records)
+        if content == _encode_index(stored, stored.records):
             return rebuilt
         known = rebuilt.records
         if stored.is_of_newer:  # a newer Assay finds our records by their entries
@@ -193,15 +195,15 @@ def refresh(root: str, suite: str, known: Mapping[str, RecordSummary] | None = N
         objects.write(_index_uri(root, suite), content)
 
 
-def _with_summaries(found: Index, records: Mapping[str, RecordSummary]) -> bytes:
+def _encode_index(stored: Index, records: Mapping[str, RecordSummary]) -> bytes:
     """Returns the index file with these lines, and with the lines and keys of a newer Assay that were in it."""
-    content = found.model_copy(update={"records": records}).model_dump(mode="json")
-    lines = content["records"] | found.newer
-    content["records"] = dict(sorted(lines.items(), key=lambda line: _order(line[0])))
+    content = stored.model_copy(update={"records": records}).model_dump(mode="json")
+    lines = content["records"] | stored.newer
+    content["records"] = dict(sorted(lines.items(), key=lambda line: _sort_key(line[0])))
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def _order(key: str) -> tuple[str, str]:
+def _sort_key(key: str) -> tuple[str, str]:
     """Returns the sort key of a line: entries are sorted by time and run, as `list_entries` sorts them."""
     match = KEY.fullmatch(key)
     return (match[2], match[4]) if match else ("~", key)
@@ -210,7 +212,10 @@ def _order(key: str) -> tuple[str, str]:
 def summarise_record(record: Record) -> RecordSummary:
     """Returns a record's line in the index file."""
     means = {
-        name: (_shorten(summary.mean), None if summary.standard_error is None else _shorten(summary.standard_error))
+        name: (
+            _round_value(summary.mean),
+            None if summary.standard_error is None else _round_value(summary.standard_error),
+        )
         for name, summary in record.metrics.items()
         if summary.mean is not None and math.isfinite(summary.mean) and math.isfinite(summary.standard_error or 0)
     }
@@ -228,9 +233,11 @@ def summarise_record(record: Record) -> RecordSummary:
 
 
 def key_of(record: Record) -> str:
-    when = record.published_at.strftime("%Y%m%dT%H%M%S.%fZ")
+    published_at = record.published_at.strftime("%Y%m%dT%H%M%S.%fZ")
     outcome = record.verdict.outcome
-    return IndexEntry(record.suite, record.series_id, when, record.checkpoint.folder, record.run_id, outcome).key
+    return IndexEntry(
+        record.suite, record.series_id, published_at, record.checkpoint.folder, record.run_id, outcome
+    ).key
 
 
 def fits_key(record: Record) -> bool:
@@ -291,5 +298,5 @@ def _parse_summary(value: Any) -> RecordSummary | None:
         return None
 
 
-def _shorten(value: float) -> float:
+def _round_value(value: float) -> float:
     return float(f"{value:.6g}")

@@ -39,14 +39,14 @@ def rebuild_index(root: str) -> tuple[int, list[str]]:
 def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str]) -> None:
     """Delete the suite's entries that no record has, and write its index file."""
     entries = list_entries(root, suite)
-    of_a_run = Counter(entry.run_uri(root) for entry in entries)
+    entry_counts = Counter(entry.run_uri(root) for entry in entries)
     for entry in entries:  # a run published since the listing has doubtful entries, so its record is read again
         uri = index.uri_of(root, entry)
-        doubtful = uri not in wanted or of_a_run[entry.run_uri(root)] > 1
-        if doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
+        is_doubtful = uri not in wanted or entry_counts[entry.run_uri(root)] > 1
+        if is_doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
             objects.delete(uri)
-    mine = (record for record in records if record.suite == suite)
-    index.refresh(root, suite, {index.key_of(record): index.summarise_record(record) for record in mine})
+    suite_records = (record for record in records if record.suite == suite)
+    index.refresh(root, suite, {index.key_of(record): index.summarise_record(record) for record in suite_records})
 
 
 def _add_entry(root: str, listed: object_listing.Entry) -> Record | str:

@@ -175,7 +175,7 @@ def install_latest(
     """
     while True:
         current, latest = load_manifest(stage_uri), manifest
-        for other in _forced_manifests(stage_uri):
+        for other in _list_forced_manifests(stage_uri):
             if is_alike(other) and other.created_at > latest.created_at:
                 latest = other
         if current and is_alike(current) and current.created_at >= latest.created_at:
@@ -184,7 +184,7 @@ def install_latest(
         json_files.replace(uri_of_manifest(stage_uri), latest)
 
 
-def _forced_manifests(stage_uri: str) -> Iterator[Manifest]:
+def _list_forced_manifests(stage_uri: str) -> Iterator[Manifest]:
     """The manifests of complete forced requests, each as the stage's own."""
     for entry in list(object_listing.iterate_entries(f"{stage_uri}/forced")):
         folder, _, name = entry.key.rpartition("/")

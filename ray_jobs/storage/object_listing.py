@@ -202,10 +202,10 @@ def _iterate_local_folder(folder: Path) -> Iterator[Entry | None]:
 
 def _iterate_s3_folder(folder: str) -> Iterator[Entry | None]:
     bucket, key = uris.split_s3(folder)
-    above = f"{key.rstrip('/')}/" if key else ""
-    for page in get_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=above, Delimiter="/"):
+    folder_key = f"{key.rstrip('/')}/" if key else ""
+    for page in get_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder_key, Delimiter="/"):
         yield from (None for _ in page.get("CommonPrefixes", ()))
         for item in page.get("Contents", ()):
-            if item["Key"] != above:
+            if item["Key"] != folder_key:
                 has_sha256 = "SHA256" in item.get("ChecksumAlgorithm", ())
-                yield Entry(item["Key"][len(above) :], item["Size"], item["ETag"].strip('"'), has_sha256)
+                yield Entry(item["Key"][len(folder_key) :], item["Size"], item["ETag"].strip('"'), has_sha256)

@@ -27,12 +27,12 @@ def publish(root: str, record: Record, replace: bool = False) -> Record:
     """
     uri = f"{record.run_uri}/record.json"
     if not objects.create(uri, record.model_dump_json(indent=1).encode()):
-        standing = _load_current(record.run_uri)
-        if standing is None or ((replace or standing.verdict.outcome == "INCOMPLETE") and _differs(standing, record)):
-            objects.write(uri, _keep_place(record, standing).model_dump_json(indent=1).encode())
-    standing = _replace_entry(root, record.run_uri)
-    index.refresh(root, record.suite, {index.key_of(standing): index.summarise_record(standing)})
-    return standing
+        current = _load_current(record.run_uri)
+        if current is None or ((replace or current.verdict.outcome == "INCOMPLETE") and _differs(current, record)):
+            objects.write(uri, _keep_place(record, current).model_dump_json(indent=1).encode())
+    current = _replace_entry(root, record.run_uri)
+    index.refresh(root, record.suite, {index.key_of(current): index.summarise_record(current)})
+    return current
 
 
 def _load_current(run_uri: str) -> Record | None:
@@ -47,17 +47,17 @@ def _differs(record: Record, other: Record) -> bool:
     return record.model_dump_json(exclude={"published_at"}) != other.model_dump_json(exclude={"published_at"})
 
 
-def _keep_place(record: Record, standing: Record | None) -> Record:
+def _keep_place(record: Record, current: Record | None) -> Record:
     """Returns the record with the time of the record that it replaces, if the two have the same outcome.
 
     The new time is some microseconds later, because an entry's key must stand for one content only: with the same key,
     an index file of the old content would not look stale. The number of microseconds comes from the clock, so that two
     concurrent replacements do not share a key.
     """
-    if standing is None or standing.verdict.outcome != record.verdict.outcome:
+    if current is None or current.verdict.outcome != record.verdict.outcome:
         return record
     later = timedelta(microseconds=1 + record.published_at.microsecond % 1000)
-    return record.model_copy(update={"published_at": standing.published_at + later})
+    return record.model_copy(update={"published_at": current.published_at + later})
 
 
 def _replace_entry(root: str, run_uri: str) -> Record:
@@ -70,8 +70,8 @@ def _replace_entry(root: str, run_uri: str) -> Record:
         record = read(run_uri)
         index.add(root, [record])
         for entry in list_entries(root, record.suite, record.series_id):
-            of_the_run = entry.run_id == record.run_id and entry.checkpoint_folder == record.checkpoint.folder
-            if of_the_run and entry.key != index.key_of(record):
+            is_of_run = entry.run_id == record.run_id and entry.checkpoint_folder == record.checkpoint.folder
+            if is_of_run and entry.key != index.key_of(record):
                 json_files.remove(index.uri_of(root, entry))
         if index.key_of(read(run_uri)) == index.key_of(record):
             return record
@@ -125,10 +125,10 @@ def read_or_explain(run_uri: str) -> Record | str:
         raise
     except Exception as error:
         raise_outage(error, run_uri.rsplit("/runs/", 1)[0])
-        return f"{printable(run_uri, 500)}/record.json: {_why(error)}{PUBLISH_AGAIN}"
+        return f"{printable(run_uri, 500)}/record.json: {_describe_fault(error)}{PUBLISH_AGAIN}"
 
 
-def _why(error: Exception) -> str:
+def _describe_fault(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is none"
     return (

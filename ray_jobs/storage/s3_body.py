@@ -199,13 +199,13 @@ def plain_md5(answer: Any) -> str | None:
     return etag if PLAIN_MD5.fullmatch(etag) and not encrypted else None
 
 
-def check_md5(path: Path, answer: Any, which: str) -> None:
+def check_md5(path: Path, answer: Any, subject: str) -> None:
     """Raises RetryableError when the file's MD5 differs from the answer's ETag."""
     if etag := plain_md5(answer):
         with path.open("rb") as file:
             if hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != etag:
                 raise RetryableError(
-                    f"{which}: its bytes are not those of its ETag; look at the store, or write it again"
+                    f"{subject}: its bytes are not those of its ETag; look at the store, or write it again"
                 )
 
 

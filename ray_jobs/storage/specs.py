@@ -43,8 +43,8 @@ def require_own_place(spec: Spec, uri: str) -> None:
     place = uris.make_absolute(uri)
     if place == spec.uri:
         return
-    below = spec.uri.removeprefix(spec.root)
-    if place.endswith(below) and _is_one_directory(place.removesuffix(below), spec.root):
+    path_below_root = spec.uri.removeprefix(spec.root)
+    if place.endswith(path_below_root) and _is_one_directory(place.removesuffix(path_below_root), spec.root):
         return
     where, home = printable(uri, 500), printable(spec.run_uri, 500)
     raise InputError(f"spec {where}: what it says belongs to {home}, not here; plan it again with this version")
@@ -59,7 +59,7 @@ def _is_one_directory(root: str, other: str) -> bool:
 def iterate_specs(run_uri: str) -> Iterator[Spec]:
     """Yields the specs of a run, plain and forced, without those that this version cannot read. Raises NewerSchema."""
     for uri in list_specs(run_uri):
-        if spec := _spec(uri):
+        if spec := _load_readable_spec(uri):
             yield spec
 
 
@@ -70,7 +70,7 @@ def list_specs(run_uri: str) -> list[str]:
     return [f"{run_uri}/{key}" for key in sorted(specs, key=lambda key: (key != "spec.json", key))]
 
 
-def _spec(uri: str) -> Spec | None:
+def _load_readable_spec(uri: str) -> Spec | None:
     """Returns the spec; None if an older version wrote it, or if it was removed since the listing.
 
     Raises NewerSchema, because this version cannot know the request or the baseline in a newer Assay's spec.

@@ -15,13 +15,13 @@ def require_conditional_create(root: str) -> None:
     """Raises InputError for a store that ignores `If-None-Match: *`, because two jobs could then write one manifest."""
     if not uris.is_s3(root) or objects.exists(f"{root}/{MARK}"):
         return
-    trial = f"{root}/probes/{uuid.uuid4().hex}"
-    objects.create(trial, b"first")
+    uri = f"{root}/probes/{uuid.uuid4().hex}"
+    objects.create(uri, b"first")
     try:
-        second, content = objects.create(trial, b"second"), objects.read(trial)
+        was_created, content = objects.create(uri, b"second"), objects.read(uri)
     finally:
-        objects.delete(trial)
-    if second or content != b"first":
+        objects.delete(uri)
+    if was_created or content != b"first":
         raise InputError(
             f"root {root}: the store ignores `If-None-Match: *`, so that one job could write over another's result; "
             "use a store that honours it (AWS S3, MinIO, SeaweedFS, Ceph, Swift) or upgrade this one"

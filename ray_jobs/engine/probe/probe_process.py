@@ -78,9 +78,9 @@ def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str],
 def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
     """Raises Fault if a token of the prompt has no embedding. The image's token needs none: the image replaces it."""
     from ray_jobs.checkpoints.config_files import Config
-    from ray_jobs.checkpoints.shapes import sizes_of_text
+    from ray_jobs.checkpoints.shapes import read_text_sizes
 
-    rows, _ = sizes_of_text(Config.model_validate(json.loads((folder / "config.json").read_bytes())))
+    rows, _ = read_text_sizes(Config.model_validate(json.loads((folder / "config.json").read_bytes())))
     image = maker.tokenizer(maker.processor.image_token, add_special_tokens=False).input_ids
     odd = next((token for token in maker.tokens(prompt) if rows and token >= rows and token not in image), None)
     if odd is not None:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from ray_jobs.checkpoints.inspect import resolve
-from ray_jobs.checkpoints.node_cache import fetch, place_of_weights
+from ray_jobs.checkpoints.node_cache import fetch, find_weights_folder
 from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
@@ -66,7 +66,7 @@ class WarmEngine:
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # a separate pool, so that no job waits for it
         hashing = self.ahead.submit(verify, checkpoint)  # hashes a directory's files while vLLM loads them
-        layout = tensor_layout(place_of_weights(checkpoint, path))
+        layout = tensor_layout(find_weights_folder(checkpoint, path))
         prompts = run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri)
         self.output_tee = OutputTee()
         try:
@@ -136,7 +136,7 @@ class WarmEngine:
             pass
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self.ahead, lambda: fetch(resolve(uri, base_model), ahead=True))
+            await loop.run_in_executor(self.ahead, lambda: fetch(resolve(uri, base_model), speculative=True))
         except Exception as error:
             log.warning("engine: not fetched ahead: %s", error)
 

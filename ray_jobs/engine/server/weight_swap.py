@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ray_jobs.checkpoints.node_cache import fetch, place_of_weights
+from ray_jobs.checkpoints.node_cache import fetch, find_weights_folder
 from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import canary
@@ -80,7 +80,7 @@ class WeightSwapper:
     async def _swap_in(self, checkpoint: Checkpoint, check_lease: Callable[[], None]) -> str:
         path = await asyncio.to_thread(fetch, checkpoint)
         if difference := first_difference(
-            self._layout, await asyncio.to_thread(tensor_layout, place_of_weights(checkpoint, path))
+            self._layout, await asyncio.to_thread(tensor_layout, find_weights_folder(checkpoint, path))
         ):
             raise WeightsUnverified(f"tensors differ: {difference}")
         check_lease()  # a download can take long

@@ -84,16 +84,16 @@ class FolderSource:
     def _list_files(self, joined: Metadata | None, sides: SideFiles | None) -> Iterator[ImageRef]:
         """Yield the images by key, then the rows of the metadata whose file is missing."""
         images, labels, classes, skipped = 0, 0, 0, SkippedFiles(self.dataset.source, "like an image")
-        split = None if joined and joined.tells_splits else self.dataset.split
+        split = None if joined and joined.has_splits else self.dataset.split
         wanted = self.dataset.split not in (None, ALL)
-        selection = Selection(self.dataset.source, ALL if joined and joined.tells_splits else split, SUFFIXES["folder"])
+        selection = Selection(self.dataset.source, ALL if joined and joined.has_splits else split, SUFFIXES["folder"])
         for entry in list_selected(selection):
             description = joined.find(entry.key) if joined else None
             if description is None and PurePosixPath(entry.key).suffix.lower() not in SUFFIXES["folder"]:
                 if entry.key.rpartition("/")[2] not in METADATA and not (sides and sides.owns(entry.key)):
                     skipped.add(escape_unencodable(entry.key))
                 continue
-            if wanted and joined and joined.tells_splits and not (description and description.chosen):
+            if wanted and joined and joined.has_splits and not (description and description.is_chosen):
                 continue
             images += 1
             label = description.label if description else None
@@ -122,7 +122,7 @@ class FolderSource:
                 "their classes, or write the labels into a metadata.csv"
             )
         for description in joined.list_missing() if joined else ():
-            if description.chosen and (split in (None, ALL) or is_of_split(description.file_name, str(split))):
+            if description.is_chosen and (split in (None, ALL) or is_of_split(description.file_name, str(split))):
                 yield ImageRef(
                     description.file_name,
                     description.file,

@@ -78,18 +78,18 @@ class ManifestSource:
         """Yield number and image of each row of the split. Raises InputError last if a named column is missing."""
         source, seen = self.dataset.source, dict[str, None]()
         splits = RowSplits(self.dataset, source)
-        tells_splits = False
+        has_splits = False
         is_of_one = self.dataset.split is not None and is_named_for(source, self.dataset.split)
         for number, cells in everything:
             seen.update(dict.fromkeys(cells))
             split = split_column_of_row(cells)
-            tells_splits = tells_splits or split in cells
+            has_splits = has_splits or split in cells
             if splits.takes(cells.get(split)) or (is_of_one and split not in cells):
                 yield number, self._build_ref(number, cells, columns)
         check_column(self.dataset.label, "label", source, list(seen))
         check_column(self.dataset.references, "references", source, list(seen))
         check_truth_columns(self.dataset, source, list(seen))
-        if tells_splits or not is_of_one:
+        if has_splits or not is_of_one:
             splits.check()
 
     def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:

@@ -32,22 +32,22 @@ TABLE = (
 
 @dataclass(frozen=True)
 class DescribedImage:
-    """The metadata of an image. `chosen`: the image is in the suite's split. `file` is the metadata file."""
+    """The metadata of an image. `is_chosen`: the image is in the suite's split. `file` is the metadata file."""
 
     file_name: str
     label: str | None
     references: list[str]
     file: str
-    chosen: bool
+    is_chosen: bool
     fault: str = ""
     truth: str | None = None
 
 
 class Metadata:
-    """The rows by file name, and which files were found. `tells_splits`: the rows name splits, so folders need not."""
+    """The rows by file name, and which files were found. `has_splits`: the rows name splits, so folders need not."""
 
-    def __init__(self, opened: sqlite3.Connection, tells_splits: bool) -> None:
-        self.tells_splits = tells_splits
+    def __init__(self, opened: sqlite3.Connection, has_splits: bool) -> None:
+        self.has_splits = has_splits
         self._opened = opened
 
     def find(self, key: str) -> DescribedImage | None:

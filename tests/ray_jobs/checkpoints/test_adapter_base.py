@@ -14,7 +14,7 @@ from stage_jobs import DEMO
 from ray_jobs import plan
 from ray_jobs.checkpoints import adapter_base, fingerprints, inspect, verification
 from ray_jobs.checkpoints.errors import Incomplete
-from ray_jobs.checkpoints.lora_config import unsupported_reason
+from ray_jobs.checkpoints.lora_config import explain_unsupported
 from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.compatibility import compatibility_key, tensor_layout
@@ -156,14 +156,14 @@ def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> N
     ],
 )
 def test_a_config_that_a_merge_cannot_honour(changed: dict[str, Any], told: str) -> None:
-    assert unsupported_reason(CONFIG) is None
+    assert explain_unsupported(CONFIG) is None
     with pytest.raises(AssertionError, match=told):
-        raise AssertionError(unsupported_reason(CONFIG | changed))
+        raise AssertionError(explain_unsupported(CONFIG | changed))
 
 
 @pytest.mark.parametrize("began", [True, False, "gaussian", "eva", "orthogonal"])
 def test_a_beginning_that_leaves_the_base_alone_is_fine(began: Any) -> None:
-    assert unsupported_reason(CONFIG | {"init_lora_weights": began}) is None
+    assert explain_unsupported(CONFIG | {"init_lora_weights": began}) is None
 
 
 # --- the base ---------------------------------------------------------------------------------------------------------

@@ -221,9 +221,9 @@ def test_ahead_of_need_a_copy_is_made_where_the_disk_has_room_to_spare(
     kept_in_turn(kept, made)
     disk(3.2)
     with pytest.raises(RetryableError, match=r"has room for 0\.0 and none to spare; free space there"):
-        fetch(last, ahead=True)
+        fetch(last, speculative=True)
     fetch(last)
-    assert fetch(last, ahead=True) == kept / last.fingerprint
+    assert fetch(last, speculative=True) == kept / last.fingerprint
 
 
 def test_a_full_disk_is_told_of_with_the_place(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_a_library_that_is_given_the_folder_sees_these_files_only(
     assert (folder / INDEX).exists() == (INDEX in dict(found.files))
     assert all((folder / name).read_bytes() == files[name] for name, _ in found.files)
     assert node_cache.fetch(found) == folder
-    assert set(tensor_layout(node_cache.place_of_weights(found, folder))) == {"a", "b"}
+    assert set(tensor_layout(node_cache.find_weights_folder(found, folder))) == {"a", "b"}
 
 
 def test_on_s3_these_files_only_are_copied(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_the_most_changed_over_all_parts(tmp_path: Path) -> None:
     order = np.argsort(new - old, kind="stable")
     assert [int(one.image_id) for one in found.worse] == order[:MAX_RANKED].tolist()
     assert [int(one.image_id) for one in found.better] == order[::-1][:MAX_RANKED].tolist()
-    assert found.worse[0].by == pytest.approx((new - old).min())
+    assert found.worse[0].value == pytest.approx((new - old).min())
     assert found.worse[0].part == manifests.name_of_part(int(found.worse[0].image_id) // 4)
 
 
@@ -98,8 +98,8 @@ def test_rows_in_another_order_and_images_the_baseline_lacks(tmp_path: Path) -> 
     write_run(made, "old", other, values(9, 9, 0))
     baseline = Side("old", made.captions_uri_of("old"), made.scores_uri_of("old"))
     found = scan_scores(["part-00000"], candidate, baseline, ["chrf"], [CHRF])
-    assert [(one.image_id, one.by) for one in found.worse] == [("0002", -6.0)]
-    assert [(one.image_id, one.by) for one in found.better] == [("0000", 1.0)]
+    assert [(one.image_id, one.value) for one in found.worse] == [("0002", -6.0)]
+    assert [(one.image_id, one.value) for one in found.better] == [("0000", 1.0)]
 
 
 def test_failures_a_few_of_each_reason(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def summary(direction: int) -> Summary:
 def test_a_metric_of_ones_own_that_is_neither_good_nor_bad_is_not_better(direction: int, word: str) -> None:
     told = make_comparison("politeness", 2.0, advisory=True, low=1.0, high=3.0)
     (row,) = tables.build_comparison_rows([told], {"politeness": summary(direction)})
-    assert (row.way, row.word) == (direction, word)
+    assert (row.direction, row.word) == (direction, word)
 
 
 @pytest.mark.parametrize(("metric", "direction"), [("chrf", 1), ("empty", -1), ("words", 0), ("politeness", 0)])

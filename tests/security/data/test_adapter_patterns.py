@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ray_jobs.checkpoints.lora_config import scale, unsupported_reason
-from ray_jobs.checkpoints.module_patterns import matches, refuse
+from ray_jobs.checkpoints.lora_config import compute_scale, explain_unsupported
+from ray_jobs.checkpoints.module_patterns import find_fault, matches
 
 PLAIN = {"peft_type": "LORA", "r": 4, "lora_alpha": 8}
 MODULES = [
@@ -58,21 +58,21 @@ REFUSED = {
 
 @pytest.mark.parametrize("pattern", TAKEN)
 def test_a_pattern_matches_what_peft_matches(pattern: str) -> None:
-    assert refuse(pattern) is None
+    assert find_fault(pattern) is None
     for module in MODULES:
         assert matches(pattern, module) == bool(re.match(rf"(.*\.)?({pattern})$", module)), module
 
 
 @given(st.from_regex(r"([ab.]|\[ab\]|\(a\|b\)|a\*|b\+|\.\?){0,6}", fullmatch=True), st.text("ab.", max_size=12))
 def test_any_pattern_that_is_taken_matches_what_peft_matches(pattern: str, module: str) -> None:
-    assert refuse(pattern) is None
+    assert find_fault(pattern) is None
     assert matches(pattern, module) == bool(re.match(rf"(.*\.)?({pattern})$", module))
 
 
 @pytest.mark.parametrize("field", ["rank_pattern", "alpha_pattern"])
 @pytest.mark.parametrize("pattern", REFUSED.values(), ids=REFUSED.keys())
 def test_a_pattern_that_could_take_for_ever_is_refused_by_name(field: str, pattern: str) -> None:
-    told = unsupported_reason(PLAIN | {field: {pattern: 4}})
+    told = explain_unsupported(PLAIN | {field: {pattern: 4}})
     assert told
     assert told.startswith("its adapter's rank_pattern or alpha_pattern has ")
     assert len(told) < 400
@@ -83,22 +83,22 @@ def test_a_pattern_that_could_take_for_ever_is_refused_by_name(field: str, patte
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("pattern", ["a*" * 149 + "b", ".*" * 149 + "b", "(a|a)" * 59 + "b", "[ab]*" * 59 + "c"])
 def test_the_slowest_patterns_that_are_taken_end(pattern: str) -> None:
-    assert refuse(pattern) is None
+    assert find_fault(pattern) is None
     assert not matches(pattern, "a" * 1_000)
 
 
 def test_too_many_patterns_are_refused() -> None:
     assert "more than 1000" in str(
-        unsupported_reason(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_001)}})
+        explain_unsupported(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_001)}})
     )
-    assert unsupported_reason(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_000)}}) is None
+    assert explain_unsupported(PLAIN | {"rank_pattern": {f"layers.{n}": 4 for n in range(1_000)}}) is None
 
 
 def test_the_first_pattern_that_matches_counts() -> None:
     config = PLAIN | {"alpha_pattern": {"_proj": 1, r"layers\.0\..*": 2, "q_proj": 3}}
-    assert scale(config, "model.layers.0.q_proj", 4) == 2 / 4
-    assert scale(config, "model.layers.1.q_proj", 4) == 3 / 4
-    assert scale(config, "model.layers.1.v_proj", 4) == 8 / 4
+    assert compute_scale(config, "model.layers.0.q_proj", 4) == 2 / 4
+    assert compute_scale(config, "model.layers.1.q_proj", 4) == 3 / 4
+    assert compute_scale(config, "model.layers.1.v_proj", 4) == 8 / 4
 
 
 def test_no_code_of_ours_compiles_an_adapters_pattern() -> None:

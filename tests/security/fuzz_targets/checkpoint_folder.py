@@ -18,7 +18,7 @@ from odd_folders import NEVER, UNDER_WAY, good_files
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.errors import Incomplete
-from ray_jobs.checkpoints.lora_config import scale
+from ray_jobs.checkpoints.lora_config import compute_scale
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.strict_json import NotJson, parse_object
@@ -106,17 +106,17 @@ def _try_readers(uri: str) -> None:
 
 def _try_scale(config: bytes) -> None:
     """What a config that is taken says of a module's weights is a number, or a refusal by name."""
-    from ray_jobs.checkpoints.lora_config import unsupported_reason
+    from ray_jobs.checkpoints.lora_config import explain_unsupported
 
     try:
         value = parse_object(config, 1000)
     except (InputError, NotJson):
         return
-    if unsupported_reason(value) is None:
+    if explain_unsupported(value) is None:
         for module in ("model.layers.0.self_attn.q_proj", "a" * 60, "x.y"):
             for rank in (4, 8):
                 try:
-                    number = scale(value, module, rank)
+                    number = compute_scale(value, module, rank)
                 except ValueError:
                     continue
                 json.dumps(number, allow_nan=False)
