@@ -175,9 +175,9 @@ def test_a_list_of_references_in_csv_is_that_of_jsonl(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path: Path) -> None:
-    count = 200_000
+    count = 20_000
     with (tmp_path / "m.jsonl").open("w") as file:
         file.writelines(json.dumps({"file": f"{n:07d}.png", "said": f"picture {n}" * 5}) + "\n" for n in range(count))
     source = open_source(Dataset(source=str(tmp_path / "m.jsonl"), references="said"))
-    assert os.path.getsize(tmp_path / "m.jsonl") > 10_000_000
-    assert measure_listing_peak(source, count) < 3_000_000
+    assert os.path.getsize(tmp_path / "m.jsonl") > 1_000_000
+    assert measure_listing_peak(source, count) < 300_000
