@@ -1,4 +1,7 @@
-"""Pauses Python's garbage collector while a process imports vLLM. The processes that run vLLM call it."""
+"""Pauses Python's garbage collector while a process imports vLLM or transformers.
+
+The processes that run vLLM call it, and the probe's process.
+"""
 
 import gc
 from collections.abc import Iterator
@@ -10,7 +13,7 @@ def collector_paused() -> Iterator[None]:
     """A context without garbage collection. The objects that exist at its end are never collected.
 
     Importing vLLM makes a million objects that stay, and the collector walks them again and again: 7.7 s of a core
-    with it, 5.7 s without.
+    with it, 5.7 s without. Importing what the probe needs of transformers: 3.5 s and 2.7 s.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -235,6 +235,19 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def load_libraries() -> None:
+    """The slow imports. They come before the limits, because their time does not count as the checkpoint's."""
+    from ray_jobs.runtime.collector import collector_paused
+
+    with collector_paused():
+        import transformers
+
+        import ray_jobs.engine.prompt  # noqa: F401
+
+        for name in ("AutoConfig", "AutoImageProcessor", "AutoProcessor", "AutoTokenizer", "GenerationConfig"):
+            getattr(transformers, name)  # the package imports each class when it is asked for it
+
+
 def main() -> None:
     from ray_jobs.runtime.confinement import leave_network, limit_resources
 
@@ -243,11 +256,7 @@ def main() -> None:
     leave_network()
     request = json.load(sys.stdin)
 
-    # the slow imports come first, because their time does not count as the checkpoint's
-    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig  # noqa: F401
-
-    import ray_jobs.engine.prompt  # noqa: F401
-
+    load_libraries()
     limit_resources(request["memory"], request["seconds"])
     fault: str | None = None
     steps = []

@@ -72,10 +72,9 @@ def fork_server() -> Iterator[ForkServer]:
 
 def serve(requests: socket.socket) -> None:
     """Fork a probe for each request, say its process id, and then its exit code."""
-    from transformers import AutoConfig, AutoImageProcessor, AutoProcessor, AutoTokenizer, GenerationConfig  # noqa: F401
+    from ray_jobs.engine.probe import probe_process
 
-    import ray_jobs.engine.prompt  # noqa: F401
-
+    probe_process.load_libraries()
     while True:
         message, files, _, _ = socket.recv_fds(requests, 65536, 2)
         if not message:
