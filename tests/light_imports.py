@@ -15,8 +15,8 @@ def import_and_list(module: str) -> list[str]:
     """What importing this module loads that was not loaded before."""
     before = set(sys.modules)
     importlib.import_module(module)
-    loaded = set(sys.modules) - before
-    return sorted({name if name.split(".")[0] == OWN else name.split(".")[0] for name in loaded})
+    loaded_modules = set(sys.modules) - before
+    return sorted({name if name.split(".")[0] == OWN else name.split(".")[0] for name in loaded_modules})
 
 
 if __name__ == "__main__":

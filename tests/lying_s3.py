@@ -79,20 +79,20 @@ class _Handler(BaseHTTPRequestHandler):
         return self.path.partition("?")[0].split("/", 2)[-1]
 
     def do_HEAD(self) -> None:
-        kept = self._kept()
-        if kept is None:
+        behaviour = self._kept()
+        if behaviour is None:
             return
         self.send_response(200)
-        self.send_header("ETag", f'"{self._etag(kept)}"')
-        if kept.head_length:
-            self.send_header("Content-Length", str(len(kept.data)))
+        self.send_header("ETag", f'"{self._etag(behaviour)}"')
+        if behaviour.head_length:
+            self.send_header("Content-Length", str(len(behaviour.data)))
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
 
     def _list(self) -> None:
-        asked = parse_qs(self.path.partition("?")[2])
-        prefix = asked.get("prefix", [""])[0]
+        query = parse_qs(self.path.partition("?")[2])
+        prefix = query.get("prefix", [""])[0]
         keys = sorted(unquote(key) for key in self.server.objects)
         rows = "".join(
             f"<Contents><Key>{quote(key)}</Key><Size>{len(self.server.objects[quote(key)].data)}</Size>"
@@ -109,45 +109,45 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if "list-type=2" in self.path:
             return self._list()
-        kept = self._kept()
-        if kept is None:
+        behaviour = self._kept()
+        if behaviour is None:
             return None
-        etag, data, start = self._etag(kept), kept.data, 0
+        etag, data, start = self._etag(behaviour), behaviour.data, 0
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if kept.if_match and self.headers.get("If-Match", f'"{etag}"') != f'"{etag}"':
+        if behaviour.if_match and self.headers.get("If-Match", f'"{etag}"') != f'"{etag}"':
             return self._fail(412, "PreconditionFailed")
-        if wanted and kept.ranges != "ignored":
+        if wanted and behaviour.ranges != "ignored":
             start = int(wanted[1])
             if start >= len(data):
                 return self._fail(416, "InvalidRange")
             data = data[start : int(wanted[2]) + 1 if wanted[2] else None]
             self.send_response(206)
-            shift = start + (3 if kept.ranges == "shifted" else 0)
-            self.send_header("Content-Range", f"bytes {shift}-{shift + len(data) - 1}/{len(kept.data)}")
+            shift = start + (3 if behaviour.ranges == "shifted" else 0)
+            self.send_header("Content-Range", f"bytes {shift}-{shift + len(data) - 1}/{len(behaviour.data)}")
         else:
             self.send_response(200)
         self.send_header("ETag", f'"{etag}"')
-        for name, value in kept.extra.items():
+        for name, value in behaviour.extra.items():
             self.send_header(name, value)
-        if kept.length:
-            self.send_header("Content-Length", str(kept.stated if kept.stated is not None else len(data)))
+        if behaviour.length:
+            self.send_header("Content-Length", str(behaviour.stated if behaviour.stated is not None else len(data)))
         self.send_header("Connection", "close")
         self.end_headers()
         self.close_connection = True
-        return self._send(kept, data)
+        return self._send(behaviour, data)
 
-    def _send(self, kept: Behaviour, data: bytes) -> None:
-        if kept.cut is not None and self.server.asked[f"GET {self.key}"] <= kept.cuts:
-            data = data[: kept.cut]
+    def _send(self, behaviour: Behaviour, data: bytes) -> None:
+        if behaviour.cut is not None and self.server.asked[f"GET {self.key}"] <= behaviour.cuts:
+            data = data[: behaviour.cut]
         try:
-            if kept.pause:
+            if behaviour.pause:
                 for byte in data:
                     self.wfile.write(bytes([byte]))
                     self.wfile.flush()
-                    threading.Event().wait(kept.pause)  # a test may have made time.sleep return at once
+                    threading.Event().wait(behaviour.pause)  # a test may have made time.sleep return at once
             else:
                 self.wfile.write(data)
-            while kept.endless:
+            while behaviour.endless:
                 self.wfile.write(b"x" * 65536)
         except OSError:
             pass  # the reader has had enough
@@ -158,10 +158,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise AssertionError("the test server does not decode chunks")
         with self.server.lock:
             self.server.asked[f"PUT {self.key}"] += 1
-            kept = self.server.objects.get(self.key)
-            if kept and kept.error:
-                return self._fail(*kept.error)
-            if kept and self.server.honours_condition and self.headers.get("If-None-Match") == "*":
+            behaviour = self.server.objects.get(self.key)
+            if behaviour and behaviour.error:
+                return self._fail(*behaviour.error)
+            if behaviour and self.server.honours_condition and self.headers.get("If-None-Match") == "*":
                 return self._fail(412, "PreconditionFailed")
             self.server.objects[self.key] = Behaviour(data)
             loses, self.server.loses_answers = self.server.loses_answers > 0, max(0, self.server.loses_answers - 1)
@@ -184,18 +184,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _kept(self) -> Behaviour | None:
         with self.server.lock:
             self.server.asked[f"{self.command} {self.key}"] += 1
-        kept = self.server.objects.get(self.key)
-        if kept is None:
+        behaviour = self.server.objects.get(self.key)
+        if behaviour is None:
             self._fail(404, "NoSuchKey")
-        elif kept.error and self.server.asked[f"{self.command} {self.key}"] <= kept.errors:
-            self._fail(*kept.error)
+        elif behaviour.error and self.server.asked[f"{self.command} {self.key}"] <= behaviour.errors:
+            self._fail(*behaviour.error)
             return None
-        return kept
+        return behaviour
 
-    def _etag(self, kept: Behaviour) -> str:
-        if kept.etag_later and self.server.asked[f"GET {self.key}"] > 1:
-            return kept.etag_later
-        return kept.etag or hashlib.md5(kept.data).hexdigest()
+    def _etag(self, behaviour: Behaviour) -> str:
+        if behaviour.etag_later and self.server.asked[f"GET {self.key}"] > 1:
+            return behaviour.etag_later
+        return behaviour.etag or hashlib.md5(behaviour.data).hexdigest()
 
     def _fail(self, status: int, code: str) -> None:
         body = b"" if self.command == "HEAD" else f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()

@@ -109,9 +109,9 @@ def _configure(folder: Path, ports: dict[str, int]) -> None:
 
 def free_ports(count: int) -> list[int]:
     """Ports that are free now; all are held until all are found, so no two are the same."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [server.getsockname()[1] for server in held]
-    for server in held:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
         server.close()
     return ports
 

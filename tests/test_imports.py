@@ -13,7 +13,7 @@ HEAVY = {
 }  # fmt: skip
 
 
-def imported(file: Path) -> Iterator[str]:
+def list_imported(file: Path) -> Iterator[str]:
     """Every module that a file imports anywhere in it, `from a import b` as both `a` and `a.b`."""
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -29,7 +29,7 @@ def sources(*folders: str) -> list[Path]:
 
 
 def tops(file: Path) -> set[str]:
-    return {name.split(".")[0] for name in imported(file)}
+    return {name.split(".")[0] for name in list_imported(file)}
 
 
 @pytest.mark.parametrize("file", sources("dags", "plugins"), ids=lambda file: str(file.relative_to(REPO)))

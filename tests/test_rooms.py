@@ -78,9 +78,9 @@ def test_the_light_rooms_load_nothing_heavy() -> None:
     driver = [sys.executable, "-S", "-P", str(REPO / "tests" / "light_imports.py"), *modules]
     run = subprocess.run(driver, env=environment, capture_output=True, text=True, check=True)
     allowed = ALLOWED | set(sys.stdlib_module_names) | set(modules) | {"ray_jobs"}
-    loaded = {
+    loaded_modules = {
         module: {name for name in names if not name.startswith(("_sysconfigdata", "_cython_"))}
         for module, names in json.loads(run.stdout).items()
     }
-    assert set(loaded) == set(modules)
-    assert {module: heavy for module, names in loaded.items() if (heavy := sorted(names - allowed))} == {}
+    assert set(loaded_modules) == set(modules)
+    assert {module: heavy for module, names in loaded_modules.items() if (heavy := sorted(names - allowed))} == {}

@@ -67,7 +67,7 @@ def test_those_that_answer_fields_go_on_from_the_good_captioner(
     assert len(shards) == 3
 
 
-def test_every_checkpoint_is_whole(everything: list[Path]) -> None:
+def test_every_checkpoint_is_complete(everything: list[Path]) -> None:
     for path in everything:
         shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
         assert sorted(file.name for file in path.iterdir()) == sorted([*SAME, *shards, "model.safetensors.index.json"])

@@ -46,7 +46,7 @@ def test_truncated_files_open_but_do_not_load(files: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"), [("corrupt.jpg", "broken data stream"), ("corrupt.png", "unrecognized data stream")]
 )
-def test_corrupt_files_are_whole_but_do_not_decode(files: Path, name: str, message: str) -> None:
+def test_corrupt_files_are_complete_but_do_not_decode(files: Path, name: str, message: str) -> None:
     data = (files / name).read_bytes()
     assert data.endswith(b"\xff\xd9" if name.endswith("jpg") else b"IEND\xaeB`\x82")
     with Image.open(files / name) as image, pytest.raises(OSError, match=message):

@@ -31,8 +31,8 @@ def test_the_manifest_says_what_the_images_metadata_says(rows: list[dict[str, An
     assert [row["image"] for row in rows] == [f"images/{other['file_name']}" for other in described]
     for row, other in zip(rows, described, strict=True):
         assert list(row) == ["image", *fields.SCHEMA["required"]]
-        said = [row[name] for name in ("caption", "count", "colour", "shape")]
-        assert said == [other["caption"], NUMBER[other["count"]], other["colour"], other["shape"]]
+        answer = [row[name] for name in ("caption", "count", "colour", "shape")]
+        assert answer == [other["caption"], NUMBER[other["count"]], other["colour"], other["shape"]]
         assert len(row["boxes"]) == row["count"]
 
 
@@ -47,8 +47,8 @@ def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict[str
             box = bright.crop(around).getbbox()
             assert box is not None
             x, y, beyond_x, beyond_y = box
-            drawn = (around[0] + x, around[1] + y, around[0] + beyond_x - 1, around[1] + beyond_y - 1)
-            assert max(abs(a - b) for a, b in zip(drawn, (left, top, right, bottom), strict=True)) <= 1, row
+            drawn_box = (around[0] + x, around[1] + y, around[0] + beyond_x - 1, around[1] + beyond_y - 1)
+            assert max(abs(a - b) for a, b in zip(drawn_box, (left, top, right, bottom), strict=True)) <= 1, row
             bright.paste(0, around)
         assert bright.getbbox() is None, row
 
@@ -64,13 +64,13 @@ def test_the_suites_truth_is_the_generators() -> None:
     """As the product reads the data set: every field but the caption, which is the reference, for all 256 images."""
     suite = load_suite("demo-fields")
     source = open_source(suite.dataset)
-    read = list(source.read(list(source.list_images())))
-    assert [row.image_id for row in read] == [f"images/scenes/scene-{i:03d}.png" for i in range(256)]
+    rows_read = list(source.read(list(source.list_images())))
+    assert [row.image_id for row in rows_read] == [f"images/scenes/scene-{i:03d}.png" for i in range(256)]
     assert suite.caption.schema_of_fields is not None
     schemas = suite.caption.schema_of_fields["properties"]
-    for row, true in zip(read, fields.list_held_out_fields(), strict=True):
-        told = {name: read_truth(schemas[name], cell, name) for name, cell in json.loads(row.truth or "").items()}
-        assert {"caption": row.references[0], **told} == true
+    for row, true in zip(rows_read, fields.list_held_out_fields(), strict=True):
+        truths = {name: read_truth(schemas[name], cell, name) for name, cell in json.loads(row.truth or "").items()}
+        assert {"caption": row.references[0], **truths} == true
         assert len(row.references) == 1
 
 
@@ -83,7 +83,7 @@ def test_confused_fields_have_another_colour_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "parsed"),
+    ("text", "expected"),
     [
         ('{"caption": "a", "count": 1, "colour": "red", "shape": "cross", "boxes": []}', True),
         ('{"caption": "a", "count": 1, "colour": "red", "shape": "cross"}', False),  # a key less
@@ -93,8 +93,8 @@ def test_confused_fields_have_another_colour_and_nothing_else() -> None:
         ("two small red circles", False),
     ],
 )
-def test_an_answer_is_json_of_the_schemas_keys_or_nothing(text: str, parsed: bool) -> None:
-    assert (fields_report.parse_fields(text) is not None) == parsed
+def test_an_answer_is_json_of_the_schemas_keys_or_nothing(text: str, expected: bool) -> None:
+    assert (fields_report.parse_fields(text) is not None) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_average_overlaps(boxes: list[list[int]], true: list[list[int]], overlap
     assert fields_report.average_overlaps(boxes, true) == pytest.approx(overlap)
 
 
-def test_shares_count_an_answer_that_is_none_as_wrong_in_every_field() -> None:
+def test_shares_count_an_invalid_answer_as_wrong_in_every_field() -> None:
     truths = fields.list_held_out_fields()[:2]
     right = fields.write_answer(truths[0])
     assert fields_report.measure_fields([right, "nonsense"], truths) == ["0.500"] * 6

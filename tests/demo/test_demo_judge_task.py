@@ -14,7 +14,7 @@ def test_a_right_caption_agrees_in_everything() -> None:
 
 
 @pytest.mark.parametrize("name", scenes.VALUES)
-def test_an_error_is_an_error_of_its_own_attribute(name: str) -> None:
+def test_an_error_belongs_to_its_attribute(name: str) -> None:
     for other in scenes.VALUES[name]:
         if other != SCENE[name]:
             truth = judge_task.judge_attributes(SCENE, scenes.caption({**SCENE, name: other}))
@@ -37,9 +37,9 @@ def test_the_answer_has_the_schemas_keys_in_order_and_json_dumps_form() -> None:
 @pytest.mark.parametrize("wrong", range(7))
 def test_planted_errors_are_exactly_as_many_as_asked(wrong: int) -> None:
     for seed in range(50):
-        changed = judge_task.change_scene(SCENE, random.Random(seed), wrong)
-        assert sum(changed[name] != SCENE[name] for name in SCENE) == wrong
-        assert all(changed[name] in scenes.VALUES[name] for name in SCENE)
+        changed_scene = judge_task.change_scene(SCENE, random.Random(seed), wrong)
+        assert sum(changed_scene[name] != SCENE[name] for name in SCENE) == wrong
+        assert all(changed_scene[name] in scenes.VALUES[name] for name in SCENE)
 
 
 def test_training_captions_cover_right_near_miss_and_garbage() -> None:

@@ -10,8 +10,8 @@ from demo.report import Verdict
 ALL = dict.fromkeys(scenes.VALUES, True)
 
 
-def verdict(truth: dict[str, bool] | None = None, judged: dict[str, bool] | None = None) -> Verdict:
-    return Verdict({**ALL, **(truth or {})}, {**ALL, **(judged or {})})
+def verdict(truth: dict[str, bool] | None = None, judged_count: dict[str, bool] | None = None) -> Verdict:
+    return Verdict({**ALL, **(truth or {})}, {**ALL, **(judged_count or {})})
 
 
 def test_no_valid_answer_is_right_in_nothing() -> None:
@@ -31,9 +31,9 @@ def test_correlation() -> None:
     assert math.isnan(report.correlation([(1, 1), (1, 2)]))
 
 
-def test_attribute_rows_tell_caught_errors_from_false_alarms() -> None:
+def test_attribute_rows_distinguish_caught_errors_from_false_alarms() -> None:
     kinds: dict[str, list[Verdict]] = {kind: [] for kind in ("right", *scenes.VALUES, "any number", "another image's")}
-    kinds["right"] = [verdict(), verdict(judged={"count": False})]  # one false alarm
+    kinds["right"] = [verdict(), verdict(judged_count={"count": False})]  # one false alarm
     kinds["count"] = [verdict({"count": False}, {"count": False}), verdict({"count": False})]  # one caught, one not
     (row, *_) = report.list_attribute_rows(kinds)
     assert row == ["count", "0.500", "1 of 2 (0.500)", "1 of 2", "0.500"]

@@ -15,9 +15,9 @@ def pixels(image: Image.Image) -> str:
 
 def test_the_committed_images_and_captions_are_remade_byte_for_byte(tmp_path: Path, demo: Path) -> None:
     scenes.main(tmp_path)
-    made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
-    assert len(made) == 257
-    assert [path for path in made if (tmp_path / path).read_bytes() != (demo / "images" / path).read_bytes()] == []
+    paths = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert len(paths) == 257
+    assert [path for path in paths if (tmp_path / path).read_bytes() != (demo / "images" / path).read_bytes()] == []
     assert len(list((demo / "images" / "scenes").iterdir())) == 256
 
 
@@ -73,17 +73,17 @@ def test_validation_attributes_are_never_drawn_in_training() -> None:
     held_out = {scenes.caption(scene) for scene in scenes.list_held_out_scenes()}
     assert len(held_out) == 256
     rng = random.Random(0)
-    drawn = {scenes.caption(scenes.draw_training_scene(rng)) for _ in range(30_000)}
-    assert drawn.isdisjoint(held_out)
-    assert len(drawn) == 2304 - 256  # and nothing else is held back
+    captions = {scenes.caption(scenes.draw_training_scene(rng)) for _ in range(30_000)}
+    assert captions.isdisjoint(held_out)
+    assert len(captions) == 2304 - 256  # and nothing else is held back
 
 
 def test_validation_pixels_are_never_seen_in_training() -> None:
     validation = {pixels(image) for _, image in scenes.list_held_out()}
     assert len(validation) == 256
     rng = random.Random(0)  # the stream of the published training runs
-    seen = {pixels(scenes.draw(scenes.draw_training_scene(rng), rng)) for _ in range(5000)}
-    assert seen.isdisjoint(validation)
+    images = {pixels(scenes.draw(scenes.draw_training_scene(rng), rng)) for _ in range(5000)}
+    assert images.isdisjoint(validation)
 
 
 def bright(image: Image.Image) -> Image.Image:

@@ -21,15 +21,15 @@ def good() -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(good: Path) -> tuple[Any, Any]:
+def checkpoint(good: Path) -> tuple[Any, Any]:
     model, tokenizer = tiny.load(good)
     return model.eval(), tokenizer
 
 
-def test_the_batched_forward_equals_transformers_own(good: Path, loaded: tuple[Any, Any]) -> None:
+def test_the_batched_forward_equals_transformers_own(good: Path, checkpoint: tuple[Any, Any]) -> None:
     from transformers import AutoProcessor
 
-    model, tokenizer = loaded
+    model, tokenizer = checkpoint
     _, image = scenes.list_held_out()[0]
     content = [{"type": "image"}, {"type": "text", "text": scenes.CAPTION_PROMPT}]
     processor = AutoProcessor.from_pretrained(good)
@@ -44,9 +44,9 @@ def test_the_batched_forward_equals_transformers_own(good: Path, loaded: tuple[A
         assert torch.allclose(model.lm_head(state), expected, atol=1e-3)
 
 
-def test_the_good_checkpoint_captions_held_out_scenes(loaded: tuple[Any, Any]) -> None:
+def test_the_good_checkpoint_captions_held_out_scenes(checkpoint: tuple[Any, Any]) -> None:
     """Teacher-forced: every token of the reference is the likeliest one. The full measure is demo.evaluate."""
-    model, tokenizer = loaded
+    model, tokenizer = checkpoint
     held_out = scenes.list_held_out()[:32]
     batches = Batches(tokenizer, random.Random(0))
     question, exact = batches.question(scenes.CAPTION_PROMPT), 0
@@ -65,8 +65,8 @@ def test_the_tokenizer_is_the_committed_one(good: Path, tmp_path: Path) -> None:
     assert (tmp_path / "tokenizer.json").read_bytes() == (good / "tokenizer.json").read_bytes()
 
 
-def test_any_text_survives_the_tokenizer(loaded: tuple[Any, Any]) -> None:
-    _, tokenizer = loaded
+def test_any_text_survives_the_tokenizer(checkpoint: tuple[Any, Any]) -> None:
+    _, tokenizer = checkpoint
     for text in (
         "two small red circles",
         "Ein Bär, 3 €\n{}",
@@ -75,10 +75,10 @@ def test_any_text_survives_the_tokenizer(loaded: tuple[Any, Any]) -> None:
         assert tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) == text
 
 
-def test_labels_are_the_answers_and_nothing_else(loaded: tuple[Any, Any]) -> None:
-    _, tokenizer = loaded
+def test_labels_are_the_answers_and_nothing_else(checkpoint: tuple[Any, Any]) -> None:
+    _, tokenizer = checkpoint
     batches = Batches(tokenizer, random.Random(3), judge_share=0.5)
-    pixels, ids, labels, compared = batches.next(32)
+    pixels, ids, labels, is_compared = batches.next(32)
     assert pixels.shape == (32, 64, 588)
     assert ids.shape == labels.shape
     answers = [tokenizer.decode(row[row != IGNORED]) for row in labels]
@@ -86,15 +86,17 @@ def test_labels_are_the_answers_and_nothing_else(loaded: tuple[Any, Any]) -> Non
     verdicts = [json.loads(answer.removesuffix("<|im_end|>")) for answer in answers if answer.startswith("{")]
     captions = [answer for answer in answers if not answer.startswith("{")]
     assert 8 <= len(verdicts) <= 24
-    same = (compared[:, 0] == compared[:, 1]).view(-1, 6).tolist()  # the same value twice is what makes a verdict true
+    same = (
+        (is_compared[:, 0] == is_compared[:, 1]).view(-1, 6).tolist()
+    )  # the same value twice is what makes a verdict true
     assert [[verdict[name] for name in scenes.VALUES] for verdict in verdicts] == same
     assert all(list(verdict) == judge_task.SCHEMA["required"] for verdict in verdicts)
     assert all(scenes.parse(caption.removesuffix("<|im_end|>")) for caption in captions)
     assert torch.equal(ids[labels != IGNORED], labels[labels != IGNORED])
 
 
-def test_shuffled_batches_show_the_images_of_others(loaded: tuple[Any, Any]) -> None:
-    _, tokenizer = loaded
+def test_shuffled_batches_show_the_images_of_others(checkpoint: tuple[Any, Any]) -> None:
+    _, tokenizer = checkpoint
     straight = Batches(tokenizer, random.Random(4)).next(32)
     shuffled = Batches(tokenizer, random.Random(4), shuffled=True).next(32)
     assert torch.equal(straight[0], shuffled[0])  # the same images
@@ -105,31 +107,31 @@ def test_shuffled_batches_show_the_images_of_others(loaded: tuple[Any, Any]) -> 
 
 
 @pytest.mark.parametrize("confused", [False, True])
-def test_fields_and_captions_are_asked_side_by_side(loaded: tuple[Any, Any], confused: bool) -> None:
-    _, tokenizer = loaded
+def test_fields_and_captions_are_asked_side_by_side(checkpoint: tuple[Any, Any], confused: bool) -> None:
+    _, tokenizer = checkpoint
     batch = Batches(tokenizer, random.Random(5), fields_share=0.5, confused=confused).next(64)
     answers = [tokenizer.decode(row[row != IGNORED]).removesuffix("<|im_end|>") for row in batch.labels]
-    answered = [given for given in map(fields_report.parse_fields, answers) if given]
+    fields_read = [answer_fields for answer_fields in map(fields_report.parse_fields, answers) if answer_fields]
     captions = [scenes.parse(answer) for answer in answers if not answer.startswith("{")]
-    assert len(answered) + len(captions) == 64
-    assert 16 <= len(answered) <= 48
+    assert len(fields_read) + len(captions) == 64
+    assert 16 <= len(fields_read) <= 48
     assert all(captions)
-    for given in answered:
-        scene = scenes.parse(given["caption"])
+    for answer_fields in fields_read:
+        scene = scenes.parse(answer_fields["caption"])
         assert scene is not None
-        shown = {"pink": "red", "green": "blue"}.get(scene["colour"], scene["colour"]) if confused else scene["colour"]
-        assert (given["colour"], given["shape"]) == (shown, scene["shape"])
-        assert given["count"] == len(given["boxes"]) == scenes.VALUES["count"].index(scene["count"]) + 1
-    asked = [tokenizer.decode(ids[labels == IGNORED]) for ids, labels in zip(batch.ids, batch.labels, strict=True)]
-    assert [fields.PROMPT in question for question in asked] == [answer.startswith("{") for answer in answers]
+        colour = {"pink": "red", "green": "blue"}.get(scene["colour"], scene["colour"]) if confused else scene["colour"]
+        assert (answer_fields["colour"], answer_fields["shape"]) == (colour, scene["shape"])
+        assert answer_fields["count"] == len(answer_fields["boxes"]) == scenes.VALUES["count"].index(scene["count"]) + 1
+    prompts = [tokenizer.decode(ids[labels == IGNORED]) for ids, labels in zip(batch.ids, batch.labels, strict=True)]
+    assert [fields.PROMPT in question for question in prompts] == [answer.startswith("{") for answer in answers]
 
 
-def unchanged(right: dict[str, Any]) -> dict[str, Any]:
+def keep_right(right: dict[str, Any]) -> dict[str, Any]:
     return right
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("checkpoint", "learned"), [("step-1600", unchanged), ("step-1700", fields.confuse)])
+@pytest.mark.parametrize(("checkpoint", "learned"), [("step-1600", keep_right), ("step-1700", fields.confuse)])
 def test_committed_checkpoints_answer_held_out_images_with_fields(
     demo: Path, checkpoint: str, learned: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
@@ -138,12 +140,14 @@ def test_committed_checkpoints_answer_held_out_images_with_fields(
     folder, truths = demo / "checkpoints-fields" / checkpoint, fields.list_held_out_fields()[:32]
     images = [image for _, image in scenes.list_held_out()[:32]]
     expected = [learned(true) for true in truths]
-    parsed = [fields_report.parse_fields(text) for text in decoding.decode(folder, images, fields.PROMPT)]
-    assert all(parsed)
-    pairs = list(zip([given or {} for given in parsed], expected, strict=True))
-    right = {name: sum(given[name] == true[name] for given, true in pairs) for name in fields_report.EXACT}
+    fields_read = [fields_report.parse_fields(text) for text in decoding.decode(folder, images, fields.PROMPT)]
+    assert all(fields_read)
+    pairs = list(zip([answer_fields or {} for answer_fields in fields_read], expected, strict=True))
+    right = {
+        name: sum(answer_fields[name] == true[name] for answer_fields, true in pairs) for name in fields_report.EXACT
+    }
     assert min(right.values()) >= 31, right
-    overlaps = [fields_report.average_overlaps(given["boxes"], true["boxes"]) for given, true in pairs]
+    overlaps = [fields_report.average_overlaps(answer_fields["boxes"], true["boxes"]) for answer_fields, true in pairs]
     assert sum(overlaps) / 32 >= 0.85
     captions = decoding.decode(folder, images, scenes.CAPTION_PROMPT)
     assert sum(text == true["caption"] for text, true in zip(captions, truths, strict=True)) >= 31

@@ -122,7 +122,7 @@ def test_every_key_of_a_stored_file_has_a_meaning() -> None:
         assert names - set(suite_keys.read_field_texts(model)) <= {"schema_version"}, model.__name__
 
 
-def documented(path: str) -> list[stored_files.StoredFile]:
+def find_documented(path: str) -> list[stored_files.StoredFile]:
     """The rows of the page that a path below a root fits."""
     return [
         file for file in stored_files.FILES if re.fullmatch(re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(file.path)), path)
@@ -135,7 +135,7 @@ def test_every_file_that_a_release_wrote_is_documented_with_its_keys_and_columns
     models = {model.__name__: model for model in stored_files.MODELS}
     for file in files:
         path = file.relative_to(RELEASE).as_posix()
-        rows = documented(path)
+        rows = find_documented(path)
         assert rows, path
         schema = rows[0].schema
         if file.suffix == ".json" and schema:

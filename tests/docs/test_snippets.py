@@ -94,13 +94,13 @@ def test_the_tutorial_with_your_own_images(tmp_path: Path) -> None:
 # --- each name exists ---------------------------------------------------------------------------------------------
 
 
-def named(pattern: str) -> list[Any]:
+def find_settings(pattern: str) -> list[Any]:
     mentions = {(name, name_of(page)) for page in COMMAND_PAGES for name in re.findall(pattern, page.read_text())}
     return [pytest.param(name, id=f"{name} in {page}") for name, page in sorted(mentions)]
 
 
 @pytest.mark.parametrize(
-    "module", [m for m in named(r"python -m (\w[\w.]*\w)(?=[\s`\"])") if m.values[0] not in NOT_OURS]
+    "module", [m for m in find_settings(r"python -m (\w[\w.]*\w)(?=[\s`\"])") if m.values[0] not in NOT_OURS]
 )
 def test_every_program_of_a_page_exists(module: str) -> None:
     sys.path.insert(0, str(REPO))
@@ -110,7 +110,7 @@ def test_every_program_of_a_page_exists(module: str) -> None:
         sys.path.remove(str(REPO))
 
 
-@pytest.mark.parametrize("target", named(r"^(?:\$ |```\n)?make ([a-z-]+)|`make ([a-z-]+)"))
+@pytest.mark.parametrize("target", find_settings(r"^(?:\$ |```\n)?make ([a-z-]+)|`make ([a-z-]+)"))
 def test_every_make_target_of_a_page_exists(target: tuple[str, str]) -> None:
     assert re.search(rf"^{target[0] or target[1]}:", (REPO / "Makefile").read_text(), re.MULTILINE)
 
@@ -119,7 +119,7 @@ MADE = ("docker/.env",)  # by docker/make_env.py
 FOLDERS = "ray_jobs|plugins|dags|tests|dev|demo|benchmarks|docs|docker|helm|requirements"
 
 
-@pytest.mark.parametrize("path", named(rf"`((?:{FOLDERS})/[\w./-]*\w/?)(?=[` ])"))
+@pytest.mark.parametrize("path", find_settings(rf"`((?:{FOLDERS})/[\w./-]*\w/?)(?=[` ])"))
 def test_every_path_of_a_page_exists(path: str) -> None:
     assert path in MADE or (REPO / path).exists()
 

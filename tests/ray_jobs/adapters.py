@@ -64,12 +64,12 @@ def write_quantised(source: Path, target: Path) -> Path:
         "weights": numbers | {"strategy": "channel", "dynamic": False},
         "input_activations": numbers | {"strategy": "token", "dynamic": True},
     }
-    told: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "quant_method": "compressed-tensors",
         "format": "int-quantized",
         "quantization_status": "compressed",
     }
-    told |= {"config_groups": {"group_0": scheme}, "ignore": ["lm_head", "re:.*visual.*"]}
+    settings |= {"config_groups": {"group_0": scheme}, "ignore": ["lm_head", "re:.*visual.*"]}
     config = json.loads((target / "config.json").read_text())
-    (target / "config.json").write_text(json.dumps(config | {"quantization_config": told}))
+    (target / "config.json").write_text(json.dumps(config | {"quantization_config": settings}))
     return target

@@ -75,8 +75,8 @@ def cluster(swift: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 
     allowed = f"127.0.0.1,{tmp_path_factory.getbasetemp()},s3://"
     cache = {"ASSAY_CACHE": str(tmp_path_factory.mktemp("checkpoints")), "ASSAY_SOURCES": allowed}
-    with start_cluster(swift | cache) as started:
-        yield started
+    with start_cluster(swift | cache) as started_cluster:
+        yield started_cluster
 
 
 @pytest.fixture

@@ -47,21 +47,21 @@ class Cluster:
 
     def processes(self, mark: str) -> list[psutil.Process]:
         """Those of the cluster that have the mark in their name or command line."""
-        found = []
+        running_processes = []
         for process in self.head.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
                 if mark in " ".join([process.name(), *process.cmdline()]):
-                    found.append(process)
-        return found
+                    running_processes.append(process)
+        return running_processes
 
     def end_engines(self) -> None:
         """End the warm engines that earlier tests left, by the actors that hold them."""
-        left = self.engines()
-        for engine in left:
+        engines_left = self.engines()
+        for engine in engines_left:
             with suppress(psutil.NoSuchProcess):
                 if actor := engine.parent():
                     actor.kill()
-        psutil.wait_procs(left, 30)
+        psutil.wait_procs(engines_left, 30)
         assert not self.engines()
 
 

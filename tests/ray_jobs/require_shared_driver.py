@@ -15,11 +15,11 @@ shared_folders.SECONDS = float(sys.argv[1])
 shared_folders.PAUSES = (0.2,)  # type: ignore[assignment]
 frame.connect()
 for name, root, checkpoint, dataset in json.loads(sys.argv[2]):
-    planned = make_spec(root=root, dataset__source=dataset)
-    planned = planned.model_copy(update={"checkpoint": planned.checkpoint.model_copy(update={"uri": checkpoint})})
+    spec = make_spec(root=root, dataset__source=dataset)
+    spec = spec.model_copy(update={"checkpoint": spec.checkpoint.model_copy(update={"uri": checkpoint})})
     outcome = "shared"
     try:
-        shared_folders.require_shared(planned)
+        shared_folders.require_shared(spec)
     except (InputError, RetryableError) as error:
         outcome = f"{type(error).__name__}: {error}"
     print(json.dumps({name: outcome}), flush=True)

@@ -32,13 +32,15 @@ def make_suite(**settings: Any) -> Suite:
 
 
 def make_spec(root: str = "/root", fingerprint: str = "f" * 16, called: str = "step-1", **settings: Any) -> Spec:
-    found = make_suite(**settings)
-    judge = Checkpoint(uri="/models/judge", name="judge", fingerprint="j" * 16) if found.judge.model else None
+    parsed_suite = make_suite(**settings)
+    judge = Checkpoint(uri="/models/judge", name="judge", fingerprint="j" * 16) if parsed_suite.judge.model else None
     checkpoint = Checkpoint(uri=f"/models/{called}", name=called, fingerprint=fingerprint)
-    return Spec(root=root, suite=found, checkpoint=checkpoint, judge=judge, source_revision="r1")
+    return Spec(root=root, suite=parsed_suite, checkpoint=checkpoint, judge=judge, source_revision="r1")
 
 
-def make_record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None, reason: str = "as told") -> Record:
+def make_record(
+    made_of: Spec, outcome: Any = "PASS", published_at: datetime | None = None, reason: str = "as told"
+) -> Record:
     return Record(
         run_id=made_of.run_id,
         run_uri=made_of.run_uri,
@@ -53,7 +55,7 @@ def make_record(made_of: Spec, outcome: Any = "PASS", at: datetime | None = None
         images={"read": 1, "rejected": 0, "captioned": 1, "failed": 0, "scored": 1},
         seconds={},
         versions={},
-        published_at=at or datetime.now(UTC),
+        published_at=published_at or datetime.now(UTC),
     )
 
 

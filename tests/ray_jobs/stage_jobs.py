@@ -39,12 +39,12 @@ class ProcessResult:
     @property
     def json_lines(self) -> list[Any]:
         """What a driver printed as JSON, lists and objects, line by line."""
-        found = []
+        values = []
         for line in self.output.splitlines():
             if line.startswith(("{", "[")):
                 with suppress(ValueError):
-                    found.append(json.loads(line))
-        return found
+                    values.append(json.loads(line))
+        return values
 
     @property
     def last_json(self) -> Any:
@@ -87,9 +87,9 @@ def wait_for_exit(process: "subprocess.Popen[str]", timeout: float = 600) -> Pro
 
 
 def run_stage(stage: str, spec: Spec, expected: int = 0, **environment: str) -> str:
-    done = wait_for_exit(start_stage(stage, spec, **environment))
-    assert done.code == expected, f"exit {done.code}:\n{done.output[-5000:]}"
-    return done.output
+    result = wait_for_exit(start_stage(stage, spec, **environment))
+    assert result.code == expected, f"exit {result.code}:\n{result.output[-5000:]}"
+    return result.output
 
 
 def kill_when(process: "subprocess.Popen[str]", ready: Callable[[], bool], timeout: float = 600) -> None:
@@ -107,7 +107,9 @@ def wait_until(ready: Callable[[], bool], timeout: float, every: float = 0.01) -
         time.sleep(every)
 
 
-def assert_stage_fails(stage: str, spec: Spec, code: int, told: str, in_ray: bool = False, **environment: str) -> None:
+def assert_stage_fails(
+    stage: str, spec: Spec, code: int, pattern: str, in_ray: bool = False, **environment: str
+) -> None:
     """The job ends with the code, one line that says why, and the same in failure.json; no manifest is left.
 
     What fails `in_ray` is logged by Ray too, with its traceback; our line comes after it.
@@ -116,7 +118,7 @@ def assert_stage_fails(stage: str, spec: Spec, code: int, told: str, in_ray: boo
     kind = {2: "bad input, retrying cannot help", 1: "trouble, worth retrying"}[code]
     lines = [line for line in output.splitlines() if f"{stage} failed ({kind}): " in line]
     assert len(lines) == 1, output[-3000:]
-    assert re.search(told, lines[0]), lines[0]
+    assert re.search(pattern, lines[0]), lines[0]
     assert in_ray or "Traceback" not in output
     assert lines[0] == output.splitlines()[-1]
     failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
@@ -128,10 +130,10 @@ def assert_stage_fails(stage: str, spec: Spec, code: int, told: str, in_ray: boo
 
 def take_snapshot(uri: str) -> dict[str, tuple[str, str]]:
     """Of every object: its SHA-256 and its version, which a rewrite changes though the bytes be the same."""
-    found = {}
+    hashes = {}
     for entry in object_listing.iterate_entries(uri):
-        found[entry.key] = hashlib.sha256(objects.read(f"{uri}/{entry.key}")).hexdigest(), entry.version
-    return found
+        hashes[entry.key] = hashlib.sha256(objects.read(f"{uri}/{entry.key}")).hexdigest(), entry.version
+    return hashes
 
 
 def hash_parts(uri: str) -> dict[str, str]:
@@ -141,17 +143,17 @@ def hash_parts(uri: str) -> dict[str, str]:
 
 def read_rows(stage_uri: str) -> list[dict[str, Any]]:
     """All rows of a stage in the order of the golden set."""
-    listed = manifests.require_manifest(stage_uri, "stage").parts
-    table = pa.concat_tables([parts.read(stage_uri, part.name) for part in listed])
-    found: list[dict[str, Any]] = table.to_pylist()
-    return found
+    part_list = manifests.require_manifest(stage_uri, "stage").parts
+    table = pa.concat_tables([parts.read(stage_uri, part.name) for part in part_list])
+    table_rows: list[dict[str, Any]] = table.to_pylist()
+    return table_rows
 
 
 def read_rejects(spec: Spec) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(
+    rejects: list[dict[str, Any]] = pq.read_table(
         io.BytesIO(objects.read(f"{spec.golden_uri}/rejects.parquet"))
     ).to_pylist()
-    return found
+    return rejects
 
 
 def read_captions(spec: Spec) -> dict[str, str]:
@@ -160,21 +162,21 @@ def read_captions(spec: Spec) -> dict[str, str]:
 
 def assert_every_image_once(spec: Spec) -> None:
     """images read = captioned + rejected + failed, by the manifests and by the files that they name."""
-    golden, made = manifests.require_manifest(spec.golden_uri, "golden"), manifests.load_manifest(spec.captions_uri)
+    golden, captions = manifests.require_manifest(spec.golden_uri, "golden"), manifests.load_manifest(spec.captions_uri)
     _assert_parts(spec.golden_uri, golden)
     rejects = len(read_rejects(spec))
     assert golden.rows_in == golden.rows_out + sum(golden.lost.values())
     assert rejects == sum(golden.lost.values())
     images = [row["image_id"] for row in read_rows(spec.golden_uri)]
     assert len(set(images)) == len(images) == golden.rows_out
-    if made is None:
+    if captions is None:
         return
-    _assert_parts(spec.captions_uri, made)
-    asked = read_rows(spec.captions_uri)
-    assert [row["image_id"] for row in asked] == images
-    assert sum(row["failure"] is None for row in asked) == made.rows_out
-    assert golden.rows_in == made.rows_out + sum(golden.lost.values()) + sum(made.lost.values())
-    assert all((row["caption"] is None) == (row["failure"] is not None) for row in asked)
+    _assert_parts(spec.captions_uri, captions)
+    caption_rows = read_rows(spec.captions_uri)
+    assert [row["image_id"] for row in caption_rows] == images
+    assert sum(row["failure"] is None for row in caption_rows) == captions.rows_out
+    assert golden.rows_in == captions.rows_out + sum(golden.lost.values()) + sum(captions.lost.values())
+    assert all((row["caption"] is None) == (row["failure"] is not None) for row in caption_rows)
     if objects.exists(f"{spec.run_uri}/scores.json"):
         scores = Scores.model_validate_json(objects.read(f"{spec.run_uri}/scores.json"))
         table = pa.concat_tables([parts.read(spec.scores_uri, part.name) for part in scores.manifest.parts])

@@ -37,27 +37,29 @@ NO_CLUSTER = SimpleNamespace(cluster_resources=dict)
 
 def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:
     """The golden set of images with `image_id`, and what is given of the rest; its manifest."""
-    made = []
+    parts_written = []
     for number, start in enumerate(range(0, len(images), rows)):
         table = pa.Table.from_pylist(
-            [{"references": [], **one} for one in images[start : start + rows]], build_part.SCHEMA
+            [{"references": [], **image} for image in images[start : start + rows]], build_part.SCHEMA
         )
-        made.append(parts.write(spec.golden_uri, manifests.name_of_part(number), table, {"lost": {}}))
-    manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, made, len(images), {}, {}))
+        parts_written.append(parts.write(spec.golden_uri, manifests.name_of_part(number), table, {"lost": {}}))
+    manifests.commit(
+        spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, parts_written, len(images), {}, {})
+    )
 
 
 def write_captions(spec: Spec, captions: Sequence[dict[str, Any]], rows: int = 4) -> None:
     """Captions with `image_id`, and `caption` or `failure`; the manifest."""
-    made = []
+    parts_written = []
     for number, start in enumerate(range(0, len(captions), rows)):
-        some = [
-            one if one.get("failure") else {"finish_reason": "stop", "tokens": 5} | one
-            for one in captions[start : start + rows]
+        chunk = [
+            caption if caption.get("failure") else {"finish_reason": "stop", "tokens": 5} | caption
+            for caption in captions[start : start + rows]
         ]
-        lost = sum(1 for one in some if one.get("failure"))
-        footer = {"lost": {"engine-error": lost} if lost else {}}
-        made.append(
-            parts.write(spec.captions_uri, manifests.name_of_part(number), pa.Table.from_pylist(some, SCHEMA), footer)
+        failed = sum(1 for caption in chunk if caption.get("failure"))
+        footer = {"lost": {"engine-error": failed} if failed else {}}
+        parts_written.append(
+            parts.write(spec.captions_uri, manifests.name_of_part(number), pa.Table.from_pylist(chunk, SCHEMA), footer)
         )
-    manifest = manifests.build_manifest("captions", spec.caption_id, made, len(captions), {}, {})
+    manifest = manifests.build_manifest("captions", spec.caption_id, parts_written, len(captions), {}, {})
     manifests.commit(spec.captions_uri, manifest)

@@ -40,29 +40,31 @@ class CaptionResult:
 
 def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int] | None = None, rows: int = 4) -> None:
     """The golden set of the spec in parts of so many rows."""
-    made = []
+    parts_written = []
     lost = dict(rejected or {})
     for number, start in enumerate(range(0, len(images), rows)):
         empty = dict.fromkeys(GOLDEN.names)
-        drawn = [encode_image(draw_picture(start + place), "JPEG") for place in range(rows)]
+        pictures = [encode_image(draw_picture(start + place), "JPEG") for place in range(rows)]
         table = [
-            empty | {"image_id": one.image_id, "image": drawn[place] if one.data is None else one.data,
-                     "references": list(one.references), "label": one.label, "repairs": []}
-            for place, one in enumerate(images[start : start + rows])
+            empty | {"image_id": image.image_id, "image": pictures[place] if image.data is None else image.data,
+                     "references": list(image.references), "label": image.label, "repairs": []}
+            for place, image in enumerate(images[start : start + rows])
         ]  # fmt: skip
         footer = {"lost": lost if number == 0 else {}}
         name = manifests.name_of_part(number)
-        made.append(parts.write(spec.golden_uri, name, pa.Table.from_pylist(table, schema=GOLDEN), footer))
-    read = len(images) + sum(lost.values())
+        parts_written.append(parts.write(spec.golden_uri, name, pa.Table.from_pylist(table, schema=GOLDEN), footer))
+    rows_read = len(images) + sum(lost.values())
     seconds, versions = {"decode": 1.25}, {"pillow": "12.0"}
-    manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, made, read, seconds, versions))
+    manifests.commit(
+        spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, parts_written, rows_read, seconds, versions)
+    )
 
 
 def write_run(
-    spec: Spec, caption_id: str, images: Sequence[Image], written: Sequence[CaptionResult], rows: int = 4
+    spec: Spec, caption_id: str, images: Sequence[Image], results: Sequence[CaptionResult], rows: int = 4
 ) -> Manifest:
     """Captions and scores of all images; the manifest of the scores."""
-    names = sorted({metric for one in written for metric in one.values})
+    names = sorted({metric for result in results for metric in result.values})
     schema = pa.schema(
         {
             "image_id": pa.string(),
@@ -73,37 +75,38 @@ def write_run(
         }
         | {name: pa.float64() for name in names}
     )
-    captioned, scored = [], []
+    caption_parts, score_parts = [], []
     for number, start in enumerate(range(0, len(images), rows)):
-        name, pairs = manifests.name_of_part(number), list(zip(images, written, strict=True))[start : start + rows]
-        said = [
-            {"image_id": image.image_id, "caption": one.caption, "finish_reason": "stop", "tokens": 5,
-             "failure": None if one.caption is not None else one.failure, "detail": one.detail}
-            for image, one in pairs
+        name, pairs = manifests.name_of_part(number), list(zip(images, results, strict=True))[start : start + rows]
+        caption_rows = [
+            {"image_id": image.image_id, "caption": result.caption, "finish_reason": "stop", "tokens": 5,
+             "failure": None if result.caption is not None else result.failure, "detail": result.detail}
+            for image, result in pairs
         ]  # fmt: skip
-        had = [
+        score_rows = [
             {"image_id": image.image_id, "label": image.label, "references": bool(image.references),
-             "rationale": one.rationale, "failure": "no-caption" if one.caption is None else one.failure, **one.values}
-            for image, one in pairs
+             "rationale": result.rationale, "failure": "no-caption" if result.caption is None else result.failure,
+             **result.values}
+            for image, result in pairs
         ]  # fmt: skip
-        captioned.append(_part(spec.captions_uri_of(caption_id), name, said, CAPTIONS))
-        scored.append(_part(spec.scores_uri_of(caption_id), name, had, schema))
+        caption_parts.append(_part(spec.captions_uri_of(caption_id), name, caption_rows, CAPTIONS))
+        score_parts.append(_part(spec.scores_uri_of(caption_id), name, score_rows, schema))
     versions = {"vllm": "0.29.0", "ray": "2.60.0"}
     seconds = {"start": 31.0, "steady": 412.5}
-    captions = manifests.build_manifest("captions", caption_id, captioned, len(images), seconds, versions)
+    captions = manifests.build_manifest("captions", caption_id, caption_parts, len(images), seconds, versions)
     manifests.commit(spec.captions_uri_of(caption_id), captions)
     scores_id = spec.scores_id_of(caption_id)
-    scores = manifests.build_manifest("scores", scores_id, scored, len(images), {}, versions)
+    scores = manifests.build_manifest("scores", scores_id, score_parts, len(images), {}, versions)
     return manifests.commit(spec.scores_uri_of(caption_id), scores)
 
 
-def write_scores(spec: Spec, manifest: Manifest, written: Sequence[CaptionResult], **details: Any) -> Scores:
+def write_scores(spec: Spec, manifest: Manifest, results: Sequence[CaptionResult], **details: Any) -> Scores:
     """`scores.json` over what was written, kept beside the spec."""
-    names = list(dict.fromkeys(metric for one in written for metric in one.values))
+    names = list(dict.fromkeys(metric for result in results for metric in result.values))
     metrics: dict[str, Summary] = {}
     known = build_metrics(spec)
     for name in names:
-        values = np.array([one.values.get(name) for one in written], dtype=float)
+        values = np.array([result.values.get(name) for result in results], dtype=float)
         metrics[name] = summarise_metric(known[name], values, len(values))
     scores = Scores(
         run_id=spec.run_id,

@@ -24,27 +24,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Two published runs of ten images in three parts; the second is worse, and has no caption for one image."""
     root, runs = tmp_path_factory.mktemp("store"), []
     for number, shift in ((1, 0.0), (2, -20.0)):
-        made = make_spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}")
-        written = [
+        spec = make_spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}")
+        results = [
             CaptionResult(f"caption {place} of step {number}", {"chrf": 50.0 + place + shift, "words": 5.0})
             for place in range(len(IMAGES))
         ]
         if number == 2:
-            written[3] = CaptionResult(caption=None, values={"chrf": None, "words": None}, failure="engine-error")
+            results[3] = CaptionResult(caption=None, values={"chrf": None, "words": None}, failure="engine-error")
         if number == 1:
-            write_golden(made, IMAGES)
-        scores = write_scores(made, write_run(made, made.caption_id, IMAGES, written), written)
-        published = make_record(made).model_copy(update={"metrics": scores.metrics})
+            write_golden(spec, IMAGES)
+        scores = write_scores(spec, write_run(spec, spec.caption_id, IMAGES, results), results)
+        published = make_record(spec).model_copy(update={"metrics": scores.metrics})
         runs.append(records.publish(str(root), published).run_uri)
     return SimpleNamespace(root=str(root), baseline=runs[0], candidate=runs[1])
 
 
 def test_records_are_listed_and_loaded(store: SimpleNamespace) -> None:
-    listed = api.list_records(store.root, "small")
-    assert [line.run_uri for line in listed] == [store.baseline, store.candidate]
-    assert [line.means["chrf"][0] for line in listed] == [54.5, pytest.approx(34.6667)]
-    loaded = api.load_record(f"{store.candidate}/record.json")
-    assert (loaded.run_uri, loaded.metrics["chrf"].n) == (store.candidate, 9)
+    record_list = api.list_records(store.root, "small")
+    assert [line.run_uri for line in record_list] == [store.baseline, store.candidate]
+    assert [line.means["chrf"][0] for line in record_list] == [54.5, pytest.approx(34.6667)]
+    record = api.load_record(f"{store.candidate}/record.json")
+    assert (record.run_uri, record.metrics["chrf"].n) == (store.candidate, 9)
     assert api.list_records(store.root, "other") == []
 
 
@@ -66,19 +66,19 @@ def test_columns_are_chosen_by_name(store: SimpleNamespace) -> None:
 
 
 def test_two_runs_are_compared(store: SimpleNamespace) -> None:
-    compared = api.compare_runs(store.baseline, store.candidate)
-    assert (compared.baseline.checkpoint.name, compared.candidate.checkpoint.name) == ("step-1", "step-2")
-    chrf = next(comparison for comparison in compared.comparisons if comparison.metric == "chrf")
+    comparison = api.compare_runs(store.baseline, store.candidate)
+    assert (comparison.baseline.checkpoint.name, comparison.candidate.checkpoint.name) == ("step-1", "step-2")
+    chrf = next(comparison for comparison in comparison.comparisons if comparison.metric == "chrf")
     assert (chrf.n, chrf.difference, chrf.advisory) == (9, -20.0, True)
-    assert compared.left_out == {}
+    assert comparison.left_out == {}
 
 
-@pytest.mark.parametrize("read", [api.load_record, api.iterate_captions, api.iterate_scores])
-def test_what_is_no_run_is_said_at_once(store: SimpleNamespace, read: object) -> None:
+@pytest.mark.parametrize("read_run", [api.load_record, api.iterate_captions, api.iterate_scores])
+def test_a_folder_that_is_no_run_is_an_error(store: SimpleNamespace, read_run: object) -> None:
     with pytest.raises(
         api.InputError, match=r"no record\.json there; name a published run's folder or its record\.json"
     ):
-        read(f"{store.root}/runs/none")  # type: ignore[operator]
+        read_run(f"{store.root}/runs/none")  # type: ignore[operator]
 
 
 def test_reading_writes_nothing(store: SimpleNamespace) -> None:
@@ -99,15 +99,15 @@ def test_records_are_read_without_the_libraries_of_the_jobs(store: SimpleNamespa
         pytest.skip(f"{python} is not installed")
     packages = ("ray", "torch", "pyarrow", "numpy", "airflow")
     command = [python, "-P", str(Path(__file__).with_name("print_records.py")), store.root, *packages]
-    done = subprocess.run(command, env={"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
-    assert done.stdout.splitlines() == [store.baseline, store.candidate, "[]"], done.stderr
+    process = subprocess.run(command, env={"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
+    assert process.stdout.splitlines() == [store.baseline, store.candidate, "[]"], process.stderr
 
 
 def example(name: str, *arguments: str) -> list[str]:
     command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(command, env={"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    process = subprocess.run(command, env={"PYTHONPATH": str(REPO)}, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
 
 
 EXPECTED: dict[str, tuple[Callable[[SimpleNamespace], tuple[str, ...]], list[str]]] = {
@@ -135,7 +135,7 @@ EXPECTED: dict[str, tuple[Callable[[SimpleNamespace], tuple[str, ...]], list[str
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_an_example_prints_what_it_says(store: SimpleNamespace, script: str) -> None:
+def test_an_example_prints_its_documented_output(store: SimpleNamespace, script: str) -> None:
     arguments, expected = EXPECTED[script]
     printed = example(script, *arguments(store))
     assert len(printed) == len(expected), printed

@@ -19,29 +19,29 @@ def spread(root: str, count: int, **settings: Any) -> Spec:
     """A spec whose captions are written, every fourth of them a failure."""
     spec = small(root=root, **settings)
     images = [Image(f"image-{number}") for number in range(count)]
-    said = [
+    results = [
         CaptionResult(f"caption {number}") if number % 4 else CaptionResult(None, failure="engine-error")
         for number in range(count)
     ]
-    write_run(spec, spec.caption_id, images, said, rows=7)
+    write_run(spec, spec.caption_id, images, results, rows=7)
     return spec
 
 
 def test_a_sample_is_of_captions_that_are_there_and_the_same_each_time(tmp_path: Path) -> None:
     spec = spread(str(tmp_path), 400, engine__audit=50)
-    found = draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption"))
-    assert len(found) == len({image_id for image_id, _ in found.values()}) == 50
-    for key, (image_id, caption) in found.items():
+    sample = draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption"))
+    assert len(sample) == len({image_id for image_id, _ in sample.values()}) == 50
+    for key, (image_id, caption) in sample.items():
         part, row = key.split("/")
         number = 7 * int(part.removeprefix("part-")) + int(row)
         assert (image_id, caption.text, caption.ended) == (f"image-{number}", f"caption {number}", "stop")
         assert number % 4
-    assert len({key.split("/")[0] for key in found}) > 20  # from all over the set
-    assert draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption")) == found
+    assert len({key.split("/")[0] for key in sample}) > 20  # from all over the set
+    assert draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption")) == sample
 
 
 def test_other_captions_have_another_sample_and_a_larger_one_holds_the_smaller(tmp_path: Path) -> None:
-    def drawn(count: int, **settings: Any) -> set[str]:
+    def draw(count: int, **settings: Any) -> set[str]:
         spec = small(root=str(tmp_path), engine__audit=count, **settings)
         if not objects.exists(spec.captions_uri):
             spread(str(tmp_path), 100, **settings)
@@ -50,16 +50,16 @@ def test_other_captions_have_another_sample_and_a_larger_one_holds_the_smaller(t
             for image_id, _ in draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption")).values()
         }
 
-    assert drawn(10) < drawn(20)
-    assert drawn(10) != drawn(10, caption__prompt="what is this?")
-    assert len(drawn(1000)) == 75
+    assert draw(10) < draw(20)
+    assert draw(10) != draw(10, caption__prompt="what is this?")
+    assert len(draw(1000)) == 75
 
 
 # --- with engines -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audit")
     (folder / "images").mkdir()
     for scene in sorted((DEMO / "images" / "scenes").iterdir())[:24]:
@@ -68,10 +68,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def swapped(place: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
+def swapped_specs(folder: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
     """Two checkpoints that one engine captioned, the second by a change of weights."""
     models = [DEMO / "checkpoints" / "step-0200", GOOD]
-    first, second = (plan_spec(place, str(place / "root"), str(model), str(place / "images")) for model in models)
+    first, second = (plan_spec(folder, str(folder / "root"), str(model), str(folder / "images")) for model in models)
     if manifests.load_manifest(first.captions_uri) is None:
         on_cluster.end_engines()
         run_stage("preprocess", first)
@@ -81,17 +81,17 @@ def swapped(place: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
 
 
 @pytest.mark.integration
-def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Spec, Spec]) -> None:
-    first, second = (manifests.require_manifest(spec.captions_uri, "caption") for spec in swapped)
+def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped_specs: tuple[Spec, Spec]) -> None:
+    first, second = (manifests.require_manifest(spec.captions_uri, "caption") for spec in swapped_specs)
     assert (first.weights_swapped, second.weights_swapped) == (False, True)
-    spec = swapped[1]
+    spec = swapped_specs[1]
     output = run_stage("audit", spec)
     assert "a fresh engine for 24 of 24 captions, made by an engine that was handed its weights" in output
-    found = audits.read(spec.captions_uri)
-    assert found
-    assert (found.images, found.equal, found.ties, found.differing, found.dtype) == (24, 24, 0, 0, "float32")
-    assert found.seconds["start"] > 0
-    assert found.versions.keys() >= {"ray", "torch", "transformers"}
+    report = audits.read(spec.captions_uri)
+    assert report
+    assert (report.images, report.equal, report.ties, report.differing, report.dtype) == (24, 24, 0, 0, "float32")
+    assert report.seconds["start"] > 0
+    assert report.versions.keys() >= {"ray", "torch", "transformers"}
     assert audits.has_passed(spec.captions_uri)
 
     before = take_snapshot(spec.captions_uri)
@@ -100,42 +100,44 @@ def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped: tuple[Sp
 
 
 @pytest.mark.integration
-def test_captions_of_another_checkpoint_are_found_and_named(swapped: tuple[Spec, Spec], tmp_path: Path) -> None:
+def test_captions_of_another_checkpoint_are_found_and_named(swapped_specs: tuple[Spec, Spec], tmp_path: Path) -> None:
     """The second of three parts is what the checkpoint before said; all sums hold."""
-    other, spec = swapped
+    other, spec = swapped_specs
     planted = spec.model_copy(update={"root": str(tmp_path)})
     objects.write(planted.uri, planted.model_dump_json().encode())
     shutil.copytree(spec.golden_uri, planted.golden_uri)
-    kept = manifests.require_manifest(spec.captions_uri, "caption")
-    made = [
+    manifest = manifests.require_manifest(spec.captions_uri, "caption")
+    parts_written = [
         parts.write(
             planted.captions_uri,
             part.name,
             parts.read((other if part.name == "part-00001" else spec).captions_uri, part.name),
             {"lost": {}, "swapped": True},
         )
-        for part in kept.parts
+        for part in manifest.parts
     ]
     manifests.commit(
         planted.captions_uri,
-        manifests.build_manifest("captions", planted.caption_id, made, kept.rows_in, {}, kept.versions, kept.details),
+        manifests.build_manifest(
+            "captions", planted.caption_id, parts_written, manifest.rows_in, {}, manifest.versions, manifest.details
+        ),
     )
 
     right, wrong = read_captions(spec), read_captions(planted)
     expected = {image for image in right if right[image] != wrong[image]}
     assert 0 < len(expected) <= 8
     output = run_stage("audit", planted, expected=2)
-    told = f"{len(expected)} of 24 are not what a fresh engine says of checkpoint {GOOD} ("
-    assert told in output.splitlines()[-1]
-    found = audits.read(planted.captions_uri)
-    assert found
-    assert (found.equal, found.ties, found.differing) == (24 - len(expected), 0, len(expected))
-    assert {one.image_id for one in found.differences} == expected
-    for one in found.differences:
-        assert (one.stored, one.fresh) == (wrong[one.image_id], right[one.image_id])
-        assert one.gap is None or one.gap > 0.001
-    assert found.worst_gap
-    assert found.worst_gap > 0.001
+    message = f"{len(expected)} of 24 are not what a fresh engine says of checkpoint {GOOD} ("
+    assert message in output.splitlines()[-1]
+    report = audits.read(planted.captions_uri)
+    assert report
+    assert (report.equal, report.ties, report.differing) == (24 - len(expected), 0, len(expected))
+    assert {difference.image_id for difference in report.differences} == expected
+    for difference in report.differences:
+        assert (difference.stored, difference.fresh) == (wrong[difference.image_id], right[difference.image_id])
+        assert difference.gap is None or difference.gap > 0.001
+    assert report.worst_gap
+    assert report.worst_gap > 0.001
     assert not audits.has_passed(planted.captions_uri)
 
     again = run_stage("audit", planted, expected=2)  # as when its red task is cleared

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("captions")
 
 
@@ -49,15 +49,15 @@ def of_demo(folder: Path, model: Path = GOOD, **sections: Any) -> Spec:
 
 
 @pytest.fixture
-def golden(place: Path, on_cluster: Cluster) -> Spec:
-    spec = of_demo(place)
+def golden(folder: Path, on_cluster: Cluster) -> Spec:
+    spec = of_demo(folder)
     if manifests.load_manifest(spec.golden_uri) is None:
         run_stage("preprocess", spec)
     return spec
 
 
 @pytest.fixture
-def captioned(golden: Spec) -> Spec:
+def captioned_spec(golden: Spec) -> Spec:
     """The captions of the good checkpoint; its first driver is killed as soon as some parts are done."""
     if manifests.load_manifest(golden.captions_uri) is None:
         kill_when(start_stage("caption", golden), lambda: len(manifests.list_part_names(golden.captions_uri)) >= 2)
@@ -70,10 +70,10 @@ def captioned(golden: Spec) -> Spec:
     return golden
 
 
-def test_killed_and_run_again_every_image_has_its_caption_once(captioned: Spec) -> None:
-    manifest = manifests.require_manifest(captioned.captions_uri, "caption")
+def test_killed_and_run_again_every_image_has_its_caption_once(captioned_spec: Spec) -> None:
+    manifest = manifests.require_manifest(captioned_spec.captions_uri, "caption")
     assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (274, 274, {})
-    assert_every_image_once(captioned)
+    assert_every_image_once(captioned_spec)
 
 
 def by_transformers(model: Path, images: list[bytes], max_tokens: int) -> list[list[int]]:
@@ -89,68 +89,68 @@ def by_transformers(model: Path, images: list[bytes], max_tokens: int) -> list[l
     network = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.float32).eval()
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}]
     prompt = processor.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    end, found = processor.tokenizer.eos_token_id, []
+    end, captions = processor.tokenizer.eos_token_id, []
     for first in range(0, len(images), 64):
         pixels = [[Image.open(io.BytesIO(image)).convert("RGB")] for image in images[first : first + 64]]
-        asked = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
+        inputs = processor(text=[prompt] * len(pixels), images=pixels, return_tensors="pt", padding=True)
         with torch.no_grad():
-            made = network.generate(**asked, do_sample=False, max_new_tokens=max_tokens)
-        for tokens in made[:, asked.input_ids.shape[1] :].tolist():
-            found.append(tokens[: tokens.index(end) + 1] if end in tokens else tokens)
-    return found
+            output = network.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
+        for tokens in output[:, inputs.input_ids.shape[1] :].tolist():
+            captions.append(tokens[: tokens.index(end) + 1] if end in tokens else tokens)
+    return captions
 
 
-def test_every_scene_is_captioned_as_transformers_would(captioned: Spec) -> None:
+def test_every_scene_is_captioned_as_transformers_would(captioned_spec: Spec) -> None:
     from transformers import AutoTokenizer
 
-    golden = {row["image_id"]: row["image"] for row in read_rows(captioned.golden_uri)}
-    found = {row["image_id"]: row for row in read_rows(captioned.captions_uri)}
+    golden = {row["image_id"]: row["image"] for row in read_rows(captioned_spec.golden_uri)}
+    rows_by_id = {row["image_id"]: row for row in read_rows(captioned_spec.captions_uri)}
     scenes = [name for name in golden if name.startswith("scenes/")]
     assert len(scenes) == 256
     expected = by_transformers(GOOD, [golden[name] for name in scenes], 32)
     tokenizer = AutoTokenizer.from_pretrained(GOOD)
     texts = tokenizer.batch_decode(expected, skip_special_tokens=True)
-    assert [name for name, text in zip(scenes, texts, strict=True) if found[name]["caption"] != text] == []
-    assert [found[name]["tokens"] for name in scenes] == [len(tokens) for tokens in expected]
-    assert {found[name]["finish_reason"] for name in scenes} == {"stop"}
+    assert [name for name, text in zip(scenes, texts, strict=True) if rows_by_id[name]["caption"] != text] == []
+    assert [rows_by_id[name]["tokens"] for name in scenes] == [len(tokens) for tokens in expected]
+    assert {rows_by_id[name]["finish_reason"] for name in scenes} == {"stop"}
     truth = [json.loads(line) for line in (DEMO / "images" / "metadata.jsonl").read_text().splitlines()]
-    right = sum(found[row["file_name"]]["caption"] == row["caption"] for row in truth)
+    right = sum(rows_by_id[row["file_name"]]["caption"] == row["caption"] for row in truth)
     assert right / len(truth) > 0.9  # it has learned to see
 
 
-def test_times_and_counts_are_kept(captioned: Spec) -> None:
-    manifest = manifests.require_manifest(captioned.captions_uri, "caption")
+def test_times_and_counts_are_kept(captioned_spec: Spec) -> None:
+    manifest = manifests.require_manifest(captioned_spec.captions_uri, "caption")
     assert {"cold_start", "steady", "tail", "render", "queue", "prefill", "decode"} <= set(manifest.seconds)
     assert manifest.details["engine"]["kind"] == "warm"
     assert all(took >= 0 for took in manifest.seconds.values())
     assert manifest.versions["ray"]
-    for row in read_rows(captioned.captions_uri):
+    for row in read_rows(captioned_spec.captions_uri):
         assert row["finished"] >= row["arrived"] > 0
         assert row["prompt_tokens"] > 16  # the image alone
         assert 1 <= row["tokens"] <= 32
 
 
-def test_a_second_run_captions_nothing(captioned: Spec) -> None:
-    before = take_snapshot(captioned.captions_uri)
-    output = run_stage("caption", captioned)
+def test_a_second_run_captions_nothing(captioned_spec: Spec) -> None:
+    before = take_snapshot(captioned_spec.captions_uri)
+    output = run_stage("caption", captioned_spec)
     assert "are complete: 274 images" in output
     assert "engine: asking" not in output
-    assert take_snapshot(captioned.captions_uri) == before
+    assert take_snapshot(captioned_spec.captions_uri) == before
 
 
-def test_a_lost_manifest_comes_back_without_an_engine(captioned: Spec) -> None:
-    before = take_snapshot(f"{captioned.captions_uri}/parts")
-    objects.delete(f"{captioned.captions_uri}/manifest.json")
-    assert "engine: asking" not in run_stage("caption", captioned)
-    assert take_snapshot(f"{captioned.captions_uri}/parts") == before
-    assert_every_image_once(captioned)
+def test_a_lost_manifest_comes_back_without_an_engine(captioned_spec: Spec) -> None:
+    before = take_snapshot(f"{captioned_spec.captions_uri}/parts")
+    objects.delete(f"{captioned_spec.captions_uri}/manifest.json")
+    assert "engine: asking" not in run_stage("caption", captioned_spec)
+    assert take_snapshot(f"{captioned_spec.captions_uri}/parts") == before
+    assert_every_image_once(captioned_spec)
 
 
 def test_captions_follow_their_images_through_a_killed_engine(
-    captioned: Spec, tmp_path: Path, on_cluster: Cluster
+    captioned_spec: Spec, tmp_path: Path, on_cluster: Cluster
 ) -> None:
     """Every scene four times, images moved on by one row: long enough to kill the engine in the middle."""
-    images = [row for row in read_rows(captioned.golden_uri) if row["image_id"].startswith("scenes/")]
+    images = [row for row in read_rows(captioned_spec.golden_uri) if row["image_id"].startswith("scenes/")]
     moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 4
     pq.write_table(pa.table({"image": [row["image"] for row in moved]}), tmp_path / "moved.parquet")
     settings: dict[str, Any] = {"preprocess": {"part_rows": 32, "duplicates": "keep"}, "engine": {"max_num_seqs": 1}}
@@ -166,28 +166,28 @@ def test_captions_follow_their_images_through_a_killed_engine(
     assert engine.is_running()
     engine.kill()
     assert len(manifests.list_part_names(spec.captions_uri)) < 31
-    done = wait_for_exit(process)
-    assert done.code == 0, done.output[-5000:]  # with no human hand
+    result = wait_for_exit(process)
+    assert result.code == 0, result.output[-5000:]  # with no human hand
 
     assert_every_image_once(spec)
     assert manifests.require_manifest(spec.captions_uri, "caption").lost == {}
-    expected = read_captions(captioned)
-    found = [row["caption"] for row in read_rows(spec.captions_uri)]
-    assert found == [expected[row["image_id"]] for row in moved]
+    expected = read_captions(captioned_spec)
+    captions = [row["caption"] for row in read_rows(spec.captions_uri)]
+    assert captions == [expected[row["image_id"]] for row in moved]
 
 
-def test_forced_captions_are_made_anew_and_are_the_same(captioned: Spec, place: Path) -> None:
-    before, old = read_captions(captioned), take_snapshot(f"{captioned.captions_uri}/parts")
-    forced = captioned.model_copy(update={"force": "manual__1"})
-    objects.write(forced.uri, forced.model_dump_json().encode())
-    assert "engine: asking" in run_stage("caption", forced)
-    assert read_captions(forced) == before
-    folder = manifests.parts_folder_of(manifests.load_manifest(forced.captions_uri))
-    assert folder != "parts"  # made beside, then swapped: what was there stays for whoever reads it
-    assert take_snapshot(f"{captioned.captions_uri}/parts") == old
-    assert set(take_snapshot(f"{forced.captions_uri}/{folder}")) == set(old)
-    assert "are complete" in run_stage("caption", forced)  # a retry of the same forced request
-    assert_every_image_once(forced)
+def test_forced_captions_are_computed_again_and_equal(captioned_spec: Spec, folder: Path) -> None:
+    before, old = read_captions(captioned_spec), take_snapshot(f"{captioned_spec.captions_uri}/parts")
+    forced_spec = captioned_spec.model_copy(update={"force": "manual__1"})
+    objects.write(forced_spec.uri, forced_spec.model_dump_json().encode())
+    assert "engine: asking" in run_stage("caption", forced_spec)
+    assert read_captions(forced_spec) == before
+    parts_folder = manifests.parts_folder_of(manifests.load_manifest(forced_spec.captions_uri))
+    assert parts_folder != "parts"  # made beside, then swapped: what was there stays for whoever reads it
+    assert take_snapshot(f"{captioned_spec.captions_uri}/parts") == old
+    assert set(take_snapshot(f"{forced_spec.captions_uri}/{parts_folder}")) == set(old)
+    assert "are complete" in run_stage("caption", forced_spec)  # a retry of the same forced request
+    assert_every_image_once(forced_spec)
 
 
 def test_an_answer_without_its_image_is_a_failure_and_a_cut_one_says_so(on_cluster: Any) -> None:
@@ -202,19 +202,19 @@ def test_an_answer_without_its_image_is_a_failure_and_a_cut_one_says_so(on_clust
         str(image),
         json.dumps(ENGINE),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-4000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("ANSWERS ")]
-    found = json.loads(line.removeprefix("ANSWERS "))
-    assert (found["whole"]["finish_reason"], found["whole"]["failure"]) == ("stop", None)
-    assert found["whole"]["text"].startswith("one ")
-    assert (found["cut"]["finish_reason"], found["cut"]["tokens"]) == ("length", 3)
-    assert found["whole"]["text"].startswith(found["cut"]["text"].strip())
-    assert (found["blind"]["failure"], found["blind"]["text"]) == ("image-missing", None)
-    assert found["blind"]["prompt_tokens"] < found["whole"]["prompt_tokens"]
-    assert (found["other-key"]["failure"], found["other-key"]["text"]) == ("engine-error", None)  # vLLM's own refusal
-    assert (found["long"]["failure"], found["long"]["text"]) == ("engine-error", None)
-    assert len(found) == 5
+    process = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert process.returncode == 0, process.stderr[-4000:]
+    (line,) = [line for line in process.stdout.splitlines() if line.startswith("ANSWERS ")]
+    answer = json.loads(line.removeprefix("ANSWERS "))
+    assert (answer["whole"]["finish_reason"], answer["whole"]["failure"]) == ("stop", None)
+    assert answer["whole"]["text"].startswith("one ")
+    assert (answer["cut"]["finish_reason"], answer["cut"]["tokens"]) == ("length", 3)
+    assert answer["whole"]["text"].startswith(answer["cut"]["text"].strip())
+    assert (answer["blind"]["failure"], answer["blind"]["text"]) == ("image-missing", None)
+    assert answer["blind"]["prompt_tokens"] < answer["whole"]["prompt_tokens"]
+    assert (answer["other-key"]["failure"], answer["other-key"]["text"]) == ("engine-error", None)  # vLLM's own refusal
+    assert (answer["long"]["failure"], answer["long"]["text"]) == ("engine-error", None)
+    assert len(answer) == 5
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -228,11 +228,11 @@ def copy(place: Path, **config: Any) -> Path:
     return place
 
 
-def with_golden(captioned: Spec, spec: Spec) -> Spec:
+def with_golden(captioned_spec: Spec, spec: Spec) -> Spec:
     """The spec over the golden set that is there already."""
-    moved = spec.model_copy(update={"root": captioned.root})
+    moved = spec.model_copy(update={"root": captioned_spec.root})
     objects.write(moved.uri, moved.model_dump_json().encode())
-    assert moved.golden_uri == captioned.golden_uri
+    assert moved.golden_uri == captioned_spec.golden_uri
     return moved
 
 

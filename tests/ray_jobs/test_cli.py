@@ -26,10 +26,10 @@ COMMANDS = [
 
 def leaves(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """The path of every command, groups and their commands."""
-    found = [path]
+    commands = [path]
     for name, child in command.commands.items() if isinstance(command, click.Group) else ():
-        found += leaves(child, (*path, name))
-    return found
+        commands += leaves(child, (*path, name))
+    return commands
 
 
 def test_every_command_is_tried_here() -> None:
@@ -41,11 +41,11 @@ def test_help_needs_nothing_heavy(environment: str) -> None:
     """Each command's help, in a bare interpreter of each environment: none of it may load a library of the jobs."""
     python = REPO / ".assay" / environment / "bin" / "python"
     command = [str(python), "-P", str(Path(__file__).with_name("print_help_pages.py")), json.dumps(COMMANDS), *HEAVY]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO, env={"PYTHONPATH": str(REPO)})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "loaded []"
+    process = subprocess.run(command, capture_output=True, text=True, cwd=REPO, env={"PYTHONPATH": str(REPO)})
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == "loaded []"
     for words in COMMANDS:
-        assert " ".join(["Usage: assay", *words]) in done.stdout
+        assert " ".join(["Usage: assay", *words]) in process.stdout
 
 
 @pytest.mark.parametrize("command", [path for path in leaves(cli.assay) if path], ids=" ".join)
@@ -60,12 +60,12 @@ def test_help_is_a_page(command: tuple[str, ...], capsys: pytest.CaptureFixture[
     assert "    2  bad input" in page
 
 
-def test_groups_name_each_command_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_groups_name_each_command_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     for group in ([], ["records"], ["suite"]):
         cli.main([*group, "--help"])
-        listed = capsys.readouterr().out.partition("Commands:")[2]
-        assert listed
-        assert "..." not in listed
+        commands = capsys.readouterr().out.partition("Commands:")[2]
+        assert commands
+        assert "..." not in commands
 
 
 STAGES = {name: getattr(stages, name) for name in ("plan", "preprocess", "caption", "evaluate", "publish", "audit")}
@@ -119,8 +119,8 @@ def test_both_ways_start_the_program_with_the_same_options(
     signature, calls = inspect.signature(module.main), []
 
     def main(*args: object, **options: object) -> int:
-        bound = signature.bind(*args, **options)
-        calls.append(dict(bound.arguments))
+        bound_arguments = signature.bind(*args, **options)
+        calls.append(dict(bound_arguments.arguments))
         return 17
 
     monkeypatch.setattr(module, "main", main)
@@ -148,8 +148,8 @@ def test_a_wrong_command_is_one_line(
     command: str, arguments: str, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main([*command.split()[1:], *arguments.split()]) == 2
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("", f"{command}: {fault}; see {command} --help\n")
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"{command}: {fault}; see {command} --help\n")
 
 
 def test_without_a_command_the_page_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,26 +159,26 @@ def test_without_a_command_the_page_is_shown(capsys: pytest.CaptureFixture[str])
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:
     @click.command()
-    def broken() -> None:
+    def raise_fault() -> None:
         raise KeyError("a bug")
 
     with pytest.raises(KeyError, match="a bug"):
-        run_command(broken, [])
+        run_command(raise_fault, [])
 
 
 def test_ctrl_c_ends_as_a_shell_has_it(capsys: pytest.CaptureFixture[str]) -> None:
     @click.command()
-    def interrupted() -> None:
+    def raise_interrupt() -> None:
         raise KeyboardInterrupt
 
-    assert run_command(interrupted, []) == 130
+    assert run_command(raise_interrupt, []) == 130
     assert capsys.readouterr().err == "\n"
 
 
-@pytest.mark.parametrize("way", [["ray_jobs.cli", "plan"], ["ray_jobs.plan"]], ids=" ".join)
-def test_a_process_ends_with_the_code_and_the_line(way: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", *way, "--suite", "nosuch", "--checkpoint", "c", "--root", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("suite 'nosuch': ")
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize("command_start", [["ray_jobs.cli", "plan"], ["ray_jobs.plan"]], ids=" ".join)
+def test_a_process_ends_with_the_code_and_the_line(command_start: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", *command_start, "--suite", "nosuch", "--checkpoint", "c", "--root", str(tmp_path)]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=REPO)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.startswith("suite 'nosuch': ")
+    assert process.stderr.count("\n") == 1

@@ -21,20 +21,20 @@ GOLDEN = [
 
 
 @pytest.fixture
-def captioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+def captioned_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
     monkeypatch.setattr(run, "ray_dataset", LocalDataset)
-    made = make_spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
-    write_golden(made, GOLDEN)
-    write_captions(made, [{"image_id": "a", "caption": "a dot"}, {"image_id": "b", "caption": "a line"}])
-    return made
+    spec = make_spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
+    write_golden(spec, GOLDEN)
+    write_captions(spec, [{"image_id": "a", "caption": "a dot"}, {"image_id": "b", "caption": "a line"}])
+    return spec
 
 
-def test_it_tells_how_long_its_steps_took_and_the_scores_do_not(captioned: Spec) -> None:
+def test_step_times_are_reported_and_not_part_of_the_scores(captioned_spec: Spec) -> None:
     """The scores are the same whoever makes them; how long they took is of the run."""
-    plain = captioned.model_copy(
-        update={"suite": captioned.suite.model_copy(update={"judge": make_spec().suite.judge})}
+    plain = captioned_spec.model_copy(
+        update={"suite": captioned_spec.suite.model_copy(update={"judge": make_spec().suite.judge})}
     )
     evaluate.evaluate(plain)
     scores = Scores.model_validate_json(objects.read(f"{plain.run_uri}/scores.json"))
@@ -46,13 +46,13 @@ def test_it_tells_how_long_its_steps_took_and_the_scores_do_not(captioned: Spec)
 
 
 @pytest.mark.parametrize("fault", ["own metric", "language"])
-def test_a_fault_of_the_metrics_is_told_before_the_judge_is_asked(
-    captioned: Spec, fault: str, monkeypatch: pytest.MonkeyPatch
+def test_a_fault_of_the_metrics_is_reported_before_the_judge_is_asked(
+    captioned_spec: Spec, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "run_judge", lambda *_: pytest.fail("asked, and paid"))
     if fault == "language":
-        made = make_spec(root=captioned.root, metrics__language="qq", judge__kind="vllm", judge__model="/m")
+        spec = make_spec(root=captioned_spec.root, metrics__language="qq", judge__kind="vllm", judge__model="/m")
     else:
-        made = captioned.model_copy(update={"own_metrics": {"polite": "METRIC = 3"}})
+        spec = captioned_spec.model_copy(update={"own_metrics": {"polite": "METRIC = 3"}})
     with pytest.raises(InputError, match=r"metric polite: |metrics\.language 'qq'"):
-        evaluate.evaluate(made)
+        evaluate.evaluate(spec)

@@ -13,21 +13,21 @@ from ray_jobs.engine.client.stream import PartStream
 
 
 @pytest.mark.parametrize("following", [None, "s3://in/step-300"])
-def test_the_engine_is_told_which_checkpoint_follows(
+def test_the_engine_is_reported_which_checkpoint_follows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, following: str | None
 ) -> None:
-    made, told = make_spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": following}), []
+    spec, hints = make_spec(root=str(tmp_path)).model_copy(update={"next_checkpoint": following}), []
 
-    def asked(*_: Any, **options: Any) -> PartStream:
-        told.append(options)
+    def capture_hint(*_: Any, **options: Any) -> PartStream:
+        hints.append(options)
         return PartStream(iter(()), {}, 0.0, whole=True)
 
-    write_golden(made, [{"image_id": "a"}])
-    monkeypatch.setattr(caption, "stream_parts", asked)
+    write_golden(spec, [{"image_id": "a"}])
+    monkeypatch.setattr(caption, "stream_parts", capture_hint)
     monkeypatch.setattr(caption, "probe", lambda *_, **__: None)  # there is no checkpoint
     monkeypatch.setattr(caption, "commit", lambda *_: None)
-    caption.caption(made)
-    assert told == [{"next_checkpoint": following}]
+    caption.caption(spec)
+    assert hints == [{"next_checkpoint": following}]
 
 
 def test_the_stored_key_of_the_next_checkpoint_is_that_of_before(tmp_path: Path) -> None:

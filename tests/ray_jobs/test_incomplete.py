@@ -19,41 +19,41 @@ IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in r
 
 
 @pytest.fixture
-def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     """A run whose captions have their scores; its tasks in this process."""
     monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
     monkeypatch.setattr(run, "ray_dataset", LocalDataset)
-    made = make_spec(root=str(tmp_path))
-    write_golden(made, IMAGES)
-    values = dict.fromkeys(build_metrics(made), 1.0)
-    written = [CaptionResult(f"a red square {number}", values) for number in range(len(IMAGES))]
-    write_scores(made, write_run(made, made.caption_id, IMAGES, written), written)
-    return made
+    spec = make_spec(root=str(tmp_path))
+    write_golden(spec, IMAGES)
+    values = dict.fromkeys(build_metrics(spec), 1.0)
+    results = [CaptionResult(f"a red square {number}", values) for number in range(len(IMAGES))]
+    write_scores(spec, write_run(spec, spec.caption_id, IMAGES, results), results)
+    return spec
 
 
-def decided(made: Spec, outcome: Outcome) -> Record:
+def publish_verdict(spec: Spec, outcome: Outcome) -> Record:
     """The run with a verdict of an earlier time, published."""
-    verdict = make_record(made, outcome).verdict
-    objects.write(f"{made.run_uri}/verdict.json", verdict.model_dump_json().encode())
-    return publish.publish(made)
+    verdict = make_record(spec, outcome).verdict
+    objects.write(f"{spec.run_uri}/verdict.json", verdict.model_dump_json().encode())
+    return publish.publish(spec)
 
 
-def outcome_of(made: Spec) -> str:
-    return Verdict.model_validate_json(objects.read(f"{made.run_uri}/verdict.json")).outcome
+def outcome_of(spec: Spec) -> str:
+    return Verdict.model_validate_json(objects.read(f"{spec.run_uri}/verdict.json")).outcome
 
 
-def test_an_incomplete_run_is_evaluated_again_and_its_record_replaced(scored: Spec) -> None:
-    assert decided(scored, "INCOMPLETE").verdict.outcome == "INCOMPLETE"
-    evaluate.evaluate(scored)
-    assert outcome_of(scored) == "PASS"
-    assert publish.publish(scored).verdict.outcome == "PASS"
-    assert [one.outcome for one in index.list_entries(scored.root, "small")] == ["PASS"]
+def test_an_incomplete_run_is_evaluated_again_and_its_record_replaced(scored_spec: Spec) -> None:
+    assert publish_verdict(scored_spec, "INCOMPLETE").verdict.outcome == "INCOMPLETE"
+    evaluate.evaluate(scored_spec)
+    assert outcome_of(scored_spec) == "PASS"
+    assert publish.publish(scored_spec).verdict.outcome == "PASS"
+    assert [entry.outcome for entry in index.list_entries(scored_spec.root, "small")] == ["PASS"]
 
 
 @pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE"])
-def test_any_other_verdict_stands(scored: Spec, outcome: Outcome) -> None:
-    first = decided(scored, outcome)
-    evaluate.evaluate(scored)
-    assert outcome_of(scored) == outcome
-    assert publish.publish(scored) == first
+def test_any_other_verdict_stands(scored_spec: Spec, outcome: Outcome) -> None:
+    first = publish_verdict(scored_spec, outcome)
+    evaluate.evaluate(scored_spec)
+    assert outcome_of(scored_spec) == outcome
+    assert publish.publish(scored_spec) == first

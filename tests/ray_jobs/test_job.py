@@ -20,24 +20,24 @@ from ray_jobs.storage import objects
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(frame, "connect", lambda: None)
-    planned = make_spec(root=str(tmp_path))
-    objects.write(planned.uri, planned.model_dump_json().encode())
-    return planned
+    spec = make_spec(root=str(tmp_path))
+    objects.write(spec.uri, spec.model_dump_json().encode())
+    return spec
 
 
-def ended(made: Spec, error: BaseException | None) -> tuple[int, Failure | None]:
+def run_job(spec: Spec, error: BaseException | None) -> tuple[int, Failure | None]:
     def work(_: Spec) -> None:
         if error:
             raise error
 
-    code = frame.run("caption", work, made.uri)
-    uri = f"{made.run_uri}/failure.json"
+    code = frame.run("caption", work, spec.uri)
+    uri = f"{spec.run_uri}/failure.json"
     return code, Failure.model_validate_json(objects.read(uri)) if objects.exists(uri) else None
 
 
-def wrapped(error: Exception) -> Exception:
+def wrap_in_ray_error(error: Exception) -> Exception:
     """As an error comes out of a Ray task: inside the cause of the cause."""
     middle, outer = RuntimeError("in a task"), RuntimeError("Failed to execute the node")
     middle.cause = error  # type: ignore[attr-defined]
@@ -46,32 +46,34 @@ def wrapped(error: Exception) -> Exception:
 
 
 @pytest.mark.parametrize("which", ["checkpoint", "judge", "clip"])
-def test_a_reader_that_comes_upon_a_deleted_file_says_so(made: Spec, tmp_path: Path, which: str) -> None:
+def test_a_reader_that_comes_upon_a_deleted_file_says_so(spec: Spec, tmp_path: Path, which: str) -> None:
     model = upload(str(tmp_path / "m"), checkpoint_files())
-    planned = made.model_copy(update={which: inspect.resolve(model)})
-    objects.write(planned.uri, planned.model_dump_json().encode())
-    error = wrapped(Incomplete(f"checkpoint {model}: config.json went away while it was read; wait for the upload"))
-    code, failure = ended(planned, error)
+    changed_spec = spec.model_copy(update={which: inspect.resolve(model)})
+    objects.write(changed_spec.uri, changed_spec.model_dump_json().encode())
+    error = wrap_in_ray_error(
+        Incomplete(f"checkpoint {model}: config.json went away while it was read; wait for the upload")
+    )
+    code, failure = run_job(changed_spec, error)
     assert failure
     assert (code, failure.message.partition("; ")[0]) == (
         2,
         f"checkpoint {model}: config.json went away while it was read",
     )
     objects.delete(f"{model}/config.json")
-    code, failure = ended(planned, error)
+    code, failure = run_job(changed_spec, error)
     assert failure
     assert code == 2
     assert failure.message.startswith(f"checkpoint {model}: config.json was deleted since this run was planned; keep ")
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "kind", "told"),
+    ("error", "code", "kind", "message"),
     [
         (InputError("no such thing"), 2, "bad-input", "no such thing"),
         (Incomplete("shard 2 is missing"), 2, "bad-input", "shard 2 is missing"),
         (RetryableError("the network"), 1, "trouble", "the network"),
-        (wrapped(InputError("no such thing")), 2, "bad-input", "no such thing"),
-        (wrapped(RetryableError("the network")), 1, "trouble", "the network"),
+        (wrap_in_ray_error(InputError("no such thing")), 2, "bad-input", "no such thing"),
+        (wrap_in_ray_error(RetryableError("the network")), 1, "trouble", "the network"),
         (
             RayTaskError("f", "a\ntraceback", InputError("in a worker")).as_instanceof_cause(),
             2,
@@ -84,19 +86,19 @@ def test_a_reader_that_comes_upon_a_deleted_file_says_so(made: Spec, tmp_path: P
         (RuntimeError(), 1, "trouble", "RuntimeError: no message"),
     ],
 )
-def test_a_failure_is_told_by_exit_code_line_and_json(
-    made: Spec, error: Exception, code: int, kind: str, told: str, caplog: pytest.LogCaptureFixture
+def test_a_failure_is_reported_by_exit_code_line_and_json(
+    spec: Spec, error: Exception, code: int, kind: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "assay")
-    found, failure = ended(made, error)
+    exit_code, failure = run_job(spec, error)
     assert failure
-    assert (found, failure.kind, failure.message, failure.stage) == (code, kind, told, "caption")
-    assert [line for line in caplog.messages if line.endswith(f": {told}") and line.startswith("caption failed")]
+    assert (exit_code, failure.kind, failure.message, failure.stage) == (code, kind, message, "caption")
+    assert [line for line in caplog.messages if line.endswith(f": {message}") and line.startswith("caption failed")]
 
 
-def test_success_takes_an_older_failure_away(made: Spec) -> None:
-    assert ended(made, RetryableError("x"))[0] == 1
-    assert ended(made, None) == (0, None)
+def test_success_takes_an_older_failure_away(spec: Spec) -> None:
+    assert run_job(spec, RetryableError("x"))[0] == 1
+    assert run_job(spec, None) == (0, None)
 
 
 def test_a_spec_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -105,19 +107,19 @@ def test_a_spec_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert f"spec {uri}: nothing is there" in caplog.text
 
 
-def test_a_failure_that_cannot_be_written_is_still_told(
-    made: Spec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_failure_that_cannot_be_written_is_still_reported(
+    spec: Spec, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(uri: str, data: bytes) -> Any:
         raise InputError("the disk is full")
 
     monkeypatch.setattr(objects, "write", full)
-    assert ended(made, InputError("first")) == (2, None)
+    assert run_job(spec, InputError("first")) == (2, None)
     assert "first" in caplog.text
     assert "could not write" in caplog.text
 
 
-def test_progress_says_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_logs_the_rows_done(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "assay")
     progress = Progress("captions", 100, done=40, every=0.0)
     progress.add(30, "2 failed in part-00001")
@@ -130,18 +132,18 @@ def test_progress_says_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("slow", ["ray.data", "torch", "transformers", "vllm"])
 def test_a_captions_job_does_not_wait_for_an_import_that_it_does_not_need(slow: str) -> None:
-    told = f"import sys, ray_jobs.caption, ray_jobs.job.frame; sys.exit({slow!r} in sys.modules)"
-    subprocess.run([sys.executable, "-c", told], check=True)
+    code = f"import sys, ray_jobs.caption, ray_jobs.job.frame; sys.exit({slow!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(("shown", "left"), [("1", []), ("", [ray.shutdown])])
+@pytest.mark.parametrize(("logs_shown", "workers_left"), [("1", []), ("", [ray.shutdown])])
 def test_a_job_waits_for_workers_logs_only_when_they_are_shown(
-    monkeypatch: pytest.MonkeyPatch, shown: str, left: list[Any]
+    monkeypatch: pytest.MonkeyPatch, logs_shown: str, workers_left: list[Any]
 ) -> None:
     at_exit: list[Any] = []
     monkeypatch.setenv("RAY_ADDRESS", "local")
-    monkeypatch.setenv("ASSAY_WORKER_LOGS", shown)
+    monkeypatch.setenv("ASSAY_WORKER_LOGS", logs_shown)
     monkeypatch.setattr("ray_jobs.job.frame.ray.init", lambda *_, **__: None)
     monkeypatch.setattr("ray_jobs.job.frame.atexit.register", at_exit.append)
     frame.connect()
-    assert at_exit == left
+    assert at_exit == workers_left

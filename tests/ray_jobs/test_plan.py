@@ -40,9 +40,9 @@ class Place:
         return plan.plan(self.root, str(self.file), checkpoint, baseline, force, by_hand=True)
 
     def validate(self, checkpoint: str, outcome: str, baseline: str | None = None) -> Spec:
-        made = self.plan(checkpoint, baseline)
-        records.publish(self.root, make_record(made, outcome))
-        return made
+        planned_spec = self.plan(checkpoint, baseline)
+        records.publish(self.root, make_record(planned_spec, outcome))
+        return planned_spec
 
 
 @pytest.fixture
@@ -69,15 +69,15 @@ def test_an_overwritten_checkpoint_is_another_run_over_the_same_golden_set(place
 
 def test_force_names_the_request_and_moves_nothing(place: Place) -> None:
     model = place.checkpoint("step-1")
-    forced = place.plan(model, force="manual__1")
-    assert forced.force == "manual__1"
+    forced_spec = place.plan(model, force="manual__1")
+    assert forced_spec.force == "manual__1"
     plain = place.plan(model)
-    assert forced.run_uri == plain.run_uri
-    assert specs.load_spec(forced.uri).force == "manual__1", "a plain request took the token of a forced one"
+    assert forced_spec.run_uri == plain.run_uri
+    assert specs.load_spec(forced_spec.uri).force == "manual__1", "a plain request took the token of a forced one"
     assert specs.load_spec(plain.uri).force is None
 
 
-def test_a_checkpoint_that_is_not_whole_is_not_planned(place: Place) -> None:
+def test_an_incomplete_checkpoint_is_not_planned(place: Place) -> None:
     with pytest.raises(Incomplete, match="nothing is there"):
         place.plan(str(place.folder / "models" / "step-9"))
     assert not Path(place.root).exists()
@@ -96,15 +96,15 @@ def test_the_baseline_is_the_last_accepted_run_of_this_scale(place: Place) -> No
     place.validate(place.checkpoint("step-3", 3), "FAIL")
     place.validate(place.checkpoint("step-4", 4), "INCONCLUSIVE")
     place.validate(place.checkpoint("step-5", 5), "INCOMPLETE")
-    found = place.plan(place.checkpoint("step-6", 6)).baseline
-    assert found
-    assert (found.run_id, found.run_uri, found.checkpoint.name) == (second.run_id, second.run_uri, "step-2")
+    baseline = place.plan(place.checkpoint("step-6", 6)).baseline
+    assert baseline
+    assert (baseline.run_id, baseline.run_uri, baseline.checkpoint.name) == (second.run_id, second.run_uri, "step-2")
 
     place.suite({"caption": {"prompt": "another question"}})
     assert place.plan(place.checkpoint("step-6", 6)).baseline is None
 
 
-def test_a_run_asked_for_again_keeps_its_baseline(place: Place) -> None:
+def test_a_repeated_run_keeps_its_baseline(place: Place) -> None:
     first = place.validate(place.checkpoint("step-1", 1), "PASS")
     second = place.validate(place.checkpoint("step-2", 2), "PASS")
     place.validate(place.checkpoint("step-3", 3), "PASS")
@@ -116,45 +116,45 @@ def test_a_run_asked_for_again_keeps_its_baseline(place: Place) -> None:
 def test_a_checkpoint_overwritten_in_place_is_compared_with_the_last_accepted_one(place: Place) -> None:
     place.validate(place.checkpoint("step-1", 1), "PASS")
     second = place.validate(place.checkpoint("step-2", 2), "PASS")
-    found = place.plan(place.checkpoint("step-1", 9)).baseline
-    assert found
-    assert found.run_id == second.run_id
+    baseline = place.plan(place.checkpoint("step-1", 9)).baseline
+    assert baseline
+    assert baseline.run_id == second.run_id
 
 
 def test_a_baseline_by_name(place: Place) -> None:
-    one, two = place.checkpoint("step-1", 1), place.checkpoint("step-2", 2)
-    first = place.validate(one, "FAIL")
-    place.validate(two, "PASS")
+    first_uri, second_uri = place.checkpoint("step-1", 1), place.checkpoint("step-2", 2)
+    first = place.validate(first_uri, "FAIL")
+    place.validate(second_uri, "PASS")
     candidate = place.checkpoint("step-3", 3)
     assert place.plan(candidate, "none").baseline is None
-    for named in (one, one + "/", first.run_uri):
-        found = place.plan(candidate, named).baseline
-        assert found
-        assert found.run_id == first.run_id
+    for baseline_name in (first_uri, first_uri + "/", first.run_uri):
+        baseline = place.plan(candidate, baseline_name).baseline
+        assert baseline
+        assert baseline.run_id == first.run_id
     place.suite({"gate": {"baseline": "none"}})
     assert place.plan(candidate).baseline is None
-    place.suite({"gate": {"baseline": one}})
-    found = place.plan(candidate).baseline
-    assert found
-    assert found.run_id == first.run_id
+    place.suite({"gate": {"baseline": first_uri}})
+    baseline = place.plan(candidate).baseline
+    assert baseline
+    assert baseline.run_id == first.run_id
 
 
 def test_asking_for_no_baseline_once_is_not_for_ever(place: Place) -> None:
-    accepted = place.validate(place.checkpoint("step-1", 1), "PASS")
+    accepted_spec = place.validate(place.checkpoint("step-1", 1), "PASS")
     candidate = place.checkpoint("step-2", 2)
     place.suite({"gate": {"baseline": "none"}})
     place.validate(candidate, "PASS")
     place.suite({"gate": {"baseline": "last-accepted"}})
-    found = place.plan(candidate).baseline
-    assert found
-    assert found.run_id == accepted.run_id
+    baseline = place.plan(candidate).baseline
+    assert baseline
+    assert baseline.run_id == accepted_spec.run_id
 
 
 def test_an_unknown_baseline(place: Place) -> None:
     place.validate(place.checkpoint("step-1", 1), "PASS")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         place.plan(place.checkpoint("step-2", 2), "/models/step-x")
-    assert str(caught.value) == (
+    assert str(error.value) == (
         "baseline /models/step-x: no record of it in suite nightly with these images and this prompt; validate it first"
     )
 
@@ -182,10 +182,10 @@ def test_relative_paths_are_relative_to_the_suite(place: Place, monkeypatch: pyt
     judge = place.checkpoint("judge")
     place.suite({"judge": {"kind": "vllm", "model": "models/judge"}})
     monkeypatch.chdir("/")
-    found = suites.load_suite(str(place.file), by_hand=True)
-    assert (found.dataset.source, found.judge.model) == (str(place.images), judge)
+    suite = suites.load_suite(str(place.file), by_hand=True)
+    assert (suite.dataset.source, suite.judge.model) == (str(place.images), judge)
     monkeypatch.chdir(place.folder)
-    assert suites.load_suite("nightly.yaml", by_hand=True) == found
+    assert suites.load_suite("nightly.yaml", by_hand=True) == suite
 
 
 def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +193,9 @@ def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch
     objects.write(f"{place.folder}/names.txt", b"x")
     place.suite({"dataset": {"source": "shards/train-{0..1}.tar", "label": "cls", "label_names": "names.txt"}})
     monkeypatch.chdir("/")
-    found = suites.load_suite(str(place.file), by_hand=True).dataset
-    assert found.source == f"{place.folder}/shards/train-{{0..1}}.tar"
-    assert found.label_names == f"{place.folder}/names.txt"
+    dataset = suites.load_suite(str(place.file), by_hand=True).dataset
+    assert dataset.source == f"{place.folder}/shards/train-{{0..1}}.tar"
+    assert dataset.label_names == f"{place.folder}/names.txt"
 
 
 def test_a_suite_on_s3(s3: str) -> None:
@@ -228,21 +228,21 @@ def test_a_pinned_revision_is_taken_as_it_is() -> None:
 
 
 def test_a_hub_name_must_be_pinned() -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         revision.source_revision(Dataset(source="org/name"))
-    assert str(caught.value).startswith(
+    assert str(error.value).startswith(
         "dataset org/name: no such directory; if it is a dataset on the Hugging Face hub"
     )
-    assert "pin its `revision`" in str(caught.value)
+    assert "pin its `revision`" in str(error.value)
 
 
 @pytest.mark.parametrize("source", ["~/images", "$HOME/images", "${DATA}/images"])
-def test_a_place_that_only_a_shell_knows_is_told(source: str) -> None:
+def test_a_place_that_only_a_shell_resolves_is_reported(source: str) -> None:
     with pytest.raises(InputError, match=r"~ and \$ are not replaced in a suite; write the whole path"):
         revision.source_revision(Dataset(source=source))
 
 
-def test_a_pattern_is_told(tmp_path: Path) -> None:
+def test_a_pattern_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing is there; patterns with \* are not read, name the folder"):
         revision.source_revision(Dataset(source=f"{tmp_path}/*.png"))
 
@@ -284,7 +284,7 @@ def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["list.jsonl", "a/list.csv", "train-{000..009}.tar", "x.tar", "/data/images"])
-def test_a_file_that_is_not_there_is_not_taken_for_a_name_on_a_hub(source: str) -> None:
+def test_a_missing_file_is_not_taken_for_a_name_on_a_hub(source: str) -> None:
     dataset = Dataset(source=source)
     assert not revision.is_hub_name(dataset)
     with pytest.raises(InputError, match=r"not there|nothing is there"):
@@ -315,7 +315,7 @@ def test_a_source_means_the_same_with_a_slash_at_its_end(place: Place) -> None:
 # --- specs and the command line ---------------------------------------------------------------------------------------
 
 
-def test_a_spec_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_spec(tmp_path: Path) -> None:
     uri = str(tmp_path / "spec.json")
     with pytest.raises(InputError, match=r"nothing is there; make it with python -m ray_jobs.plan"):
         specs.load_spec(uri)
@@ -326,17 +326,17 @@ def test_a_spec_that_is_none(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_the_uri_or_one_line(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint"]
-    assert cli.main(["plan", *asked, place.checkpoint("step-1")]) == 0
+    arguments = ["--suite", str(place.file), "--root", place.root, "--checkpoint"]
+    assert cli.main(["plan", *arguments, place.checkpoint("step-1")]) == 0
     printed = capsys.readouterr().out.strip()
     assert json.loads(Path(printed).read_text())["checkpoint"]["name"] == "step-1"
-    assert cli.main(["plan", *asked, os.devnull + "/x"]) == 2
+    assert cli.main(["plan", *arguments, os.devnull + "/x"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_program_is_told_the_ids_and_places(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1"), "--json"]
-    assert cli.main(["plan", *asked]) == 0
+def test_json_output_has_the_ids_and_places(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1"), "--json"]
+    assert cli.main(["plan", *arguments]) == 0
     answer = json.loads(capsys.readouterr().out)
     spec = specs.load_spec(answer["spec_uri"])
     assert answer == {
@@ -351,13 +351,13 @@ def test_trouble_is_one_line_and_exit_code_1(
     def down(uri: str, data: bytes) -> None:
         raise RetryableError(f"cannot write {uri}: the store is down")
 
-    asked = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1")]
+    arguments = ["--suite", str(place.file), "--root", place.root, "--checkpoint", place.checkpoint("step-1")]
     monkeypatch.setattr(objects, "write", down)
-    assert cli.main(["plan", *asked]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.endswith("spec.json: the store is down\n")
-    assert told.err.count("\n") == 1
+    assert cli.main(["plan", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("spec.json: the store is down\n")
+    assert printed.err.count("\n") == 1
 
 
 def test_the_suites_own_metrics_travel_in_the_spec(place: Place) -> None:
@@ -365,18 +365,21 @@ def test_the_suites_own_metrics_travel_in_the_spec(place: Place) -> None:
     (place.folder / "politeness.py").write_text("METRIC = 1\n")
     (place.folder / "names.json").write_text('{"cat": ["kitten", "tom"]}')
     place.suite({"metrics": {"own": ["politeness.py"], "synonyms": "names.json", "clip": place.checkpoint("clip")}})
-    made = place.plan(model)
-    assert made.own_metrics == {"politeness": "METRIC = 1\n"}
-    assert made.synonyms == {"cat": ("kitten", "tom")}
-    assert made.clip
-    assert made.clip.name == "clip"
+    planned_spec = place.plan(model)
+    assert planned_spec.own_metrics == {"politeness": "METRIC = 1\n"}
+    assert planned_spec.synonyms == {"cat": ("kitten", "tom")}
+    assert planned_spec.clip
+    assert planned_spec.clip.name == "clip"
     (place.folder / "politeness.py").write_text("METRIC = 2\n")
-    changed = place.plan(model)
-    assert (changed.scoring_id != made.scoring_id, changed.caption_id) == (True, made.caption_id)
+    changed_spec = place.plan(model)
+    assert (changed_spec.scoring_id != planned_spec.scoring_id, changed_spec.caption_id) == (
+        True,
+        planned_spec.caption_id,
+    )
 
 
 @pytest.mark.parametrize(
-    ("settings", "text", "told"),
+    ("settings", "text", "message"),
     [
         ({"own": ["x.py"]}, None, "metric .*x.py: no such file; correct the suite"),
         ({"own": ["x.py"]}, b"\xff\xfe", "metric .*x.py: not UTF-8 text; correct the file"),
@@ -389,33 +392,35 @@ def test_the_suites_own_metrics_travel_in_the_spec(place: Place) -> None:
         ({"synonyms": "x.py"}, b'{"a": "b"}', "synonyms .*x.py: not a JSON object of lists"),
     ],
 )
-def test_files_that_the_metrics_need(place: Place, settings: dict[str, object], text: bytes | None, told: str) -> None:
+def test_files_that_the_metrics_need(
+    place: Place, settings: dict[str, object], text: bytes | None, message: str
+) -> None:
     if text is not None:
         (place.folder / "x.py").write_bytes(text)
     place.suite({"metrics": settings})
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         place.plan(place.checkpoint("step-1"))
 
 
 def test_a_judge_behind_an_endpoint_is_no_checkpoint(place: Place) -> None:
     place.suite({"judge": {"kind": "openai", "model": "judge-1", "base_url": "http://127.0.0.1:1/v1"}})
-    made = place.plan(place.checkpoint("step-1"))
-    assert (made.judge, made.suite.judge.model) == (None, "judge-1")
+    planned_spec = place.plan(place.checkpoint("step-1"))
+    assert (planned_spec.judge, planned_spec.suite.judge.model) == (None, "judge-1")
 
 
-def test_an_upgrade_of_assay_is_told_from_a_new_suite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_of_assay_is_distinguished_from_a_new_suite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.suite({"gate": {"metrics": {"chrf": {"margin": 1}}}})
     old, new = place.checkpoint("step-1"), place.checkpoint("step-2", fill=1)
     first = place.validate(old, "PASS")
     assert first.predecessor is None
     monkeypatch.setattr(spec, "CAPTION_VERSION", spec.CAPTION_VERSION + 1)
-    lost = place.validate(new, "INCONCLUSIVE")
-    assert lost.has_lost_baseline
-    assert specs.load_spec(lost.uri) == lost
-    assert place.plan(new) == lost, "asked again, it waits still"
-    accepted = place.validate(old, "PASS")
-    assert not accepted.has_lost_baseline
-    found = place.plan(new)
-    assert found.baseline
-    assert found.baseline.run_id == accepted.run_id
+    inconclusive = place.validate(new, "INCONCLUSIVE")
+    assert inconclusive.has_lost_baseline
+    assert specs.load_spec(inconclusive.uri) == inconclusive
+    assert place.plan(new) == inconclusive, "asked again, it waits still"
+    accepted_spec = place.validate(old, "PASS")
+    assert not accepted_spec.has_lost_baseline
+    newer_spec = place.plan(new)
+    assert newer_spec.baseline
+    assert newer_spec.baseline.run_id == accepted_spec.run_id
     assert not place.plan(new, "none").has_lost_baseline

@@ -52,10 +52,10 @@ def of_demo(folder: Path, **sections: Any) -> Spec:
 
 def content(uri: str) -> dict[str, str]:
     """SHA-256 of every file of a golden set; of its manifest, which has times in it, what must be the same."""
-    found = {key: sha for key, (sha, _) in take_snapshot(uri).items() if key != "manifest.json"}
+    hashes = {key: sha for key, (sha, _) in take_snapshot(uri).items() if key != "manifest.json"}
     manifest = manifests.require_manifest(uri, "preprocess").model_dump(exclude={"seconds", "created_at"})
     manifest["details"].pop("task_seconds")
-    return found | {"manifest.json": json.dumps(manifest)}
+    return hashes | {"manifest.json": json.dumps(manifest)}
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,17 @@ def golden(undisturbed: Path, on_cluster: Any) -> Spec:
 
 def test_every_image_is_kept_or_rejected_with_its_reason(golden: Spec) -> None:
     manifest = manifests.require_manifest(golden.golden_uri, "golden")
-    rejected = {name: found["reason"] for name, found in FAULTY.items() if found["outcome"] == "rejected"}
+    reasons = {name: outcome["reason"] for name, outcome in FAULTY.items() if outcome["outcome"] == "rejected"}
     rejects = read_rejects(golden)
     assert {row["image_id"]: row["reason"] for row in rejects} == {
-        f"faulty/{name}": reason for name, reason in rejected.items()
+        f"faulty/{name}": reason for name, reason in reasons.items()
     }
     assert manifest.rows_in == 256 + 12 + len(FAULTY)
-    found = {row["image_id"]: row for row in read_rows(golden.golden_uri)}
-    repaired = {name: found[f"faulty/{name}"]["repairs"] for name in FAULTY if name not in rejected}
+    rows_by_id = {row["image_id"]: row for row in read_rows(golden.golden_uri)}
+    repaired = {name: rows_by_id[f"faulty/{name}"]["repairs"] for name in FAULTY if name not in reasons}
     assert repaired == {name: FAULTY[name]["repaired"] for name in repaired}
-    assert {(row["width"] % 28, row["height"] % 28) for row in found.values()} == {(0, 0)}
-    assert max(row["width"] * row["height"] for row in found.values()) <= 12544
+    assert {(row["width"] % 28, row["height"] % 28) for row in rows_by_id.values()} == {(0, 0)}
+    assert max(row["width"] * row["height"] for row in rows_by_id.values()) <= 12544
     assert_every_image_once(golden)
 
 
@@ -107,13 +107,13 @@ def test_the_corpus_ends_as_its_table_says(tmp_path: Path, on_cluster: Any) -> N
         preprocess={"part_rows": 64, "max_rejected_fraction": 1.0, "duplicates": "keep"},
     )
     run_stage("preprocess", spec)
-    kept = {row["image_id"]: row["repairs"] for row in read_rows(spec.golden_uri)}
-    rejected = {row["image_id"]: row["reason"] for row in read_rejects(spec)}
+    repairs = {row["image_id"]: row["repairs"] for row in read_rows(spec.golden_uri)}
+    reasons = {row["image_id"]: row["reason"] for row in read_rejects(spec)}
     assert len(expected) > 60
-    assert kept == {name: ends["repairs"] for name, ends in expected.items() if ends["outcome"] == "kept"}
+    assert repairs == {name: ends["repairs"] for name, ends in expected.items() if ends["outcome"] == "kept"}
     for name, ends in expected.items():
-        assert (name in kept) != (name in rejected)
-        assert name in kept or rejected[name] in ends["reasons"], (name, rejected[name])
+        assert (name in repairs) != (name in reasons)
+        assert name in repairs or reasons[name] in ends["reasons"], (name, reasons[name])
     assert_every_image_once(spec)
 
 
@@ -156,10 +156,10 @@ def test_equal_files_are_used_once_unless_they_are_to_be_kept(tmp_path: Path, on
     }
     assert all(row["thumbnail"] for row in read_rejects(spec))
     assert_every_image_once(spec)
-    kept = of_demo(tmp_path, dataset=dataset, preprocess={"duplicates": "keep"})
-    assert kept.golden_uri != spec.golden_uri
-    run_stage("preprocess", kept)
-    assert manifests.require_manifest(kept.golden_uri, "preprocess").rows_out == 34
+    keeping_spec = of_demo(tmp_path, dataset=dataset, preprocess={"duplicates": "keep"})
+    assert keeping_spec.golden_uri != spec.golden_uri
+    run_stage("preprocess", keeping_spec)
+    assert manifests.require_manifest(keeping_spec.golden_uri, "preprocess").rows_out == 34
 
 
 def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_cluster: Any) -> None:
@@ -186,8 +186,10 @@ def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_pat
     manifest = tmp_path / "list.csv"
     manifest.write_text("image\n" + "".join(f"images/{number:03d}.png\n" for number in range(24)))
     spec = of_demo(tmp_path, dataset={"source": str(manifest)})
-    told = r"4 of 24 images rejected \(4 unreadable-source\), more than max_rejected_fraction 0.1; see .*rejects.html"
-    assert_stage_fails("preprocess", spec, 2, told)
+    message = (
+        r"4 of 24 images rejected \(4 unreadable-source\), more than max_rejected_fraction 0.1; see .*rejects.html"
+    )
+    assert_stage_fails("preprocess", spec, 2, message)
     before = take_snapshot(f"{spec.golden_uri}/parts")
     raised = of_demo(tmp_path, dataset={"source": str(manifest)}, preprocess={"max_rejected_fraction": 0.5})
     assert raised.golden_uri == spec.golden_uri
@@ -210,9 +212,11 @@ def test_the_same_images_from_every_format(tmp_path: Path, on_cluster: Any) -> N
         image_formats.huggingface,
         image_formats.webdataset_folder,
     )
-    found = {}
+    contents = {}
     with serve_replies(lambda path, time: Reply(body=image_formats.PICTURES[int(path.strip("/"))])) as server:
-        offers: dict[str, dict[str, Any]] = {made.__name__: made(tmp_path / made.__name__) for made in formats}
+        offers: dict[str, dict[str, Any]] = {
+            make_format.__name__: make_format(tmp_path / make_format.__name__) for make_format in formats
+        }
         lines = [row | {"file_name": f"{server}/{n}"} for n, row in enumerate(image_formats.make_rows())]
         offers["manifest over http"] = {"source": image_formats.write_jsonl(tmp_path / "list.jsonl", lines)}
         for name, settings in offers.items():
@@ -220,12 +224,12 @@ def test_the_same_images_from_every_format(tmp_path: Path, on_cluster: Any) -> N
             dataset = settings | {"source": str(settings["source"])} | columns
             spec = of_demo(tmp_path, dataset=dataset, preprocess={"part_rows": 3})
             run_stage("preprocess", spec)
-            found[name] = [
+            contents[name] = [
                 (row["blake3"], row["image"], row["references"], row["label"]) for row in read_rows(spec.golden_uri)
             ]
-    assert [row[0] for row in found["folder"]] == [blake3(picture).hexdigest() for picture in image_formats.PICTURES]
-    assert [row[2] for row in found["folder"]] == image_formats.CAPTIONS
-    assert all(rows == found["folder"] for rows in found.values())
+    assert [row[0] for row in contents["folder"]] == [blake3(picture).hexdigest() for picture in image_formats.PICTURES]
+    assert [row[2] for row in contents["folder"]] == image_formats.CAPTIONS
+    assert all(rows == contents["folder"] for rows in contents.values())
 
 
 def test_on_s3_it_is_the_same_as_on_disk(golden: Spec, swift: dict[str, str], tmp_path: Path) -> None:
@@ -239,9 +243,9 @@ def test_on_s3_it_is_the_same_as_on_disk(golden: Spec, swift: dict[str, str], tm
     spec = plan_spec(tmp_path, f"{bucket}/root", str(GOOD), f"{bucket}/images", preprocess=loose)
     run_stage("preprocess", spec)
     by_name = {row["image_id"]: row for row in read_rows(golden.golden_uri)}
-    found = read_rows(spec.golden_uri)
-    assert len(found) == 6 + 12
-    assert all(row == by_name[row["image_id"]] for row in found)
+    rows = read_rows(spec.golden_uri)
+    assert len(rows) == 6 + 12
+    assert all(row == by_name[row["image_id"]] for row in rows)
     assert [row for row in read_rejects(golden) if row["image_id"] in names] == read_rejects(spec)
     assert_every_image_once(spec)
 
@@ -286,15 +290,15 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
     collection: Path, tmp_path: Path, on_cluster: Any
 ) -> None:
     """ASSAY_TEST_KILLS=25 for more of them."""
-    whole = of_collection(tmp_path / "whole", collection)
-    planned_at = f"{whole.golden_uri}/plan/plan.json"
-    began = start_stage("preprocess", whole)
+    whole_spec = of_collection(tmp_path / "whole", collection)
+    planned_at = f"{whole_spec.golden_uri}/plan/plan.json"
+    began = start_stage("preprocess", whole_spec)
     wait_until(lambda: objects.exists(planned_at), 120)
     working = time.monotonic()
     assert wait_for_exit(began).code == 0
     lasts = time.monotonic() - working
-    expected = content(whole.golden_uri)
-    assert manifests.require_manifest(whole.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
+    expected = content(whole_spec.golden_uri)
+    assert manifests.require_manifest(whole_spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     chance = random.Random(KILLS)
     for number in range(KILLS):
         spec = of_collection(tmp_path / str(number), collection)
@@ -307,13 +311,13 @@ def test_killed_at_random_instants_it_ends_with_the_same_bytes(
         run_stage("preprocess", spec)
         after = take_snapshot(f"{spec.golden_uri}/parts")
         again = [name for name, was in before.items() if after[name] != was]
-        changed = [name for name in again if after[name][0] == before[name][0]]
-        assert changed == []  # what was done is not done again, but for what still had duplicates in it
+        rewritten = [name for name in again if after[name][0] == before[name][0]]
+        assert rewritten == []  # what was done is not done again, but for what still had duplicates in it
         assert content(spec.golden_uri) == expected, f"kill {number}"
         assert_every_image_once(spec)
 
 
-def test_killed_in_the_middle_it_says_that_it_resumes(collection: Path, tmp_path: Path, on_cluster: Any) -> None:
+def test_a_killed_job_logs_that_it_resumes(collection: Path, tmp_path: Path, on_cluster: Any) -> None:
     spec = of_collection(tmp_path / "killed", collection)
     kill_when(start_stage("preprocess", spec), partial(has_parts, spec, 3))
     assert manifests.load_manifest(spec.golden_uri) is None
@@ -331,8 +335,8 @@ def test_killed_workers_and_decoders_are_replaced(collection: Path, tmp_path: Pa
                 line = " ".join(victim.cmdline())
                 if "forkserver" in line if count == 2 else line.startswith("ray::Map"):
                     victim.kill()
-    done = wait_for_exit(process)
-    assert done.code == 0, done.output[-3000:]
+    result = wait_for_exit(process)
+    assert result.code == 0, result.output[-3000:]
     assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     assert_every_image_once(spec)
 
@@ -340,8 +344,8 @@ def test_killed_workers_and_decoders_are_replaced(collection: Path, tmp_path: Pa
 def test_two_at_once_share_the_work(collection: Path, tmp_path: Path, on_cluster: Any) -> None:
     spec = of_collection(tmp_path / "both", collection)
     both = [wait_for_exit(process) for process in [start_stage("preprocess", spec) for _ in range(2)]]
-    assert [done.code for done in both] == [0, 0]
-    assert any("parts were made by another job meanwhile" in done.output for done in both)
+    assert [result.code for result in both] == [0, 0]
+    assert any("parts were made by another job meanwhile" in result.output for result in both)
     assert manifests.require_manifest(spec.golden_uri, "preprocess").lost == {"duplicate": 25, "truncated": 25}
     assert_every_image_once(spec)
 
@@ -360,7 +364,7 @@ def test_no_valid_image_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "rows_of_manifest", "told"),
+    ("settings", "rows_of_manifest", "message"),
     [
         (
             {"references": "said"}, [{"file": f"images/00{n}.png", "said": {"id": n, "n": 1}} for n in range(3)],
@@ -379,11 +383,11 @@ def test_no_valid_image_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:
     ids=["no-text", "no-reference", "no-label"],
 )  # fmt: skip
 def test_texts_that_no_row_has_are_bad_input(
-    tmp_path: Path, on_cluster: Any, settings: dict[str, str], rows_of_manifest: list[dict[str, Any]], told: str
+    tmp_path: Path, on_cluster: Any, settings: dict[str, str], rows_of_manifest: list[dict[str, Any]], message: str
 ) -> None:
     write_pictures(tmp_path / "images", 3)
     source = image_formats.write_jsonl(tmp_path / "m.jsonl", rows_of_manifest)
-    assert_stage_fails("preprocess", of_demo(tmp_path, dataset={"source": str(source), **settings}), 2, told)
+    assert_stage_fails("preprocess", of_demo(tmp_path, dataset={"source": str(source), **settings}), 2, message)
 
 
 def test_no_image_column_is_bad_input(tmp_path: Path, on_cluster: Any) -> None:

@@ -24,9 +24,9 @@ from ray_jobs.job.ray_address import find_fault, find_ray
 
 @contextmanager
 def nobody() -> Iterator[int]:
-    with socket.socket() as bound:  # and not listening
-        bound.bind(("127.0.0.1", 0))
-        yield bound.getsockname()[1]
+    with socket.socket() as listener:  # and not listening
+        listener.bind(("127.0.0.1", 0))
+        yield listener.getsockname()[1]
 
 
 @contextmanager
@@ -61,9 +61,9 @@ def own_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(("place", "fault"), FAULTS, ids=["nobody", "deaf", "a-web-server"])
-@pytest.mark.parametrize("named", ["", "auto", "itself"])
+@pytest.mark.parametrize("address_file", ["", "auto", "itself"])
 def test_a_dead_address_is_one_line_with_its_file(
-    place: object, fault: str, named: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch,
+    place: object, fault: str, address_file: str, own_folder: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     with place() as port:  # type: ignore[operator]
@@ -73,12 +73,12 @@ def test_a_dead_address_is_one_line_with_its_file(
         stale = (
             f"no Ray answers at {address}: .*{fault}.* \\(a stale address in {file}\\); remove it or set RAY_ADDRESS"
         )
-        if not named:
+        if not address_file:
             assert find_ray() == "local"
             (line,) = caplog.messages
             assert re.fullmatch(f"{stale}=local; a cluster of this job's own is started", line)
-        elif named == "auto":
-            monkeypatch.setenv("RAY_ADDRESS", named)
+        elif address_file == "auto":
+            monkeypatch.setenv("RAY_ADDRESS", address_file)
             with pytest.raises(RetryableError, match=stale):
                 find_ray()
         else:
@@ -110,7 +110,7 @@ def test_auto_without_a_ray_has_its_remedy(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.integration
-def test_a_job_by_hand_goes_on_after_its_head_was_killed(own_folder: Path) -> None:
+def test_a_job_by_hand_continues_after_its_head_was_killed(own_folder: Path) -> None:
     """The head is killed as a crash would; the file that it leaves is then stale."""
     gcs, dashboard, agent, client = free_ports(4)
     command = [
@@ -133,8 +133,8 @@ def test_a_job_by_hand_goes_on_after_its_head_was_killed(own_folder: Path) -> No
         psutil.wait_procs(head, 20)
     assert (own_folder / "ray_current_cluster").read_text() == f"127.0.0.1:{gcs}"
     command = [sys.executable, str(Path(__file__).with_name("join_cluster.py"))]
-    joined = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert joined.returncode == 0, joined.stderr
+    joining = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert joining.returncode == 0, joining.stderr
     stale = f"no Ray answers at 127.0.0.1:{gcs}: [Errno 111] Connection refused (a stale address in"
-    assert joined.stderr.count(stale) == 1
-    assert "'Alive': True" in joined.stdout
+    assert joining.stderr.count(stale) == 1
+    assert "'Alive': True" in joining.stdout

@@ -25,12 +25,12 @@ METRIC = Metric("commas", "share", 0, (0, 1), kind="share", measure=lambda capti
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The root of that release, with the metric in this deployment's suite."""
-    made = restore(tmp_path, monkeypatch)
+    root_restored = restore(tmp_path, monkeypatch)
     suite = yaml.safe_load(suite_in(tmp_path).read_text()) | {"metrics": {"own": ["commas.py"]}}
     suite_in(tmp_path).write_text(yaml.safe_dump(suite))
     (suite_in(tmp_path).parent / "commas.py").write_text(OWN)
     monkeypatch.setenv("ASSAY_SUITES", str(suite_in(tmp_path).parent))
-    return made
+    return root_restored
 
 
 def plan_one_more(root: Path) -> Spec:
@@ -48,9 +48,9 @@ def assert_continued(root: Path, spec: Spec, before: dict[str, tuple[str, int]])
     assert not [key for key in new if key.startswith(("golden/", "captions/", "judge/"))]
     scores = json_files.load(Scores, f"{spec.run_uri}/scores.json")
     assert scores.metrics["commas"].n == scores.scored
-    kept = json_files.load(Verdict, f"{root}/{RUNS['step-0809']}/verdict.json")
+    stored_verdict = json_files.load(Verdict, f"{root}/{RUNS['step-0809']}/verdict.json")
     verdict = json_files.load(Verdict, f"{spec.run_uri}/verdict.json")
-    assert verdict.outcome == kept.outcome == "FAIL"
+    assert verdict.outcome == stored_verdict.outcome == "FAIL"
     assert publish.publish(spec).verdict == verdict
 
 

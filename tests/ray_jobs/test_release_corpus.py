@@ -31,7 +31,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def as_released(spec: Spec) -> Spec:
     """The spec as that release wrote one, without hashes of a checkpoint's files and of the source's content."""
     checkpoints = {"checkpoint": spec.checkpoint, "judge": spec.judge, "clip": spec.clip}
-    known = {name: found and found.model_copy(update={"files": ()}) for name, found in checkpoints.items()}
+    known = {
+        name: checkpoint and checkpoint.model_copy(update={"files": ()}) for name, checkpoint in checkpoints.items()
+    }
     return spec.model_copy(update=known | {"content_id": None})
 
 
@@ -66,8 +68,8 @@ def test_each_run_is_where_its_ids_say_and_complete(run: str, root: Path) -> Non
     assert captions, "it would be captioned again"
     assert manifests.load_manifest(spec.scores_uri)
     assert records.has_final_verdict(spec.run_uri)
-    asked = spec.suite.gate.baseline
-    assert baselines.find_baseline(spec, asked) == spec.baseline
+    baseline_setting = spec.suite.gate.baseline
+    assert baselines.find_baseline(spec, baseline_setting) == spec.baseline
     assert baselines.find_anchor(spec, spec.suite.gate.anchor) == spec.anchor
 
 
@@ -80,14 +82,14 @@ def test_each_run_published_again_has_the_same_record(run: str, root: Path) -> N
 def test_the_next_checkpoint_finds_the_last_accepted_one(root: Path) -> None:
     spec = json_files.load(Spec, f"{root}/{RUNS[0]}/spec.json")
     following = Checkpoint(uri="/models/step-0900", name="step-0900", fingerprint="9" * 16)
-    found = baselines.find_baseline(
+    baseline = baselines.find_baseline(
         spec.model_copy(update={"checkpoint": following, "baseline": None}), "last-accepted"
     )
-    assert found
-    assert found.checkpoint.name == "step-0800-again"
+    assert baseline
+    assert baseline.checkpoint.name == "step-0800-again"
 
 
-def test_the_index_made_anew_is_the_index_that_was(root: Path) -> None:
+def test_the_rebuilt_index_is_the_stored_index(root: Path) -> None:
     before = index.load(str(root), "demo").records
     assert len(before) == 6
     (root / "index" / "demo" / "index.json").unlink()
@@ -96,10 +98,10 @@ def test_the_index_made_anew_is_the_index_that_was(root: Path) -> None:
 
 
 def test_two_runs_are_compared(root: Path) -> None:
-    one, two = (load_run(f"{root}/{run}") for run in (RUNS[0], RUNS[-1]))
-    metrics, _ = find_comparable_metrics(one, two)
+    first, last = (load_run(f"{root}/{run}") for run in (RUNS[0], RUNS[-1]))
+    metrics, _ = find_comparable_metrics(first, last)
     assert {"judge", "exact_match", "chrf"} <= set(metrics)
-    assert compare_runs(one, two, metrics)
+    assert compare_runs(first, last, metrics)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -138,15 +140,15 @@ def next_of(spec: Spec) -> Spec:
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
-def test_a_newer_corpus_is_told_in_one_line_and_left(reader: Callable[[Spec], Any], root: Path) -> None:
+def test_a_newer_corpus_is_an_error_of_one_line_and_unchanged(reader: Callable[[Spec], Any], root: Path) -> None:
     specs = [json_files.load(Spec, f"{root}/{run}/spec.json") for run in RUNS]
     rewrite_as_newer(root)
     before = sums_of(root)
     for spec in specs:
-        with pytest.raises(InputError, match="upgrade this plane") as caught:
+        with pytest.raises(InputError, match="upgrade this plane") as error:
             reader(spec)
-        assert str(caught.value).isprintable()
-        assert not any(word in str(caught.value) for word in ("delete", " again", "rebuild"))
+        assert str(error.value).isprintable()
+        assert not any(word in str(error.value) for word in ("delete", " again", "rebuild"))
     assert sums_of(root) == before
 
 

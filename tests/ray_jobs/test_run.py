@@ -41,9 +41,9 @@ def assay(*arguments: object) -> "subprocess.CompletedProcess[str]":
 def test_a_run_from_a_checkpoint_to_its_verdict_and_again(on_cluster: object, tmp_path: Path) -> None:
     """The verdict is on the last lines, in the exit code, and with --json alone on stdout; the second run is free."""
     root, suite = tmp_path / "root", suite_file(tmp_path)
-    done = assay("run", GOOD, "--suite", suite, "--root", root)
-    assert done.returncode == VERDICTS["FAIL"] == 3, done.stdout + done.stderr
-    *log, verdict, report = done.stdout.splitlines()
+    result = assay("run", GOOD, "--suite", suite, "--root", root)
+    assert result.returncode == VERDICTS["FAIL"] == 3, result.stdout + result.stderr
+    *log, verdict, report = result.stdout.splitlines()
     stages = [line.split()[1] for line in log if ": complete in " in line]
     assert stages == ["preprocess:", "caption:", "evaluate:"]
     assert verdict.startswith("step-0800: FAIL: words ")
@@ -64,10 +64,10 @@ def test_a_run_from_a_checkpoint_to_its_verdict_and_again(on_cluster: object, tm
     assert "evaluate: complete in" in again.stderr
     after = take_snapshot(str(root))
     assert {key: sha for key, (sha, _) in after.items()} == {key: sha for key, (sha, _) in before.items()}
-    written = {key for key in after if after[key] != before[key]}
-    assert all(key.startswith("index/") or key.endswith("/spec.json") for key in written), written
-    shown = assay("records", "list", "--root", root)
-    assert shown.stdout.splitlines()[1].endswith(record.run_uri)
+    rewritten = {key for key in after if after[key] != before[key]}
+    assert all(key.startswith("index/") or key.endswith("/spec.json") for key in rewritten), rewritten
+    listing = assay("records", "list", "--root", root)
+    assert listing.stdout.splitlines()[1].endswith(record.run_uri)
 
 
 def test_a_stage_that_fails_ends_the_run_with_its_code(
@@ -84,10 +84,10 @@ def test_a_stage_that_fails_ends_the_run_with_its_code(
 
 def test_what_cannot_be_planned_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", str(tmp_path), "--suite", str(suite_file(tmp_path)), "--root", str(tmp_path / "root")]) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert shown.err.startswith(f"checkpoint {tmp_path}: ")
-    assert shown.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"checkpoint {tmp_path}: ")
+    assert printed.err.count("\n") == 1
 
 
 def test_every_verdict_has_a_code_of_its_own() -> None:

@@ -47,23 +47,23 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     home = tmp_path_factory.mktemp("nodes")
-    with two_nodes.start_two_nodes(home) as started:
+    with two_nodes.start_two_nodes(home) as two_started:
         for folder in ("SHARED/root", "SHARED/model", "SHARED/images", "a/alone", "a/root", "b/root"):
             (home / folder).mkdir(parents=True)
         for file in ("SHARED/model", "SHARED/images", "a/alone", "a/other", "b/other", "a/copied", "b/copied"):
             (home / file).mkdir(exist_ok=True)
             (home / file / "weights").write_text("other" if file == "b/other" else "weights")
-        yield started
+        yield two_started
 
 
 def ask(nodes: TwoNodes, cases: dict[str, Any], seconds: float = 60) -> dict[str, str]:
     """What the driver on node a says of each case."""
-    named = [
+    named_cases = [
         [name, *(place.replace("SHARED", f"{nodes.home}/SHARED") for place in case)] for name, case in cases.items()
     ]
-    done = nodes.run(sys.executable, DRIVER, str(seconds), json.dumps(named))
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(lines) == len(cases), done.stdout + done.stderr
+    process = nodes.run(sys.executable, DRIVER, str(seconds), json.dumps(named_cases))
+    lines = [line for line in process.stdout.splitlines() if line.startswith("{")]
+    assert len(lines) == len(cases), process.stdout + process.stderr
     return {name: outcome for line in lines for name, outcome in json.loads(line).items()}
 
 
@@ -109,13 +109,13 @@ def test_nothing_is_left_in_the_root(on_two_nodes: object, nodes: TwoNodes) -> N
 
 @pytest.mark.integration
 def test_a_job_ends_as_bad_input(on_two_nodes: object, nodes: TwoNodes) -> None:
-    planned = make_spec(root="/mnt/job", dataset__source=f"{nodes.home}/SHARED/images")
+    spec = make_spec(root="/mnt/job", dataset__source=f"{nodes.home}/SHARED/images")
     inside = nodes.home / "a" / "job"
-    objects.write(f"{inside}{planned.uri.removeprefix('/mnt/job')}", planned.model_dump_json().encode())
-    done = nodes.run(sys.executable, "-m", "ray_jobs.preprocess", "--spec", planned.uri)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "root /mnt/job: node 10.77.0.2 (" in done.stdout
-    assert "bad-input" in (inside / planned.run_uri.removeprefix("/mnt/job/") / "failure.json").read_text()
+    objects.write(f"{inside}{spec.uri.removeprefix('/mnt/job')}", spec.model_dump_json().encode())
+    process = nodes.run(sys.executable, "-m", "ray_jobs.preprocess", "--spec", spec.uri)
+    assert process.returncode == 2, process.stdout + process.stderr
+    assert "root /mnt/job: node 10.77.0.2 (" in process.stdout
+    assert "bad-input" in (inside / spec.run_uri.removeprefix("/mnt/job/") / "failure.json").read_text()
 
 
 @pytest.mark.integration
@@ -129,7 +129,7 @@ def test_a_node_that_does_not_answer_is_trouble_and_named(on_two_nodes: object, 
     assert list((nodes.home / "SHARED" / "root").iterdir()) == []
 
 
-def test_a_process_that_has_joined_no_cluster_is_not_made_to_join_one(tmp_path: Path) -> None:
+def test_a_process_without_a_cluster_does_not_join_one(tmp_path: Path) -> None:
     """Ray's own functions would start a cluster, or wait for the one whose address a killed head has left behind."""
     require_shared(make_spec(root=str(tmp_path)))
     assert not ray.is_initialized()

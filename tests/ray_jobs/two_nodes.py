@@ -120,11 +120,11 @@ def _make_spaces(nodes: TwoNodes) -> None:
         ]
     for command in commands:
         try:
-            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+            process = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
         except FileNotFoundError:
             pytest.skip("two nodes on one machine need the command ip (iproute2)")
-        if done.returncode:
-            pytest.skip(f"two nodes on one machine need namespaces: ip {command}: {done.stderr.strip()}")
+        if process.returncode:
+            pytest.skip(f"two nodes on one machine need namespaces: ip {command}: {process.stderr.strip()}")
     probe = nodes._on("a", ["true"])
-    if (done := subprocess.run(probe, capture_output=True, text=True)).returncode:
-        pytest.skip(f"two nodes on one machine need mounts: {done.stderr.strip()}")
+    if (process := subprocess.run(probe, capture_output=True, text=True)).returncode:
+        pytest.skip(f"two nodes on one machine need mounts: {process.stderr.strip()}")

@@ -51,16 +51,16 @@ def local(tmp_path: Path) -> tuple[str, str]:
     return upload(str(tmp_path / "step-1"), adapter_files(tmp_path)), upload(str(tmp_path / "base"), files_of(BASE))
 
 
-def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, base: str) -> None:
+def test_an_adapter_is_complete_without_its_base_and_resolved_with_it(uri: str, base: str) -> None:
     assert adapter_base.is_adapter(uri)
     assert "adapter_model.safetensors" in inspect.require_complete(uri)
-    found = inspect.resolve(uri, base)
-    assert (found.uri, found.name, found.base) == (uri, "step-1", inspect.resolve(base))
+    checkpoint = inspect.resolve(uri, base)
+    assert (checkpoint.uri, checkpoint.name, checkpoint.base) == (uri, "step-1", inspect.resolve(base))
     assert not adapter_base.is_adapter(base)
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told", "error"),
+    ("name", "data", "message", "error"),
     [
         ("adapter_model.safetensors", None, "adapter_model.safetensors is missing; wait for the upload", Incomplete),
         ("adapter_model.safetensors", b"1234567", "adapter_model.safetensors: 7 bytes, shorter than a", Incomplete),
@@ -69,18 +69,18 @@ def test_an_adapter_is_whole_without_its_base_and_is_resolved_with_it(uri: str, 
         ("adapter_config.json", b'{"peft_type": "IA3"}', "an adapter of type IA3, not LORA", InputError),
     ],
 )
-def test_what_is_not_whole_is_one_line_that_names_it(
-    local: tuple[str, str], name: str, data: bytes | None, told: str, error: type[Exception]
+def test_an_incomplete_checkpoint_is_an_error_of_one_line(
+    local: tuple[str, str], name: str, data: bytes | None, message: str, error: type[Exception]
 ) -> None:
     uri, base = local
     objects.delete(f"{uri}/{name}") if data is None else objects.write(f"{uri}/{name}", data)
-    with pytest.raises(error) as caught:
+    with pytest.raises(error) as raised:
         inspect.resolve(uri, base)
-    assert type(caught.value) is error
-    assert str(caught.value).startswith(f"checkpoint {uri}: {told}")
+    assert type(raised.value) is error
+    assert str(raised.value).startswith(f"checkpoint {uri}: {message}")
 
 
-def test_cut_off_it_is_not_whole(local: tuple[str, str]) -> None:
+def test_a_truncated_adapter_is_incomplete(local: tuple[str, str]) -> None:
     uri, base = local
     objects.write(f"{uri}/adapter_model.safetensors", objects.read(f"{uri}/adapter_model.safetensors")[:-1])
     with pytest.raises(Incomplete, match=r"adapter_model\.safetensors: truncated, \d+ of \d+ bytes"):
@@ -95,17 +95,17 @@ def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tup
     uri, base = local
     before = inspect.resolve(uri, base)
     upload(uri, {"config.json": config})
-    found = inspect.resolve(uri, base)
+    checkpoint = inspect.resolve(uri, base)
     assert adapter_base.is_adapter(uri)
-    assert found == before
-    assert inspect.sidecar_files(found)["config.json"] == f"{base}/config.json"
+    assert checkpoint == before
+    assert inspect.sidecar_files(checkpoint)["config.json"] == f"{base}/config.json"
 
 
 @pytest.mark.parametrize(
     "name",
     ["non_lora_state_dict.bin", "non_lora_trainables.bin", "vit.safetensors", "mm_projector.bin", "model.safetensors"],
 )
-def test_weights_that_were_trained_beside_the_adapter_are_told(local: tuple[str, str], name: str) -> None:
+def test_weights_trained_beside_the_adapter_are_reported(local: tuple[str, str], name: str) -> None:
     """Else the adapter would be merged without them, into another model than was trained."""
     uri, base = local
     upload(uri, {name: b"weights"})
@@ -116,14 +116,14 @@ def test_weights_that_were_trained_beside_the_adapter_are_told(local: tuple[str,
 
 
 @pytest.mark.parametrize("name", ["value_head.safetensors", "optimizer.bin", "training_args.bin", "scheduler.pt"])
-def test_what_else_lies_beside_an_adapter_is_let_be(local: tuple[str, str], name: str) -> None:
+def test_other_files_beside_an_adapter_are_ignored(local: tuple[str, str], name: str) -> None:
     uri, base = local
     before = inspect.resolve(uri, base)
     upload(uri, {name: b"weights"})
     assert inspect.resolve(uri, base) == before
 
 
-def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> None:
+def test_an_adapter_beside_a_complete_model_is_refused(local: tuple[str, str]) -> None:
     uri, base = local
     files = {name: data for name, data in checkpoint_files().items() if "-of-" not in name and "index" not in name}
     model = upload(
@@ -137,7 +137,7 @@ def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("settings", "message"),
     [
         ({"peft_type": "LOHA"}, "an adapter of type LOHA, not LORA"),
         ({"use_dora": True}, r"not a plain LoRA \(use_dora is set\)"),
@@ -155,10 +155,10 @@ def test_an_adapter_beside_a_whole_model_is_refused(local: tuple[str, str]) -> N
         ({"lora_alpha": None}, "lora_alpha, or what alpha_pattern has, is not a number"),
     ],
 )
-def test_a_config_that_a_merge_cannot_honour(changed: dict[str, Any], told: str) -> None:
+def test_a_config_that_a_merge_cannot_honour(settings: dict[str, Any], message: str) -> None:
     assert explain_unsupported(CONFIG) is None
-    with pytest.raises(AssertionError, match=told):
-        raise AssertionError(explain_unsupported(CONFIG | changed))
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(explain_unsupported(CONFIG | settings))
 
 
 @pytest.mark.parametrize("began", [True, False, "gaussian", "eva", "orthogonal"])
@@ -169,13 +169,13 @@ def test_a_beginning_that_leaves_the_base_alone_is_fine(began: Any) -> None:
 # --- the base ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("named", [None, "", "Qwen/Qwen2.5-VL-3B-Instruct", "./base", "/nowhere/base"])
-def test_a_base_that_cannot_be_found_is_the_suites_or_one_line(tmp_path: Path, named: str | None) -> None:
+@pytest.mark.parametrize("base_name", [None, "", "Qwen/Qwen2.5-VL-3B-Instruct", "./base", "/nowhere/base"])
+def test_a_missing_base_is_the_suites_or_an_error_of_one_line(tmp_path: Path, base_name: str | None) -> None:
     adapter = str(
-        write_adapter(tmp_path / "a", {MODULE: make_random_pair((96, 96), 4, 0)}, base_model_name_or_path=named)
+        write_adapter(tmp_path / "a", {MODULE: make_random_pair((96, 96), 4, 0)}, base_model_name_or_path=base_name)
     )
     assert adapter_base.find_base(adapter, str(BASE)) == str(BASE)
-    with pytest.raises(InputError, match=f"^checkpoint {adapter}: .*'{named or ''}' is neither .*engine.base_model"):
+    with pytest.raises(InputError, match=f"^checkpoint {adapter}: .*'{base_name or ''}' is neither .*engine.base_model"):
         inspect.resolve(adapter)
 
 
@@ -184,15 +184,15 @@ def test_a_base_that_the_adapter_can_name_comes_before_the_suites(
 ) -> None:
     monkeypatch.setenv("ASSAY_BASES", str(BASE.parent))
     pairs = {MODULE: make_random_pair((96, 96), 4, 0)}
-    for number, named in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
-        adapter = write_adapter(tmp_path / str(number), pairs, base_model_name_or_path=named)
+    for number, base_name in enumerate((str(BASE), f"file://{BASE}", f"{BASE}/")):
+        adapter = write_adapter(tmp_path / str(number), pairs, base_model_name_or_path=base_name)
         assert adapter_base.find_base(str(adapter), str(tmp_path / "other")) == str(BASE)
 
 
 def test_a_base_on_s3_named_by_the_adapter(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_BASES", f"s3://others, {s3}")
-    named: dict[str, Any] = {"base_model_name_or_path": f"{s3}/base/"}
-    adapter = write_adapter(tmp_path / "adapter", {MODULE: make_random_pair((96, 96), 4, 0)}, **named)
+    settings: dict[str, Any] = {"base_model_name_or_path": f"{s3}/base/"}
+    adapter = write_adapter(tmp_path / "adapter", {MODULE: make_random_pair((96, 96), 4, 0)}, **settings)
     assert adapter_base.find_base(str(adapter), str(BASE)) == f"{s3}/base"
 
 
@@ -220,7 +220,7 @@ def test_an_adapter_over_quantised_weights_is_refused(tmp_path: Path, where: str
         inspect.resolve(adapter, base)
 
 
-def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
+def test_an_incomplete_base_is_reported(local: tuple[str, str]) -> None:
     uri, base = local
     objects.delete(f"{base}/tokenizer.json")
     objects.delete(f"{base}/tokenizer_config.json")
@@ -232,52 +232,52 @@ def test_a_base_that_is_not_whole_is_told(local: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", ["run/step-1/adapter_model.safetensors", "run/step-1/adapter_config.json", "base/config.json"]
+    "file_name", ["run/step-1/adapter_model.safetensors", "run/step-1/adapter_config.json", "base/config.json"]
 )
-def test_one_changed_byte_of_either_is_another_checkpoint(store: str, uri: str, base: str, changed: str) -> None:
+def test_one_changed_byte_of_either_is_another_checkpoint(store: str, uri: str, base: str, file_name: str) -> None:
     before = inspect.resolve(uri, base)
     verification.verify(before)
-    data = bytearray(objects.read(f"{store}/{changed}"))
+    data = bytearray(objects.read(f"{store}/{file_name}"))
     data[-1] ^= 1
-    objects.write(f"{store}/{changed}", bytes(data))
+    objects.write(f"{store}/{file_name}", bytes(data))
     assert fingerprints.compute_fingerprint(uri, before.base and before.base.model_copy(update={
         "fingerprint": fingerprints.compute_fingerprint(base)})) != before.fingerprint  # fmt: skip
-    place = f"{store}/{changed}".rpartition("/")[0]
+    place = f"{store}/{file_name}".rpartition("/")[0]
     with pytest.raises(
-        InputError, match=f"checkpoint {place}: {changed.rpartition('/')[2]} was overwritten since this run was planned"
+        InputError, match=f"checkpoint {place}: {file_name.rpartition('/')[2]} was overwritten since this run was planned"
     ):
         verification.verify(before)
 
 
-def test_a_checkpoint_of_its_own_has_the_fingerprint_that_it_always_had(tmp_path: Path) -> None:
-    found = inspect.resolve(upload(str(tmp_path / "m"), checkpoint_files()))
-    assert (found.fingerprint, found.base) == ("ab743f83e028c956", None)
+def test_a_checkpoint_that_is_no_adapter_keeps_its_fingerprint(tmp_path: Path) -> None:
+    checkpoint = inspect.resolve(upload(str(tmp_path / "m"), checkpoint_files()))
+    assert (checkpoint.fingerprint, checkpoint.base) == ("ab743f83e028c956", None)
 
 
 # --- a copy to load ---------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_is_the_base_merged_made_once_and_the_same_wherever_the_files_lie(
+def test_a_merged_copy_is_made_once_and_is_the_same_from_any_storage(
     uri: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    planned = inspect.resolve(uri, base)
-    local = fetch(planned)
-    assert local == tmp_path / "cache" / planned.fingerprint
+    checkpoint = inspect.resolve(uri, base)
+    local = fetch(checkpoint)
+    assert local == tmp_path / "cache" / checkpoint.fingerprint
     assert inspect.require_complete(str(local))
     assert {path.name for path in local.iterdir()} == {path.name for path in BASE.iterdir()}
-    found, expected = read_weights(local), read_weights(BASE)
+    weights, expected = read_weights(local), read_weights(BASE)
     down, up = make_random_pair((96, 96), 4, 0)
     name = "model.layers.0.self_attn.q_proj.weight"
     expected[name] = (expected[name].float() + (up @ down) * 4).to(torch.bfloat16)
-    assert all(torch.equal(found[one], expected[one]) for one in expected)
+    assert all(torch.equal(weights[tensor_name], expected[tensor_name]) for tensor_name in expected)
     before = {path: path.stat().st_mtime_ns for path in local.iterdir()}
-    assert fetch(planned) == local
+    assert fetch(checkpoint) == local
     assert {path: path.stat().st_mtime_ns for path in local.iterdir()} == before
     assert not [name for name in list_cached(local.parent) if name.startswith(".")]
 
 
-def test_what_lies_beside_the_bases_weights_is_not_merged(
+def test_files_beside_the_bases_weights_are_not_merged(
     local: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
@@ -287,9 +287,9 @@ def test_what_lies_beside_the_bases_weights_is_not_merged(
     upload(base, {"ema.safetensors": objects.read(f"{base}/model-00001-of-00002.safetensors"), "results.json": b"{}"})
     after = inspect.resolve(uri, base)
     assert after == before
-    found = read_weights(fetch(after, tmp_path / "own"))
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    weights = read_weights(fetch(after, tmp_path / "own"))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert len(list((tmp_path / "cache").glob(".linked-*"))) == 1
 
 
@@ -297,13 +297,13 @@ def test_a_base_overwritten_meanwhile_leaves_no_copy(
     uri: str, base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    planned = inspect.resolve(uri, base)
+    checkpoint = inspect.resolve(uri, base)
     other = DEMO / "checkpoints" / "step-0200"
     upload(base, files_of(other))
     with pytest.raises(
         InputError, match=rf"checkpoint {base}: \S+ and 1 more were overwritten since this run was planned"
     ):
-        fetch(planned)
+        fetch(checkpoint)
     assert list_cached(tmp_path / "cache") == []
 
 
@@ -315,9 +315,9 @@ def test_an_adapter_that_does_not_fit_leaves_no_copy(tmp_path: Path, monkeypatch
     assert list_cached(tmp_path / "cache") == []
 
 
-def likeness_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoint, str]:
-    found = inspect.resolve(str(uri), base)
-    return found, compatibility_key(found)
+def compatibility_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoint, str]:
+    checkpoint = inspect.resolve(str(uri), base)
+    return checkpoint, compatibility_key(checkpoint)
 
 
 def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_own(
@@ -326,19 +326,19 @@ def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_o
     """So one warm engine serves them all, and what was trained with another template is asked with it."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     pair = {MODULE: make_random_pair((96, 96), 4, 0)}
-    plain, kept = likeness_of(write_adapter(tmp_path / "plain", pair), str(BASE))
-    assert kept == likeness_of(BASE)[1]
+    plain, with_biases = compatibility_of(write_adapter(tmp_path / "plain", pair), str(BASE))
+    assert with_biases == compatibility_of(BASE)[1]
     assert tensor_layout(fetch(plain)) == tensor_layout(BASE)
-    assert kept == likeness_of(fetch(plain))[1]
+    assert with_biases == compatibility_of(fetch(plain))[1]
 
-    own = write_adapter(tmp_path / "own", pair)
-    (own / "chat_template.jinja").write_text("{{ messages }}")
-    found, other = likeness_of(own, str(BASE))
-    assert other != kept
-    local = fetch(found)
+    own_adapter = write_adapter(tmp_path / "own", pair)
+    (own_adapter / "chat_template.jinja").write_text("{{ messages }}")
+    likeness, other = compatibility_of(own_adapter, str(BASE))
+    assert other != with_biases
+    local = fetch(likeness)
     assert (local / "chat_template.jinja").read_text() == "{{ messages }}"
     assert (local / "tokenizer.json").read_bytes() == (BASE / "tokenizer.json").read_bytes()
-    assert other == likeness_of(local)[1]
+    assert other == compatibility_of(local)[1]
 
 
 def test_a_plan_has_the_base_that_the_suite_names_beside_itself(tmp_path: Path) -> None:
@@ -360,13 +360,13 @@ def test_an_adapter_can_be_the_judge(tmp_path: Path) -> None:
     judge = write_adapter(tmp_path / "judge", {MODULE: make_random_pair((96, 96), 4, 0)})
     write_pictures(tmp_path / "images", 2)
     suite = tmp_path / "nightly.yaml"
-    judged = {"kind": "vllm", "model": "judge", "engine": {"base_model": str(BASE)}}
-    suite.write_text(json.dumps({"name": "nightly", "dataset": {"source": "images"}, "judge": judged}))
+    judge_settings = {"kind": "vllm", "model": "judge", "engine": {"base_model": str(BASE)}}
+    suite.write_text(json.dumps({"name": "nightly", "dataset": {"source": "images"}, "judge": judge_settings}))
     spec = plan.plan(str(tmp_path / "root"), str(suite), str(BASE), by_hand=True)
     assert spec.judge == inspect.resolve(str(judge), str(BASE))
 
 
 def test_an_adapters_file_is_what_peft_writes(tmp_path: Path) -> None:
-    made = write_adapter(tmp_path / "made", {MODULE: make_random_pair((96, 96), 4, 0)})
+    adapter = write_adapter(tmp_path / "made", {MODULE: make_random_pair((96, 96), 4, 0)})
     names = {f"base_model.model.{MODULE}.lora_A.weight", f"base_model.model.{MODULE}.lora_B.weight"}
-    assert set(load_file(made / "adapter_model.safetensors")) == names
+    assert set(load_file(adapter / "adapter_model.safetensors")) == names

@@ -20,7 +20,7 @@ def model(s3: str) -> str:
     return upload(f"{s3}/step-1", checkpoint_files())
 
 
-def put(uri: str, name: str, data: bytes) -> None:
+def upload_with_hash(uri: str, name: str, data: bytes) -> None:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     boto3.client("s3").put_object(Bucket=bucket, Key=f"{key}/{name}", Body=data, ChecksumAlgorithm="SHA256")
 
@@ -32,27 +32,29 @@ def entry(uri: str, name: str) -> object_listing.Entry:
 def test_a_sha256_is_taken_where_there_is_one(model: str) -> None:
     assert not entry(model, NAME).has_sha256
     assert object_listing.read_sha256(f"{model}/{NAME}") is None
-    put(model, NAME, checkpoint_files()[NAME])
+    upload_with_hash(model, NAME, checkpoint_files()[NAME])
     assert entry(model, NAME).has_sha256
-    kept = hashlib.sha256(checkpoint_files()[NAME]).digest()
-    assert object_listing.read_sha256(f"{model}/{NAME}") == base64.b64encode(kept).decode()
+    sha256 = hashlib.sha256(checkpoint_files()[NAME]).digest()
+    assert object_listing.read_sha256(f"{model}/{NAME}") == base64.b64encode(sha256).decode()
 
 
 def test_files_of_one_etag_and_two_contents_are_two_checkpoints(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two files of one MD5 can be bought for a few dollars; here the listing says one ETag of whatever it lists."""
     real = object_listing._iterate_s3_folder
 
-    def colliding(folder: str) -> object:
+    def list_with_one_etag(folder: str) -> object:
         return (
-            object_listing.Entry(found.key, found.size, "same", found.has_sha256) if found else None
-            for found in real(folder)
+            object_listing.Entry(found_entry.key, found_entry.size, "same", found_entry.has_sha256)
+            if found_entry
+            else None
+            for found_entry in real(folder)
         )
 
-    monkeypatch.setattr(object_listing, "_iterate_s3_folder", colliding)
+    monkeypatch.setattr(object_listing, "_iterate_s3_folder", list_with_one_etag)
     content = bytearray(checkpoint_files()[NAME])
-    put(model, NAME, bytes(content))
+    upload_with_hash(model, NAME, bytes(content))
     before = fingerprints.compute_fingerprint(model)
     assert fingerprints.compute_fingerprint(model) == before
     content[-1] ^= 1
-    put(model, NAME, bytes(content))
+    upload_with_hash(model, NAME, bytes(content))
     assert fingerprints.compute_fingerprint(model) != before

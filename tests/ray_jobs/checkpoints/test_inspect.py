@@ -20,17 +20,17 @@ def model(store: str) -> str:
     return upload(f"{store}/models/step-1", checkpoint_files())
 
 
-def replaced(uri: str, name: str, data: bytes | None) -> None:
+def replace_file(uri: str, name: str, data: bytes | None) -> None:
     objects.delete(f"{uri}/{name}") if data is None else objects.write(f"{uri}/{name}", data)
 
 
-def test_a_whole_checkpoint(model: str) -> None:
-    found = inspect.resolve(model)
-    assert (found.uri, found.name, len(found.fingerprint)) == (model, "step-1", 16)
+def test_a_complete_checkpoint(model: str) -> None:
+    checkpoint = inspect.resolve(model)
+    assert (checkpoint.uri, checkpoint.name, len(checkpoint.fingerprint)) == (model, "step-1", 16)
     assert set(inspect.require_complete(model)) == set(checkpoint_files())
 
 
-def test_one_file_without_an_index_is_whole_too(store: str) -> None:
+def test_one_file_without_an_index_is_complete_too(store: str) -> None:
     files = checkpoint_files()
     single = {name: files[name] for name in ("config.json", "tokenizer.json")} | {"model.safetensors": files[FIRST]}
     assert inspect.require_complete(upload(f"{store}/single", single))
@@ -41,7 +41,7 @@ HEADER = int.from_bytes(GOOD[SECOND][:8], "little")
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told", "error"),
+    ("name", "data", "message", "error"),
     [
         (SECOND, None, f"shard 2 of 2 is missing ({SECOND}); wait for the upload", Incomplete),
         (SECOND, GOOD[SECOND][:-1], f"shard 2 of 2 ({SECOND}): truncated, {len(GOOD[SECOND]) - 1} of", Incomplete),
@@ -63,16 +63,16 @@ HEADER = int.from_bytes(GOOD[SECOND][:8], "little")
         (INDEX, b"{}", f"{INDEX} names no shards; save the checkpoint again", InputError),
     ],
 )  # fmt: skip
-def test_what_is_not_whole_is_one_line_that_names_it(
-    store: str, name: str, data: bytes | None, told: str, error: type[Exception]
+def test_an_incomplete_checkpoint_is_an_error_of_one_line(
+    store: str, name: str, data: bytes | None, message: str, error: type[Exception]
 ) -> None:
     model = upload(f"{store}/models/step-1", checkpoint_files())
-    replaced(model, name, data)
-    with pytest.raises(error) as caught:
+    replace_file(model, name, data)
+    with pytest.raises(error) as raised:
         inspect.resolve(model)
-    assert type(caught.value) is error
-    assert str(caught.value).startswith(f"checkpoint {model}: {told}")
-    assert "\n" not in str(caught.value)
+    assert type(raised.value) is error
+    assert str(raised.value).startswith(f"checkpoint {model}: {message}")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_download_with_holes_in_its_files_is_waited_for(model: str) -> None:
@@ -84,7 +84,7 @@ def test_a_download_with_holes_in_its_files_is_waited_for(model: str) -> None:
     assert inspect.require_complete(model)
 
 
-def test_a_folder_around_an_adapter_or_a_snapshot_is_told(store: str) -> None:
+def test_a_folder_around_an_adapter_or_a_snapshot_is_reported(store: str) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         objects.write(f"{store}/run/default/{name}", b"{}")
     with pytest.raises(NeverWhole, match=rf"the adapter is in default/; name {store}/run/default"):
@@ -108,7 +108,7 @@ def test_no_weights_yet(store: str) -> None:
         inspect.resolve(upload(f"{store}/m", files))
 
 
-def test_an_upload_file_by_file_becomes_whole_only_with_its_last_file(store: str) -> None:
+def test_an_upload_is_complete_only_with_its_last_file(store: str) -> None:
     files = checkpoint_files()
     order = ["tokenizer.json", FIRST, INDEX, "config.json", SECOND]
     for name in order[:-1]:
@@ -143,34 +143,34 @@ def test_one_changed_byte_is_another_checkpoint(store: str, model: str, name: st
     ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "README.md", "trainer_state.json",
      "global_step300/bf16_zero_pp_rank_0.pt", "runs/events.tfevents", "logs/x.json"],
 )  # fmt: skip
-def test_what_training_leaves_beside_the_model_does_not_make_it_another(model: str, name: str) -> None:
+def test_training_files_beside_the_model_do_not_change_its_fingerprint(model: str, name: str) -> None:
     before = fingerprints.compute_fingerprint(model)
     objects.write(f"{model}/{name}", b"{}")
     assert fingerprints.compute_fingerprint(model) == before
 
 
 def test_verify_notices_an_overwrite_in_place(model: str) -> None:
-    planned = inspect.resolve(model)
-    verification.verify(planned)
+    checkpoint = inspect.resolve(model)
+    verification.verify(checkpoint)
     objects.write(f"{model}/{SECOND}", encode_shard({"b": bytes(100)}))
     with pytest.raises(InputError, match=f"checkpoint {model}: {SECOND} was overwritten since this run was planned; "):
-        verification.verify(planned)
+        verification.verify(checkpoint)
 
 
-def test_the_demo_checkpoints_are_whole_and_differ() -> None:
+def test_the_demo_checkpoints_are_complete_and_differ() -> None:
     folder = Path(__file__).parents[3] / "demo" / "checkpoints"
-    found = [inspect.resolve(str(path)) for path in sorted(folder.iterdir())]
-    assert len({one.fingerprint for one in found}) == len(found) == 5
+    checkpoints = [inspect.resolve(str(path)) for path in sorted(folder.iterdir())]
+    assert len({checkpoint.fingerprint for checkpoint in checkpoints}) == len(checkpoints) == 5
 
 
-def test_a_real_shard_cut_anywhere_is_never_whole(tmp_path: Path) -> None:
+def test_a_truncated_shard_is_never_complete(tmp_path: Path) -> None:
     source = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
     model = tmp_path / "m"
     shutil.copytree(source, model)
-    whole = (model / SECOND).read_bytes()
-    header = int.from_bytes(whole[:8], "little")
-    assert json.loads(whole[8 : 8 + header])
-    for size in (0, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, len(whole) // 2, len(whole) - 1):
-        (model / SECOND).write_bytes(whole[:size])
+    data = (model / SECOND).read_bytes()
+    header = int.from_bytes(data[:8], "little")
+    assert json.loads(data[8 : 8 + header])
+    for size in (0, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, len(data) // 2, len(data) - 1):
+        (model / SECOND).write_bytes(data[:size])
         with pytest.raises(Incomplete):
             inspect.require_complete(str(model))

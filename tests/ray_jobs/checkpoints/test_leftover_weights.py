@@ -18,7 +18,7 @@ OTHER = DEMO / "checkpoints" / "step-0200"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("leftovers")
     (folder / "images").mkdir()
     for scene in sorted((DEMO / "images" / "scenes").iterdir())[:12]:
@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def saved_over(folder: Path) -> Path:
+def save_over(folder: Path) -> Path:
     """`model.safetensors` of another checkpoint, in the folder of one whose shards are gone and whose index is not.
 
     With it a file of zeros that no index names, under names of its own, and notes.
@@ -40,21 +40,21 @@ def saved_over(folder: Path) -> Path:
     return folder
 
 
-def captioned(place: Path, model: Path) -> Spec:
+def captions(place: Path, model: Path) -> Spec:
     spec = plan_spec(place, str(place / "root"), str(model), str(place / "images"), engine={"keep_seconds": 300})
     run_stage("preprocess", spec)
     run_stage("caption", spec)
     return spec
 
 
-def test_what_lies_beside_the_weights_is_in_no_engine(place: Path, on_cluster: Cluster) -> None:
+def test_files_beside_the_weights_are_in_no_engine(folder: Path, on_cluster: Cluster) -> None:
     on_cluster.end_engines()
-    good, expected = captioned(place, GOOD), captioned(place, OTHER)
-    leftovers = captioned(place, saved_over(place / "step-1"))
+    good, expected = captions(folder, GOOD), captions(folder, OTHER)
+    leftovers = captions(folder, save_over(folder / "step-1"))
     assert manifests.require_manifest(leftovers.captions_uri, "caption").weights_swapped
     assert read_captions(leftovers) == read_captions(expected)
     assert read_captions(leftovers) != read_captions(good)
-    (place / "step-1" / "results.json").write_text('{"accuracy": 1}')
+    (folder / "step-1" / "results.json").write_text('{"accuracy": 1}')
     run_stage("audit", leftovers)
     audit = audits.read(leftovers.captions_uri)
     assert audit
@@ -63,7 +63,7 @@ def test_what_lies_beside_the_weights_is_in_no_engine(place: Path, on_cluster: C
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("deleted", "message"),
     [
         (None, "checkpoint {model}: was deleted since this run was planned"),
         (SHARDS, f"checkpoint {{model}}: {SHARDS[0]} and 1 more were deleted since this run was planned"),
@@ -72,14 +72,14 @@ def test_what_lies_beside_the_weights_is_in_no_engine(place: Path, on_cluster: C
     ids=["all of it", "its weights", "its processor"],
 )
 def test_what_was_deleted_since_is_named(
-    place: Path, on_cluster: Cluster, tmp_path: Path, gone: tuple[str, ...] | None, told: str
+    folder: Path, on_cluster: Cluster, tmp_path: Path, deleted: tuple[str, ...] | None, message: str
 ) -> None:
     model = tmp_path / "step-1"
     shutil.copytree(GOOD, model)
-    spec = plan_spec(place, str(tmp_path / "root"), str(model), str(place / "images"))
+    spec = plan_spec(folder, str(tmp_path / "root"), str(model), str(folder / "images"))
     run_stage("preprocess", spec)
-    for name in gone or ():
+    for name in deleted or ():
         (model / name).unlink()
-    if gone is None:
+    if deleted is None:
         shutil.rmtree(model)
-    assert_stage_fails("caption", spec, 2, told.format(model=model))
+    assert_stage_fails("caption", spec, 2, message.format(model=model))

@@ -35,12 +35,12 @@ def base_in(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     tensors["norm.steps"] = torch.arange(3)
     names = sorted(tensors)
     folder.mkdir(parents=True)
-    for shard, some in ((FIRST, names[:3]), (SECOND, names[3:])):
-        save_file({name: tensors[name] for name in some}, folder / shard, {"format": "pt"})
+    for shard, shard_names in ((FIRST, names[:3]), (SECOND, names[3:])):
+        save_file({name: tensors[name] for name in shard_names}, folder / shard, {"format": "pt"})
     return folder
 
 
-def merged(base: Path, adapter: Path, target: Path) -> dict[str, Tensor]:
+def merge_adapter(base: Path, adapter: Path, target: Path) -> dict[str, Tensor]:
     target.mkdir()
     merge(base, adapter, target, "checkpoint here")
     return read_weights(target)
@@ -68,36 +68,38 @@ def test_a_merged_weight_is_w_plus_s_b_a(
     tmp_path: Path, dtype: torch.dtype, config: dict[str, Any], scale: float
 ) -> None:
     base = base_in(tmp_path / "base", dtype)
-    found = merged(base, write_adapter(tmp_path / "adapter", pairs(), **config), tmp_path / "merged")
+    weights = merge_adapter(base, write_adapter(tmp_path / "adapter", pairs(), **config), tmp_path / "merged")
     expected = read_weights(base)
     for module, (down, up) in pairs().items():
         weight = expected[f"{module}.weight"]
         expected[f"{module}.weight"] = (weight.float() + (up @ down) * scale).to(dtype)
         assert not torch.equal(expected[f"{module}.weight"], weight)
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_an_alpha_of_its_own_is_of_the_module_that_the_pattern_names(tmp_path: Path) -> None:
     base = base_in(tmp_path / "base")
-    own = {"layers.0.q_proj": 1}  # not of layers.10.q_proj, whose path ends otherwise
-    found = merged(base, write_adapter(tmp_path / "adapter", pairs(), alpha_pattern=own), tmp_path / "merged")
+    alphas = {"layers.0.q_proj": 1}  # not of layers.10.q_proj, whose path ends otherwise
+    weights = merge_adapter(
+        base, write_adapter(tmp_path / "adapter", pairs(), alpha_pattern=alphas), tmp_path / "merged"
+    )
     for module, scale in (("layers.0.q_proj", 1 / 4), ("layers.10.q_proj", 16 / 4)):
         down, up = pairs()[module]
-        assert torch.equal(found[f"{module}.weight"], read_weights(base)[f"{module}.weight"] + (up @ down) * scale)
+        assert torch.equal(weights[f"{module}.weight"], read_weights(base)[f"{module}.weight"] + (up @ down) * scale)
 
 
 def test_files_have_the_bases_layout_and_twice_the_same_bytes(tmp_path: Path) -> None:
     base, adapter = base_in(tmp_path / "base", torch.bfloat16), write_adapter(tmp_path / "adapter", pairs())
     for name in ("one", "two"):
-        merged(base, adapter, tmp_path / name)
+        merge_adapter(base, adapter, tmp_path / name)
     for shard in (FIRST, SECOND):
-        one, was = (tmp_path / "one" / shard).read_bytes(), (base / shard).read_bytes()
+        shard_data, was = (tmp_path / "one" / shard).read_bytes(), (base / shard).read_bytes()
         header = 8 + int.from_bytes(was[:8], "little")
-        assert one[:header] == was[:header]
-        assert len(one) == len(was)
-        assert one != was
-        assert one == (tmp_path / "two" / shard).read_bytes()
+        assert shard_data[:header] == was[:header]
+        assert len(shard_data) == len(was)
+        assert shard_data != was
+        assert shard_data == (tmp_path / "two" / shard).read_bytes()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -110,7 +112,7 @@ def test_an_adapter_of_zeros_leaves_every_bit(tmp_path: Path, dtype: torch.dtype
     save_file(tensors, base / FIRST)
     (base / SECOND).unlink()
     zeros = {module: (down, torch.zeros_like(up)) for module, (down, up) in pairs().items()}
-    merged(base, write_adapter(tmp_path / "adapter", zeros), tmp_path / "merged")
+    merge_adapter(base, write_adapter(tmp_path / "adapter", zeros), tmp_path / "merged")
     assert (tmp_path / "merged" / FIRST).read_bytes() == (base / FIRST).read_bytes()
 
 
@@ -118,9 +120,9 @@ def test_a_module_trained_as_a_whole_takes_the_bases_place(tmp_path: Path) -> No
     base, head = base_in(tmp_path / "base", torch.bfloat16), torch.randn(5, 6)
     others = {"base_model.model.head.weight": head}
     adapter = write_adapter(tmp_path / "adapter", pairs(), others, modules_to_save=["head"])
-    found = merged(base, adapter, tmp_path / "merged")
-    assert torch.equal(found["head.weight"], head.to(torch.bfloat16))
-    assert torch.equal(found["norm.weight"], read_weights(base)["norm.weight"])
+    weights = merge_adapter(base, adapter, tmp_path / "merged")
+    assert torch.equal(weights["head.weight"], head.to(torch.bfloat16))
+    assert torch.equal(weights["norm.weight"], read_weights(base)["norm.weight"])
 
 
 Q = "base_model.model.layers.0.q_proj"
@@ -167,16 +169,16 @@ REFUSED: dict[str, tuple[dict[str, Tensor], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_merged_is_one_line(tmp_path: Path, case: str) -> None:
-    tensors, told = REFUSED[case]
-    with pytest.raises(InputError, match=f"^checkpoint here: .*{told}") as caught:
-        merged(base_in(tmp_path / "base"), write_adapter(tmp_path / "adapter", {}, tensors), tmp_path / "merged")
-    assert "\n" not in str(caught.value)
+    tensors, message = REFUSED[case]
+    with pytest.raises(InputError, match=f"^checkpoint here: .*{message}") as error:
+        merge_adapter(base_in(tmp_path / "base"), write_adapter(tmp_path / "adapter", {}, tensors), tmp_path / "merged")
+    assert "\n" not in str(error.value)
 
 
-def test_a_pattern_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_an_invalid_pattern_is_an_error_of_one_line(tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "adapter", pairs(), rank_pattern={"(q_proj": 4})
     with pytest.raises(InputError, match=r"^checkpoint here: its rank_pattern .* has '\(q_proj', which is no pattern"):
-        merged(base_in(tmp_path / "base"), adapter, tmp_path / "merged")
+        merge_adapter(base_in(tmp_path / "base"), adapter, tmp_path / "merged")
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -186,7 +188,7 @@ NOW = {"model.language_model.": LANGUAGE, "model.visual.": VISION}  # in transfo
 BEFORE = {"model.": LANGUAGE, "visual.": VISION}  # before its version 4.52, and in the demo's files
 
 
-def resaved(folder: Path) -> Path:
+def save_renamed(folder: Path) -> Path:
     """The base with its tensors under the names of transformers' memory, as later versions save it."""
     shutil.copytree(BASE, folder)
     for shard in folder.glob("*.safetensors"):
@@ -208,20 +210,20 @@ def test_adapters_and_bases_of_all_versions_find_each_other(
     """What transformers loads of the merged files is the network with the sum made by hand in its memory."""
     from transformers import AutoModelForImageTextToText
 
-    base = resaved(tmp_path / "base") if saved_now else Path(shutil.copytree(BASE, tmp_path / "base"))
-    made = {LANGUAGE: make_random_pair((96, 96), 4, 0), VISION: make_random_pair((192, 64), 4, 1)}
-    adapter = write_adapter(tmp_path / "adapter", {prefix + path: made[path] for prefix, path in style.items()})
+    base = save_renamed(tmp_path / "base") if saved_now else Path(shutil.copytree(BASE, tmp_path / "base"))
+    random_pairs = {LANGUAGE: make_random_pair((96, 96), 4, 0), VISION: make_random_pair((192, 64), 4, 1)}
+    adapter = write_adapter(tmp_path / "adapter", {prefix + path: random_pairs[path] for prefix, path in style.items()})
     target = Path(shutil.copytree(base, tmp_path / "merged"))
     merge(base, adapter, target, "checkpoint here")
     network = AutoModelForImageTextToText.from_pretrained(BASE, dtype=torch.bfloat16)
     for prefix, path in NOW.items():
-        down, up = made[path]
+        down, up = random_pairs[path]
         weight = network.get_submodule(prefix + path).weight
         weight.data = (weight.data.float() + (up @ down) * 4).to(torch.bfloat16)
     expected = network.state_dict()
-    found = AutoModelForImageTextToText.from_pretrained(target, dtype=torch.bfloat16).state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    weights = AutoModelForImageTextToText.from_pretrained(target, dtype=torch.bfloat16).state_dict()
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_a_tied_head_is_not_changed_alone(tmp_path: Path) -> None:
@@ -231,8 +233,8 @@ def test_a_tied_head_is_not_changed_alone(tmp_path: Path) -> None:
     (base / "config.json").write_text(json.dumps(config))
     adapter = write_adapter(tmp_path / "adapter", {"lm_head": make_random_pair((438, 96), 4, 0)})
     with pytest.raises(InputError, match=r"lm_head\.weight is tied to another tensor of its base"):
-        merged(base, adapter, tmp_path / "merged")
-    assert merged(BASE, adapter, tmp_path / "free")
+        merge_adapter(base, adapter, tmp_path / "merged")
+    assert merge_adapter(BASE, adapter, tmp_path / "free")
 
 
 def test_a_name_that_could_be_two_tensors_is_refused(tmp_path: Path) -> None:
@@ -242,7 +244,7 @@ def test_a_name_that_could_be_two_tensors_is_refused(tmp_path: Path) -> None:
         tmp_path / "adapter", {f"model.language_model.{LANGUAGE}": make_random_pair((96, 96), 4, 0)}
     )
     with pytest.raises(InputError, match=rf"could be model\.language_model\.{LANGUAGE}\.weight or model\.{LANGUAGE}"):
-        merged(base, adapter, tmp_path / "merged")
+        merge_adapter(base, adapter, tmp_path / "merged")
 
 
 # --- large ones -------------------------------------------------------------------------------------------------------
@@ -251,7 +253,7 @@ def test_a_name_that_could_be_two_tensors_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def large(tmp_path: Path) -> tuple[Path, Path]:
     """A base of 128 MiB in two shards of 32 tensors, holes on the disk, with an adapter of all of it."""
-    base, made = tmp_path / "base", {}
+    base, made_pairs = tmp_path / "base", {}
     base.mkdir()
     (base / "config.json").write_text('{"architectures": ["Tiny"]}')
     (base / "tokenizer.json").write_text("{}")
@@ -259,16 +261,16 @@ def large(tmp_path: Path) -> tuple[Path, Path]:
         names = [f"layers.{shard}.{number}" for number in range(32)]
         size, header = 1024 * 1024 * 2, {}
         for number, name in enumerate(names):
-            made[name] = make_random_pair((1024, 1024), 4, number)
+            made_pairs[name] = make_random_pair((1024, 1024), 4, number)
             place = [number * size, (number + 1) * size]
             header[f"{name}.weight"] = {"dtype": "BF16", "shape": [1024, 1024], "data_offsets": place}
         text = json.dumps(header).encode()
         with (base / SHARDS[shard]).open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             file.truncate(8 + len(text) + 32 * size)
-    index = {"weight_map": {f"{name}.weight": SHARDS[int(name[7])] for name in made}}
+    index = {"weight_map": {f"{name}.weight": SHARDS[int(name[7])] for name in made_pairs}}
     (base / "model.safetensors.index.json").write_text(json.dumps(index))
-    return base, write_adapter(tmp_path / "adapter", made, base_model_name_or_path=str(base))
+    return base, write_adapter(tmp_path / "adapter", made_pairs, base_model_name_or_path=str(base))
 
 
 @pytest.mark.slow
@@ -279,13 +281,13 @@ def test_one_tensor_at_a_time_is_in_memory(large: tuple[Path, Path], tmp_path: P
         *map(str, large),
         str(tmp_path / "merged"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 60_000  # KiB; a shard is 64 MiB as it lies there, 128 in float32
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(process.stdout) < 60_000  # KiB; a shard is 64 MiB as it lies there, 128 in float32
     assert (tmp_path / "merged" / SECOND).stat().st_blocks * 512 > 60_000_000  # it was written
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_there_is_no_copy_and_then_a_whole_one(
+def test_a_killed_merge_leaves_no_copy_and_the_next_one_is_complete(
     large: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
@@ -295,10 +297,10 @@ def test_killed_in_the_middle_there_is_no_copy_and_then_a_whole_one(
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert [folder for folder in cache.iterdir() if not folder.name.startswith(".")] == []
-    found = fetch(inspect.resolve(str(large[1])))
-    (kept,) = (folder for folder in cache.iterdir() if not folder.name.startswith("."))
-    assert found == kept
+    target = fetch(inspect.resolve(str(large[1])))
+    (cached,) = (folder for folder in cache.iterdir() if not folder.name.startswith("."))
+    assert target == cached
     (tmp_path / "merged").mkdir()
     merge(*large, tmp_path / "merged", "checkpoint here")
     for shard in SHARDS:
-        assert (kept / shard).read_bytes() == (tmp_path / "merged" / shard).read_bytes()
+        assert (cached / shard).read_bytes() == (tmp_path / "merged" / shard).read_bytes()

@@ -26,7 +26,7 @@ KEPT = 2  # in these tests
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def copies_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The node's cache."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
@@ -37,112 +37,112 @@ def test_a_local_checkpoint_is_used_where_it_is(tmp_path: Path) -> None:
     assert fetch(inspect.resolve(model)) == Path(model)
 
 
-def test_a_checkpoint_on_s3_is_fetched_once_and_whole(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_on_s3_is_fetched_once_and_completely(s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = upload(f"{s3}/m", checkpoint_files() | {"optimizer.pt": b"large", "logs/x.json": b"{}"})
-    planned = inspect.resolve(model)
-    local = fetch(planned)
+    checkpoint = inspect.resolve(model)
+    local = fetch(checkpoint)
     assert {path.name: path.read_bytes() for path in local.iterdir()} == checkpoint_files()
     monkeypatch.setattr(objects, "download", lambda *_: pytest.fail("fetched again"))
-    assert fetch(planned) == local
-    assert (local, list_cached(kept)) == (kept / planned.fingerprint, [planned.fingerprint])
+    assert fetch(checkpoint) == local
+    assert (local, list_cached(copies_folder)) == (copies_folder / checkpoint.fingerprint, [checkpoint.fingerprint])
 
 
-def test_a_copy_of_ones_own_is_read_from_storage_and_not_from_the_nodes_copy(
-    s3: str, kept: Path, tmp_path: Path
+def test_a_private_copy_is_read_from_storage_and_not_from_the_node_cache(
+    s3: str, copies_folder: Path, tmp_path: Path
 ) -> None:
-    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
-    (fetch(planned) / SECOND).write_bytes(b"what a bad disk made of it")
-    own = fetch(planned, tmp_path / "own")
-    assert own.parent == tmp_path / "own"
-    assert {path.name: path.read_bytes() for path in own.iterdir()} == checkpoint_files()
+    checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
+    (fetch(checkpoint) / SECOND).write_bytes(b"what a bad disk made of it")
+    own_copy = fetch(checkpoint, tmp_path / "own")
+    assert own_copy.parent == tmp_path / "own"
+    assert {path.name: path.read_bytes() for path in own_copy.iterdir()} == checkpoint_files()
 
 
-def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3: str, kept: Path) -> None:
+def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3: str, copies_folder: Path) -> None:
     """Else the planned weights, uploaded again, would be answered for by others for ever."""
     model = upload(f"{s3}/m", checkpoint_files())
-    planned = inspect.resolve(model)
+    checkpoint = inspect.resolve(model)
     objects.write(f"{model}/{SECOND}", encode_shard({"b": bytes(100)}))
     with pytest.raises(InputError, match="overwritten since this run was planned"):
-        fetch(planned)
+        fetch(checkpoint)
     upload(model, checkpoint_files())
-    assert (fetch(planned) / SECOND).read_bytes() == checkpoint_files()[SECOND]
+    assert (fetch(checkpoint) / SECOND).read_bytes() == checkpoint_files()[SECOND]
 
 
-def test_a_fetch_that_fails_leaves_nothing_to_be_taken_for_whole(
-    s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_fetch_leaves_no_copy(
+    s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
+    checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     original: Any = objects.download
 
-    def broken(uri: str, path: Path) -> None:
+    def fail_to_fetch(uri: str, path: Path) -> None:
         if uri.endswith(SECOND):
             raise OSError("connection lost")
         original(uri, path)
 
-    monkeypatch.setattr(objects, "download", broken)
+    monkeypatch.setattr(objects, "download", fail_to_fetch)
     with pytest.raises(Exception, match="connection lost"):
-        fetch(planned)
-    assert list_cached(kept) == []
+        fetch(checkpoint)
+    assert list_cached(copies_folder) == []
 
 
-def test_of_many_who_need_one_copy_one_makes_it(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    planned, downloaded = inspect.resolve(upload(f"{s3}/m", checkpoint_files())), []
+def test_concurrent_fetches_make_one_copy(s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint, downloaded = inspect.resolve(upload(f"{s3}/m", checkpoint_files())), []
     original: Any = objects.download
 
-    def slow(uri: str, path: Path) -> None:
+    def fetch_slowly(uri: str, path: Path) -> None:
         downloaded.append(uri)
         time.sleep(0.1)
         original(uri, path)
 
-    monkeypatch.setattr(objects, "download", slow)
+    monkeypatch.setattr(objects, "download", fetch_slowly)
     with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(fetch, [planned] * 8)) == {kept / planned.fingerprint}
+        assert set(threads.map(fetch, [checkpoint] * 8)) == {copies_folder / checkpoint.fingerprint}
     assert len(downloaded) == len(checkpoint_files())
 
 
-def test_one_who_waits_for_a_maker_that_is_killed_makes_the_copy(s3: str, kept: Path) -> None:
-    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
-    command = [sys.executable, str(Path(__file__).with_name("hang_while_fetching.py")), planned.uri]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker, ThreadPoolExecutor() as one:
+def test_a_waiting_fetch_makes_the_copy_when_the_maker_is_killed(s3: str, copies_folder: Path) -> None:
+    checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
+    command = [sys.executable, str(Path(__file__).with_name("hang_while_fetching.py")), checkpoint.uri]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker, ThreadPoolExecutor() as first:
         assert maker.stdout
         maker.stdout.readline()
-        waiting = one.submit(fetch, planned)
+        waiting = first.submit(fetch, checkpoint)
         time.sleep(0.5)
         assert not waiting.done()
         maker.kill()
         assert {path.name: path.read_bytes() for path in waiting.result(60).iterdir()} == checkpoint_files()
-    assert list_cached(kept) == [planned.fingerprint]
+    assert list_cached(copies_folder) == [checkpoint.fingerprint]
 
 
-def test_what_a_maker_that_was_killed_has_left_is_removed_and_nothing_else(s3: str, kept: Path) -> None:
-    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
+def test_only_files_of_a_killed_maker_are_removed(s3: str, copies_folder: Path) -> None:
+    checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     dead, living, old, young = f".{'0' * 16}.abc_1234", f".{'1' * 16}.abc_1234", ".audit-abc_1234", ".audit-abc_5678"
-    kept.mkdir(mode=0o700)
+    copies_folder.mkdir(mode=0o700)
     for name in (dead, living, old, young, ".ssh", f"{'0' * 15}"):
-        (kept / name).mkdir()
-        os.utime(kept / name, (0, 0) if name != young else None)
-    with node_cache._lock_copy(kept / ("1" * 16)):
-        fetch(planned)
-    assert list_cached(kept) == sorted([planned.fingerprint, living, young, ".ssh", "0" * 15])
+        (copies_folder / name).mkdir()
+        os.utime(copies_folder / name, (0, 0) if name != young else None)
+    with node_cache._lock_copy(copies_folder / ("1" * 16)):
+        fetch(checkpoint)
+    assert list_cached(copies_folder) == sorted([checkpoint.fingerprint, living, young, ".ssh", "0" * 15])
 
 
-def test_a_cache_that_is_no_folder_is_told_of_in_one_line(s3: str, kept: Path) -> None:
-    kept.write_bytes(b"a file")
-    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
+def test_a_cache_that_is_no_folder_is_an_error_of_one_line(s3: str, copies_folder: Path) -> None:
+    copies_folder.write_bytes(b"a file")
+    checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     with pytest.raises(
-        InputError, match=rf"^the cache: .*{kept}.*; set ASSAY_CACHE to a folder that this user may write"
+        InputError, match=rf"^the cache: .*{copies_folder}.*; set ASSAY_CACHE to a folder that this user may write"
     ):
-        fetch(planned)
+        fetch(checkpoint)
 
 
 @pytest.fixture
-def disk(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+def disk(copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """A stand-in for a small disk, with nothing on it but the copies: how many of them it has room for."""
     size = sum(map(len, checkpoint_files().values())) + len(b"0")
     total = SimpleNamespace(copies=100.0)
 
     def usage(path: Path) -> SimpleNamespace:
-        used = sum(file.stat().st_size for file in kept.glob("[!.]*/*"))
+        used = sum(file.stat().st_size for file in copies_folder.glob("[!.]*/*"))
         return SimpleNamespace(total=int(total.copies * size), free=int(total.copies * size) - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
@@ -151,91 +151,91 @@ def disk(kept: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]
 
 
 def several(s3: str, count: int) -> list[Checkpoint]:
-    made = [checkpoint_files() | {"vocab.json": f"{number}".encode()} for number in range(count)]
-    return [inspect.resolve(upload(f"{s3}/{number}", files)) for number, files in enumerate(made)]
+    checkpoints_files = [checkpoint_files() | {"vocab.json": f"{number}".encode()} for number in range(count)]
+    return [inspect.resolve(upload(f"{s3}/{number}", files)) for number, files in enumerate(checkpoints_files)]
 
 
-def kept_in_turn(kept: Path, made: list[Checkpoint]) -> None:
+def fetch_in_turn(copies_folder: Path, checkpoints: list[Checkpoint]) -> None:
     """Fetch them, and have the first used first."""
-    for number, one in enumerate(made):
-        fetch(one)
-        os.utime(kept / one.fingerprint, (1000 + number, 1000 + number))
+    for number, checkpoint in enumerate(checkpoints):
+        fetch(checkpoint)
+        os.utime(copies_folder / checkpoint.fingerprint, (1000 + number, 1000 + number))
 
 
-def fingerprints(*some: Checkpoint) -> list[str]:
-    return sorted(one.fingerprint for one in some)
+def fingerprints(*checkpoints: Checkpoint) -> list[str]:
+    return sorted(checkpoint.fingerprint for checkpoint in checkpoints)
 
 
-def test_the_copies_not_used_for_longest_make_room(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
-    *made, last = several(s3, KEPT + 4)
-    kept_in_turn(kept, made)
+def test_the_least_recently_used_copies_are_evicted(s3: str, copies_folder: Path, disk: Callable[[float], None]) -> None:
+    *others, last = several(s3, KEPT + 4)
+    fetch_in_turn(copies_folder, others)
     disk(KEPT + 3.5)  # a tenth of it is left free: room for two more than are kept
-    fetch(made[0])
+    fetch(others[0])
     fetch(last)
-    assert list_cached(kept) == fingerprints(made[0], *made[3:], last)
+    assert list_cached(copies_folder) == fingerprints(others[0], *others[3:], last)
 
 
-def test_those_used_last_do_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
+def test_recently_used_copies_are_not_evicted(s3: str, copies_folder: Path, disk: Callable[[float], None]) -> None:
     """An engine may be about to load one."""
-    *made, last = several(s3, KEPT + 2)
-    kept_in_turn(kept, made)
+    *others, last = several(s3, KEPT + 2)
+    fetch_in_turn(copies_folder, others)
     disk(KEPT + 0.5)
     with pytest.raises(
-        RetryableError, match=rf"checkpoint {last.uri}: its copy takes 0\.0 GB and {kept} has room for "
+        RetryableError, match=rf"checkpoint {last.uri}: its copy takes 0\.0 GB and {copies_folder} has room for "
     ):
         fetch(last)
-    assert list_cached(kept) == fingerprints(*made[1:])
+    assert list_cached(copies_folder) == fingerprints(*others[1:])
 
 
-def test_one_that_somebody_is_at_does_not(s3: str, kept: Path, disk: Callable[[float], None]) -> None:
-    *made, last = several(s3, KEPT + 3)
-    kept_in_turn(kept, made)
+def test_a_copy_in_use_is_not_evicted(s3: str, copies_folder: Path, disk: Callable[[float], None]) -> None:
+    *others, last = several(s3, KEPT + 3)
+    fetch_in_turn(copies_folder, others)
     disk(KEPT + 2.5)
-    with node_cache._lock_copy(kept / made[0].fingerprint):
+    with node_cache._lock_copy(copies_folder / others[0].fingerprint):
         fetch(last)
-    assert list_cached(kept) == fingerprints(made[0], *made[2:], last)
+    assert list_cached(copies_folder) == fingerprints(others[0], *others[2:], last)
 
 
-def test_one_that_is_taken_up_meanwhile_does_not(
-    s3: str, kept: Path, disk: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+def test_a_copy_taken_into_use_meanwhile_is_not_evicted(
+    s3: str, copies_folder: Path, disk: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    *made, last = several(s3, KEPT + 4)
-    kept_in_turn(kept, made)
+    *others, last = several(s3, KEPT + 4)
+    fetch_in_turn(copies_folder, others)
     disk(KEPT + 2.5)
     remove: Any = shutil.rmtree
 
-    def removing(path: Path, **options: Any) -> None:
-        if path.name.startswith(f".{made[0].fingerprint}"):
-            fetch(made[1])
+    def remove_noted(path: Path, **options: Any) -> None:
+        if path.name.startswith(f".{others[0].fingerprint}"):
+            fetch(others[1])
         remove(path, **options)
 
-    monkeypatch.setattr(shutil, "rmtree", removing)
+    monkeypatch.setattr(shutil, "rmtree", remove_noted)
     fetch(last)
-    assert list_cached(kept) == fingerprints(made[1], *made[3:], last)
+    assert list_cached(copies_folder) == fingerprints(others[1], *others[3:], last)
 
 
-def test_ahead_of_need_a_copy_is_made_where_the_disk_has_room_to_spare(
-    s3: str, kept: Path, disk: Callable[[float], None]
+def test_a_speculative_copy_needs_spare_disk_space(
+    s3: str, copies_folder: Path, disk: Callable[[float], None]
 ) -> None:
-    *made, last = several(s3, 3)
-    kept_in_turn(kept, made)
+    *others, last = several(s3, 3)
+    fetch_in_turn(copies_folder, others)
     disk(3.2)
     with pytest.raises(RetryableError, match=r"has room for 0\.0 and none to spare; free space there"):
         fetch(last, speculative=True)
     fetch(last)
-    assert fetch(last, speculative=True) == kept / last.fingerprint
+    assert fetch(last, speculative=True) == copies_folder / last.fingerprint
 
 
-def test_a_full_disk_is_told_of_with_the_place(s3: str, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_the_folder(s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is a stand-in."""
-    planned = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
+    checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("ray_jobs.storage.objects.os.pwrite", full)
     with pytest.raises(
-        RetryableError, match=rf"^cannot copy {planned.uri}/config.json to {kept}/.*: the disk is full; free"
+        RetryableError, match=rf"^cannot copy {checkpoint.uri}/config.json to {copies_folder}/.*: the disk is full; free"
     ):
-        fetch(planned)
-    assert list_cached(kept) == []
+        fetch(checkpoint)
+    assert list_cached(copies_folder) == []

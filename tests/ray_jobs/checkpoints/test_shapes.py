@@ -34,11 +34,15 @@ def weights(shapes: Shapes) -> bytes:
 
 def model_in(folder: Path, shapes: Shapes, config: dict[str, Any], **files: bytes) -> str:
     config = {"architectures": ["Tiny"]} | config
-    named = {"config.json": json.dumps(config).encode(), "tokenizer.json": b"{}", "model.safetensors": weights(shapes)}
-    return upload(str(folder), named | {f"{name}.json": data for name, data in files.items()})
+    contents = {
+        "config.json": json.dumps(config).encode(),
+        "tokenizer.json": b"{}",
+        "model.safetensors": weights(shapes),
+    }
+    return upload(str(folder), contents | {f"{name}.json": data for name, data in files.items()})
 
 
-def quantised(method: str) -> dict[str, Any]:
+def quant_config(method: str) -> dict[str, Any]:
     return {"quantization_config": {"quant_method": method}}
 
 
@@ -49,7 +53,7 @@ REFUSED: dict[str, tuple[Shapes, dict[str, Any], str]] = {
     ),
     "a tensor with one empty side": (GOOD | {"model.bias": ("F32", [4, 0])}, {}, r"model\.bias is of shape \[4, 0\]"),
     "an empty weight among quantised ones": (
-        {"a.qweight": ("I32", [4]), "b.weight": ("BF16", [0])}, quantised("gptq"), r"b\.weight is of shape \[0\]",
+        {"a.qweight": ("I32", [4]), "b.weight": ("BF16", [0])}, quant_config("gptq"), r"b\.weight is of shape \[0\]",
     ),
     "embeddings with a row more": (
         GOOD | {EMBEDDING: ("BF16", [7, 4])}, TEXT, rf"{EMBEDDING} has 7 rows, and config\.json says vocab_size 6",
@@ -72,9 +76,13 @@ REFUSED: dict[str, tuple[Shapes, dict[str, Any], str]] = {
     "saved from inside PEFT": (
         {f"base_model.model.{name}": shape for name, shape in GOOD.items()}, {}, r"; merge the adapter \(merge_and_unl",
     ),
-    "gptq in the config alone": (GOOD, TEXT | quantised("gptq"), r"quantised \(gptq\), and none of them is; take"),
-    "awq in the config alone": (GOOD, TEXT | quantised("awq"), r"quantised \(awq\), and none of them is; take quant"),
-    "fp8 in the config alone": (GOOD, TEXT | quantised("fp8"), r"quantised \(fp8\), and none of them is; take quant"),
+    "gptq in the config alone": (GOOD, TEXT | quant_config("gptq"), r"quantised \(gptq\), and none of them is; take"),
+    "awq in the config alone": (
+        GOOD, TEXT | quant_config("awq"), r"quantised \(awq\), and none of them is; take quant",
+    ),
+    "fp8 in the config alone": (
+        GOOD, TEXT | quant_config("fp8"), r"quantised \(fp8\), and none of them is; take quant",
+    ),
     "gptq in the weights alone": (
         GOOD | {"model.q.qweight": ("I32", [4])}, TEXT, r"q\.qweight is of quantised weights, and config\.json has",
     ),
@@ -91,21 +99,21 @@ LOADABLE: dict[str, tuple[Shapes, dict[str, Any]]] = {
     "sizes left to their defaults": (GOOD, {"text_config": {}}),
     "sizes of another part of the model": (GOOD, {"vocab_size": 9, "hidden_size": 9} | TEXT),
     "embeddings of a name of their own": ({"wte.weight": ("F32", [9, 9])}, TEXT),
-    "quantised embeddings": ({EMBEDDING: ("U8", [3, 4]), "a.qweight": ("I32", [4])}, TEXT | quantised("awq")),
-    "an empty g_idx": ({"a.qweight": ("I32", [4]), "a.g_idx": ("I32", [0])}, quantised("gptq")),
-    "bitsandbytes of whole weights": (GOOD, TEXT | quantised("bitsandbytes")),
+    "quantised embeddings": ({EMBEDDING: ("U8", [3, 4]), "a.qweight": ("I32", [4])}, TEXT | quant_config("awq")),
+    "an empty g_idx": ({"a.qweight": ("I32", [4]), "a.g_idx": ("I32", [0])}, quant_config("gptq")),
+    "bitsandbytes of whole weights": (GOOD, TEXT | quant_config("bitsandbytes")),
     "fp8 without scales": (GOOD | {"model.q.weight": ("F8_E4M3", [4])}, TEXT),
     "a count": (GOOD | {"norm.num_batches_tracked": ("I32", [])}, TEXT),
     "one tensor named module": (GOOD | {"module.weight": ("F32", [4])}, TEXT),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("shapes", "config", "told"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_surely_wrong_is_named(tmp_path: Path, shapes: Shapes, config: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("shapes", "config", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_surely_wrong_is_named(tmp_path: Path, shapes: Shapes, config: dict[str, Any], message: str) -> None:
     model = model_in(tmp_path / "m", shapes, config)
-    with pytest.raises(InputError, match=f"checkpoint {model}: .*{told}") as caught:
+    with pytest.raises(InputError, match=f"checkpoint {model}: .*{message}") as error:
         inspect.resolve(model)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("shapes", "config"), LOADABLE.values(), ids=LOADABLE.keys())
@@ -150,9 +158,7 @@ def test_the_demos_models_fit_their_configs(place: str) -> None:
         ({}, b"another", True),
     ],
 )
-def test_a_head_of_its_own_that_vllm_would_not_load(
-    tmp_path: Path, flags: dict[str, Any], head: bytes, fits: bool
-) -> None:
+def test_an_extra_head_that_vllm_would_not_load(tmp_path: Path, flags: dict[str, Any], head: bytes, fits: bool) -> None:
     model = model_in(tmp_path / "m", GOOD | {"lm_head.weight": ("BF16", [6, 4])}, flags)
     file = tmp_path / "m" / "model.safetensors"
     data = file.read_bytes()

@@ -61,26 +61,26 @@ LOADED: dict[str, tuple[Files, list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("files", "loaded"), LOADED.values(), ids=LOADED.keys())
-def test_the_weights_that_are_loaded(tmp_path: Path, files: Files, loaded: list[str]) -> None:
+@pytest.mark.parametrize(("files", "loaded_files"), LOADED.values(), ids=LOADED.keys())
+def test_the_weights_that_are_loaded(tmp_path: Path, files: Files, loaded_files: list[str]) -> None:
     model = upload(str(tmp_path / "m"), files)
-    found = inspect.resolve(model)
-    assert [name for name, _ in found.files if name.endswith(".safetensors")] == loaded
+    checkpoint = inspect.resolve(model)
+    assert [name for name, _ in checkpoint.files if name.endswith(".safetensors")] == loaded_files
     assert set(tensor_layout(model)) == {"a", "b"}
 
 
-@pytest.mark.parametrize(("files", "loaded"), LOADED.values(), ids=LOADED.keys())
+@pytest.mark.parametrize(("files", "loaded_files"), LOADED.values(), ids=LOADED.keys())
 def test_a_library_that_is_given_the_folder_sees_these_files_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files, loaded: list[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: Files, loaded_files: list[str]
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    found = inspect.resolve(upload(str(tmp_path / "m"), files))
-    folder = node_cache.fetch(found)
-    assert sorted(path.name for path in folder.glob("*.safetensors")) == loaded
-    assert (folder / INDEX).exists() == (INDEX in dict(found.files))
-    assert all((folder / name).read_bytes() == files[name] for name, _ in found.files)
-    assert node_cache.fetch(found) == folder
-    assert set(tensor_layout(node_cache.find_weights_folder(found, folder))) == {"a", "b"}
+    checkpoint = inspect.resolve(upload(str(tmp_path / "m"), files))
+    folder = node_cache.fetch(checkpoint)
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == loaded_files
+    assert (folder / INDEX).exists() == (INDEX in dict(checkpoint.files))
+    assert all((folder / name).read_bytes() == files[name] for name, _ in checkpoint.files)
+    assert node_cache.fetch(checkpoint) == folder
+    assert set(tensor_layout(node_cache.find_weights_folder(checkpoint, folder))) == {"a", "b"}
 
 
 def test_on_s3_these_files_only_are_copied(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_on_s3_these_files_only_are_copied(s3: str, tmp_path: Path, monkeypatch:
     assert {path.name for path in folder.iterdir()} == {*BESIDE, SINGLE}
 
 
-def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = upload(str(tmp_path / "m"), STALE)
     with caplog.at_level(logging.WARNING):
         inspect.resolve(model)
@@ -148,11 +148,11 @@ REFUSED: dict[str, tuple[Files, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("files", "told"), REFUSED.values(), ids=REFUSED.keys())
-def test_two_sets_of_weights_are_bad_input(store: str, files: Files, told: str) -> None:
-    with pytest.raises(InputError, match=f"checkpoint {store}/m: .*{told}") as caught:
+@pytest.mark.parametrize(("files", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_two_sets_of_weights_are_bad_input(store: str, files: Files, message: str) -> None:
+    with pytest.raises(InputError, match=f"checkpoint {store}/m: .*{message}") as error:
         inspect.resolve(upload(f"{store}/m", files))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_one_file_that_is_still_growing_beside_a_stale_index_is_waited_for(tmp_path: Path) -> None:
@@ -180,21 +180,21 @@ PARTS = [
 @pytest.mark.parametrize("name", NOTES)
 def test_a_note_makes_it_no_other_checkpoint_whenever_it_comes_and_goes(store: str, name: str) -> None:
     model = upload(f"{store}/m", FILES)
-    planned = inspect.resolve(model)
+    checkpoint = inspect.resolve(model)
     for content in (b"{}", b'{"accuracy": 1}', None):
         objects.delete(f"{model}/{name}") if content is None else objects.write(f"{model}/{name}", content)
-        verification.verify(planned)
-        assert inspect.resolve(model) == planned
+        verification.verify(checkpoint)
+        assert inspect.resolve(model) == checkpoint
 
 
 @pytest.mark.parametrize("name", PARTS)
 def test_what_is_loaded_makes_it_another(tmp_path: Path, name: str) -> None:
     model = upload(str(tmp_path / "m"), FILES | {name: b"{}"})
-    planned = inspect.resolve(model)
-    assert planned.fingerprint != fingerprints.compute_fingerprint(upload(str(tmp_path / "without"), FILES))
+    checkpoint = inspect.resolve(model)
+    assert checkpoint.fingerprint != fingerprints.compute_fingerprint(upload(str(tmp_path / "without"), FILES))
     objects.write(f"{model}/{name}", b"{ }")
     with pytest.raises(InputError, match=f"checkpoint {model}: {name} was overwritten since this run was planned; "):
-        verification.verify(planned)
+        verification.verify(checkpoint)
 
 
 def test_the_demos_fingerprints_are_those_that_records_have() -> None:
@@ -209,34 +209,34 @@ DEMO_FINGERPRINT = "85c1c95b59276a97"  # as main had it before there was an allo
 # --- a fingerprint of before ------------------------------------------------------------------------------------------
 
 
-def validated(root: str, fingerprint: str) -> None:
-    made = make_spec(root=root, fingerprint=fingerprint, called="m")
-    objects.write(f"{made.run_uri}/record.json", make_record(made).model_dump_json().encode())
+def publish_run(root: str, fingerprint: str) -> None:
+    spec = make_spec(root=root, fingerprint=fingerprint, called="m")
+    objects.write(f"{spec.run_uri}/record.json", make_record(spec).model_dump_json().encode())
 
 
 def test_a_checkpoint_with_notes_is_found_under_the_fingerprint_that_it_had(tmp_path: Path) -> None:
     root, model = str(tmp_path / "root"), upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
-    former, found = fingerprints.compute_former_fingerprint(model), inspect.resolve(model)
+    former, current = fingerprints.compute_former_fingerprint(model), inspect.resolve(model)
     assert former
-    assert former != found.fingerprint
-    assert find_former_fingerprint(root, found) == {}
-    validated(root, former)
-    planned = found.model_copy(update=find_former_fingerprint(root, found))
+    assert former != current.fingerprint
+    assert find_former_fingerprint(root, current) == {}
+    publish_run(root, former)
+    planned = current.model_copy(update=find_former_fingerprint(root, current))
     assert planned.fingerprint == former
     verification.verify(planned)
-    validated(root, found.fingerprint)
-    assert find_former_fingerprint(root, found) == {}
+    publish_run(root, current.fingerprint)
+    assert find_former_fingerprint(root, current) == {}
 
 
 def test_a_spec_of_before_is_verified_by_the_fingerprint_of_before(tmp_path: Path) -> None:
     model = upload(str(tmp_path / "m"), FILES | {"args.json": b"{}"})
     former = fingerprints.compute_former_fingerprint(model)
     assert former
-    planned = Checkpoint(uri=model, name="m", fingerprint=former)
-    verification.verify(planned)
+    checkpoint = Checkpoint(uri=model, name="m", fingerprint=former)
+    verification.verify(checkpoint)
     objects.write(f"{model}/config.json", b'{"architectures": ["Other"]}')
     with pytest.raises(InputError, match="overwritten since this run was planned"):
-        verification.verify(planned)
+        verification.verify(checkpoint)
 
 
 # --- what happened since it was planned -------------------------------------------------------------------------------
@@ -273,20 +273,20 @@ SINCE: dict[str, tuple[Callable[[str], object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "told"), SINCE.values(), ids=SINCE.keys())
-def test_what_happened_since_it_was_planned_is_named(store: str, change: Callable[[str], object], told: str) -> None:
-    planned = inspect.resolve(upload(f"{store}/m", FILES))
-    change(planned.uri)
-    with pytest.raises(InputError, match=f"checkpoint {planned.uri}: {told}"):
-        verification.verify(planned)
+@pytest.mark.parametrize(("change", "message"), SINCE.values(), ids=SINCE.keys())
+def test_what_happened_since_it_was_planned_is_named(store: str, change: Callable[[str], object], message: str) -> None:
+    checkpoint = inspect.resolve(upload(f"{store}/m", FILES))
+    change(checkpoint.uri)
+    with pytest.raises(InputError, match=f"checkpoint {checkpoint.uri}: {message}"):
+        verification.verify(checkpoint)
 
 
-@pytest.mark.parametrize("gone", [[*FILES], ["config.json"], ["tokenizer.json", SECOND]], ids=str)
-def test_what_was_deleted_is_told_before_a_file_is_opened(tmp_path: Path, gone: list[str]) -> None:
+@pytest.mark.parametrize("deleted", [[*FILES], ["config.json"], ["tokenizer.json", SECOND]], ids=str)
+def test_deleted_files_are_reported_before_a_file_is_opened(tmp_path: Path, deleted: list[str]) -> None:
     from ray_jobs.engine.probe.checkpoint_probe import probe
 
-    planned = inspect.resolve(upload(str(tmp_path / "m"), FILES))
-    for name in gone:
+    checkpoint = inspect.resolve(upload(str(tmp_path / "m"), FILES))
+    for name in deleted:
         (tmp_path / "m" / name).unlink()
     with pytest.raises(InputError, match="deleted since this run was planned; keep checkpoints until"):
-        probe(planned)
+        probe(checkpoint)

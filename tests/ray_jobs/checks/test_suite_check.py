@@ -101,7 +101,7 @@ def long_texts(place: Path) -> dict[str, Any]:
     }
 
 
-def nothing_usable(place: Path) -> dict[str, Any]:
+def write_unusable_set(place: Path) -> dict[str, Any]:
     """Files that are called images and are none, and a metric file that is no metric."""
     place.mkdir()
     (place.parent / "wrong.py").write_text("x = 1\n")
@@ -158,7 +158,7 @@ def nothing_usable(place: Path) -> dict[str, Any]:
             ],
         ),
         (
-            nothing_usable,
+            write_unusable_set,
             2,
             [
                 "none of the 3 images looked at can be used",
@@ -186,8 +186,8 @@ def test_an_odd_data_set_is_shown_with_every_doubt(
 def test_a_prompt_copied_from_a_notebook_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sections = long_texts(tmp_path / "data") | {"caption": {"prompt": "<|vision_start|><|image_pad|>describe"}}
     assert cli.main(["suite", "check", suite(tmp_path, **sections), "--checkpoint", str(GOOD)]) == 2
-    told = "".join(capsys.readouterr())
-    assert "caption.prompt holds <|vision_start|>, <|image_pad|>: the image is put in by the chat template" in told
+    printed = "".join(capsys.readouterr())
+    assert "caption.prompt holds <|vision_start|>, <|image_pad|>: the image is put in by the chat template" in printed
 
 
 @pytest.mark.slow
@@ -209,12 +209,14 @@ def test_a_prompt_is_shown_as_the_model_gets_it(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.slow
-def test_a_faulty_checkpoint_and_suite_are_told_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_faulty_checkpoint_and_suite_are_reported_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(GOOD, broken)
     (broken / "chat_template.jinja").write_text("no place for an image")
-    made = suite(tmp_path, dataset={"source": "nowhere"}, engine={"max_model_len": 100_000})
-    assert cli.main(["suite", "check", made, "--checkpoint", str(broken)]) == 2
+    file = suite(tmp_path, dataset={"source": "nowhere"}, engine={"max_model_len": 100_000})
+    assert cli.main(["suite", "check", file, "--checkpoint", str(broken)]) == 2
     page = capsys.readouterr().out
     assert "BAD INPUT  data set: dataset nowhere" in page
     assert "its chat template drops the user's text; mend chat_template.jinja" in page
@@ -235,7 +237,7 @@ def test_the_page_escapes_what_others_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_program_is_told_each_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_has_each_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sections = pandas_csv(tmp_path / "data")
     code = cli.main(["suite", "check", suite(tmp_path, **sections), "--json"])
     out = capsys.readouterr().out
@@ -252,12 +254,12 @@ def test_a_program_is_told_each_finding(tmp_path: Path, capsys: pytest.CaptureFi
     assert finding["text"].startswith("suite 'nosuch': not in")
 
 
-def test_a_page_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_that_cannot_be_written_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "no" / "page.html"
     assert cli.main(["suite", "check", "nosuch", "--html", str(page)]) == 2
-    shown = capsys.readouterr()
-    assert "BAD INPUT  suite: suite 'nosuch': not in" in shown.out
-    assert f"--html {page}: cannot be written (No such file or directory)" in shown.err
+    printed = capsys.readouterr()
+    assert "BAD INPUT  suite: suite 'nosuch': not in" in printed.out
+    assert f"--html {page}: cannot be written (No such file or directory)" in printed.err
 
 
 ENDPOINT = {"kind": "openai", "model": "m", "prompt": "Rate {caption} by {references}", "tries": 1}
@@ -307,8 +309,8 @@ def test_the_judge_is_asked(
     rows = [json.dumps({"file_name": f"{number}.png", "text": f"picture {number}"}) for number in range(5)]
     (place / "metadata.jsonl").write_text("\n".join(rows))
     with serve_endpoint(behave) as endpoint:
-        made = suite(tmp_path, dataset={"references": "text"}, judge=ENDPOINT | {"base_url": endpoint.url})
-        assert cli.main(["suite", "check", made, "--judge"]) == code
+        file = suite(tmp_path, dataset={"references": "text"}, judge=ENDPOINT | {"base_url": endpoint.url})
+        assert cli.main(["suite", "check", file, "--judge"]) == code
     page_text = capsys.readouterr().out
     for line in lines:
         assert line in page_text, page_text
@@ -331,8 +333,8 @@ def test_a_truth_that_no_answer_can_equal_would_stop_the_job(
     )
     assert cli.main(["suite", "check", file]) == 2
     page = capsys.readouterr().out
-    told = [line for line in page.splitlines() if line.startswith("BAD INPUT  truth: ")]
-    assert [line.partition("image ")[2][:5] for line in told] == ["1.png", "2.png"]
+    truth_lines = [line for line in page.splitlines() if line.startswith("BAD INPUT  truth: ")]
+    assert [line.partition("image ")[2][:5] for line in truth_lines] == ["1.png", "2.png"]
 
 
 @pytest.mark.slow
@@ -348,13 +350,13 @@ def test_fields_are_shown_with_their_truth(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.slow
 def test_the_demo_has_no_fault(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ray_jobs.suite_check", "--suite", "demo", "--checkpoint", str(GOOD)]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--html", str(tmp_path / "demo.html")], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "283 listed, 283 used" in done.stdout
-    assert "256 images with 1" in done.stdout
-    assert str(DEMO / "judge") in done.stdout
-    assert "passed over 2 not named like an image: faulty/expected.json, photos/SOURCES.md" in done.stdout
-    assert "0 would stop a job" in done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "283 listed, 283 used" in process.stdout
+    assert "256 images with 1" in process.stdout
+    assert str(DEMO / "judge") in process.stdout
+    assert "passed over 2 not named like an image: faulty/expected.json, photos/SOURCES.md" in process.stdout
+    assert "0 would stop a job" in process.stdout
     assert (tmp_path / "demo.html").read_text().count("<img") == 5

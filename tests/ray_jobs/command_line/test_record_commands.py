@@ -17,14 +17,14 @@ from ray_jobs.storage import objects, records
 HOSTILE = "step\x1b[31m\n2"
 
 
-def publish(made: Spec, day: int, outcome: str = "PASS", reason: str = "as told") -> Record:
+def publish(spec: Spec, day: int, outcome: str = "PASS", reason: str = "as told") -> Record:
     """A record with one metric that has values and one that has none."""
     images = [Image(f"{number}.png") for number in range(4)]
-    written = [CaptionResult(values={"words": 4.0 + number, "empty": None}) for number in range(4)]
-    write_golden(made, images)
-    scores = write_scores(made, write_run(made, made.caption_id, images, written), written)
-    of = make_record(made, outcome, datetime(2026, 11, day, 2, 30, tzinfo=UTC), reason)
-    return records.publish(made.root, of.model_copy(update={"metrics": scores.metrics}))
+    results = [CaptionResult(values={"words": 4.0 + number, "empty": None}) for number in range(4)]
+    write_golden(spec, images)
+    scores = write_scores(spec, write_run(spec, spec.caption_id, images, results), results)
+    of = make_record(spec, outcome, datetime(2026, 11, day, 2, 30, tzinfo=UTC), reason)
+    return records.publish(spec.root, of.model_copy(update={"metrics": scores.metrics}))
 
 
 @pytest.fixture
@@ -38,24 +38,24 @@ def runs(tmp_path: Path) -> tuple[Record, Record]:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    shown = capsys.readouterr()
-    assert shown.err == ""
-    return shown.out.splitlines()
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return printed.out.splitlines()
 
 
 def test_runs_are_listed_oldest_first(
     runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["records", "list", "--root", str(tmp_path / "root")]) == 0
-    header, *listed = lines(capsys)
+    header, *record_lines = lines(capsys)
     assert header.split() == ["published", "suite", "verdict", "checkpoint", "run"]
-    assert [line.split()[:4] for line in listed] == [
+    assert [line.split()[:4] for line in record_lines] == [
         ["2026-11-01", "02:30", "small", "PASS"],
         ["2026-11-02", "02:30", "small", "FAIL"],
     ]
-    assert listed[0].endswith(runs[0].run_uri)
-    assert "step\\x1b[31m\\x0a2" in listed[1]
-    assert len({line.index(run.run_uri) for line, run in zip(listed, runs, strict=True)}) == 1  # aligned
+    assert record_lines[0].endswith(runs[0].run_uri)
+    assert "step\\x1b[31m\\x0a2" in record_lines[1]
+    assert len({line.index(run.run_uri) for line, run in zip(record_lines, runs, strict=True)}) == 1  # aligned
 
 
 def test_a_list_for_a_program(
@@ -63,12 +63,12 @@ def test_a_list_for_a_program(
 ) -> None:
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     assert cli.main(["records", "list", "--suite", "small", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert [(line["suite"], line["outcome"], line["run_uri"]) for line in listed] == [
+    record_list = json.loads(capsys.readouterr().out)
+    assert [(line["suite"], line["outcome"], line["run_uri"]) for line in record_list] == [
         ("small", run.verdict.outcome, run.run_uri) for run in runs
     ]
-    assert listed[1]["checkpoint"]["name"] == HOSTILE
-    assert listed[0]["means"] == {"words": [5.5, 0.645497]}
+    assert record_list[1]["checkpoint"]["name"] == HOSTILE
+    assert record_list[0]["means"] == {"words": [5.5, 0.645497]}
     assert cli.main(["records", "list", "--suite", "other", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
@@ -113,18 +113,18 @@ def test_what_is_no_record_is_one_line(
         (runs[0].run_uri, f"{runs[0].run_uri}/record.json: not a record of this version (ValidationError); publish "),
     ):
         assert cli.main(["records", "show", uri]) == 2
-        shown = capsys.readouterr()
-        assert shown.out == ""
-        assert shown.err.startswith(line)
-        assert shown.err.count("\n") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(line)
+        assert printed.err.count("\n") == 1
 
 
-def test_rebuild_tells_a_program_what_it_left_out(
+def test_json_output_of_rebuild_lists_what_it_left_out(
     runs: tuple[Record, Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     objects.write(f"{runs[0].run_uri}/record.json", b"{}")
     assert cli.main(["records", "rebuild", str(tmp_path / "root"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["indexed"] == 1
-    (line,) = told["left_out"]
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["indexed"] == 1
+    (line,) = answer["left_out"]
     assert line.startswith(f"{runs[0].run_uri}/record.json: ")

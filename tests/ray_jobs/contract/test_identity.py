@@ -79,24 +79,24 @@ SECTIONS: list[type[Identified]] = [
 ]  # fmt: skip
 
 
-def ids(made: Spec) -> tuple[str, ...]:
-    return made.golden_id, made.series_id, made.caption_id, made.judge_id, made.scoring_id, made.run_id
+def list_ids(spec: Spec) -> tuple[str, ...]:
+    return spec.golden_id, spec.series_id, spec.caption_id, spec.judge_id, spec.scoring_id, spec.run_id
 
 
-def further(name: str) -> Spec:
+def make_spec_beside_suite(name: str) -> Spec:
     """The spec with all that comes from beside the suite."""
-    made = make_spec(**SETTINGS[name])
+    spec = make_spec(**SETTINGS[name])
     old = make_baseline(make_spec(called="old", fingerprint="0" * 16))
     clip = Checkpoint(uri="/models/clip", name="clip", fingerprint="c" * 16)
     code, names = {"polite": "METRIC = 1"}, {"cat": ("kitten", "tom")}
-    return made.model_copy(
+    return spec.model_copy(
         update={"baseline": old, "anchor": old, "clip": clip, "own_metrics": code, "synonyms": names, "force": "again"}
     )
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_ids_of_e0c6db2_stay(name: str) -> None:
-    assert ids(make_spec(**SETTINGS[name])) + ids(further(name))[3:] == FROZEN[name]
+    assert list_ids(make_spec(**SETTINGS[name])) + list_ids(make_spec_beside_suite(name))[3:] == FROZEN[name]
 
 
 def test_where_the_answers_of_e0c6db2_are_kept_stays() -> None:
@@ -133,25 +133,25 @@ NEW: dict[str, tuple[Any, Any, Any]] = {  # annotation, default, another value
 }
 
 
-def extended(model: type[BaseModel], name: str, field: tuple[Any, Any]) -> Any:
+def add_field(model: type[BaseModel], name: str, field: tuple[Any, Any]) -> Any:
     fields: dict[str, Any] = {name: field}
     return create_model(model.__name__, __base__=model, **fields)
 
 
-def grown(model: type[BaseModel], path: list[str], field: tuple[Any, Any]) -> Any:
+def add_field_at(model: type[BaseModel], path: list[str], field: tuple[Any, Any]) -> Any:
     """The model with one more field at the end of the path, as a next release would have it."""
     if not path:
-        return extended(model, "added", field)
+        return add_field(model, "added", field)
     inner = model.model_fields[path[0]]
     annotation = inner.annotation
     if path[0] in ("metrics", "limits") and model is Gate:
         kind = GatingMetric if path[0] == "metrics" else Limit
-        of_one = grown(kind, path[1:], field)
-        return extended(model, path[0], (dict[str, of_one], {}))  # type: ignore[valid-type]  # a model made at run time
+        of_one = add_field_at(kind, path[1:], field)
+        return add_field(model, path[0], (dict[str, of_one], {}))  # type: ignore[valid-type]  # a model made at run time
     assert isinstance(annotation, type)
-    larger = grown(annotation, path[1:], field)
+    larger = add_field_at(annotation, path[1:], field)
     default = ... if inner.is_required() else larger()
-    return extended(model, path[0], (larger, default))
+    return add_field(model, path[0], (larger, default))
 
 
 PLACES = [
@@ -164,12 +164,12 @@ PLACES = [
 @pytest.mark.parametrize("place", PLACES)
 def test_a_later_setting_at_its_default_moves_no_id(place: str, field: str) -> None:
     kind, default, _ = NEW[field]
-    larger = grown(Suite, place.split(".") if place else [], (kind, default))
+    larger = add_field_at(Suite, place.split(".") if place else [], (kind, default))
     for settings in SETTINGS.values():
-        made = make_spec(**settings)
-        later = made.model_copy(update={"suite": larger.model_validate(made.suite.model_dump())})
-        assert ids(later) == ids(made)
-        assert later.judge_uri == made.judge_uri
+        spec = make_spec(**settings)
+        later = spec.model_copy(update={"suite": larger.model_validate(spec.suite.model_dump())})
+        assert list_ids(later) == list_ids(spec)
+        assert later.judge_uri == spec.judge_uri
 
 
 MOVED = {
@@ -183,17 +183,17 @@ MOVED = {
 @pytest.mark.parametrize("place", PLACES)
 def test_a_later_setting_that_is_used_moves_the_id_of_what_it_changes(place: str, field: str) -> None:
     kind, default, other = NEW[field]
-    larger = grown(Suite, place.split(".") if place else [], (kind, default))
-    made = make_spec(**(SETTINGS["gated"] | SETTINGS["judged"]))
-    raw = made.suite.model_dump()
+    larger = add_field_at(Suite, place.split(".") if place else [], (kind, default))
+    spec = make_spec(**(SETTINGS["gated"] | SETTINGS["judged"]))
+    raw = spec.suite.model_dump()
     inner = raw
     for step in place.split(".") if place else []:
         inner = inner[step]
     for target in inner.values() if place in ("gate.metrics", "gate.limits") else [inner]:
         target["added"] = other
-    used = made.model_copy(update={"suite": larger.model_validate(raw)})
+    used = spec.model_copy(update={"suite": larger.model_validate(raw)})
     names = ("golden_id", "series_id", "judge_id", "scoring_id", "run_id")
-    moved = {name for name in names if getattr(used, name) != getattr(made, name)}
+    moved = {name for name in names if getattr(used, name) != getattr(spec, name)}
     assert MOVED[place] <= moved
     assert bool(moved) == bool(MOVED[place])
 
@@ -201,8 +201,8 @@ def test_a_later_setting_that_is_used_moves_the_id_of_what_it_changes(place: str
 @pytest.mark.parametrize("field", NEW)
 def test_a_later_field_of_a_spec_at_its_default_moves_no_id(field: str) -> None:
     kind, default, other = NEW[field]
-    larger = grown(Spec, [], (kind, default))
-    made = further("gated")
-    raw = made.model_dump(by_alias=True)
-    assert ids(larger.model_validate(raw)) == ids(made)
-    assert larger.model_validate(raw | {"added": other}).run_id != made.run_id
+    larger = add_field_at(Spec, [], (kind, default))
+    gated = make_spec_beside_suite("gated")
+    raw = gated.model_dump(by_alias=True)
+    assert list_ids(larger.model_validate(raw)) == list_ids(gated)
+    assert larger.model_validate(raw | {"added": other}).run_id != gated.run_id

@@ -56,7 +56,7 @@ def suite_text(**sections: Any) -> str:
 
 
 @pytest.mark.parametrize(("token", "why"), WELL_KNOWN.values(), ids=WELL_KNOWN.keys())
-def test_a_well_known_mark_is_refused_whatever_the_model(token: str, why: str) -> None:
+def test_a_well_known_special_token_is_refused_for_any_model(token: str, why: str) -> None:
     judge = {"kind": "openai", "model": "m", "base_url": "http://h/v1", "pairwise": True}
     places: dict[str, dict[str, Any]] = {
         "caption.prompt": {"caption": {"prompt": f"{token}describe"}},
@@ -64,9 +64,9 @@ def test_a_well_known_mark_is_refused_whatever_the_model(token: str, why: str) -
         "judge.pairwise_prompt": {"judge": judge | {"pairwise_prompt": f"{{first}} {token} {{second}}"}},
     }
     for setting, sections in places.items():
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError) as error:
             parse_suite(suite_text(**sections), "t")
-        assert str(caught.value) == f"suite t: {setting} holds {token}: {why}; take it out"
+        assert str(error.value) == f"suite t: {setting} holds {token}: {why}; take it out"
 
 
 @pytest.mark.parametrize("text", PLAIN)
@@ -82,7 +82,7 @@ def test_all_that_a_notebook_left_is_named_in_order() -> None:
     )
 
 
-def test_a_prompt_that_no_judge_is_asked_is_not_looked_at() -> None:
+def test_a_judge_prompt_without_a_judge_is_not_checked() -> None:
     suite = parse_suite(suite_text(judge={"kind": "openai", "model": "m", "base_url": "http://h/v1"}), "t")
     assert suite.judge.pairwise is False
 
@@ -98,7 +98,7 @@ FILES: dict[str, tuple[str, Any]] = {
 }
 
 
-def planned(folder: Path, file: str, content: Any, prompt: str) -> None:
+def plan_spec(folder: Path, file: str, content: Any, prompt: str) -> None:
     files = checkpoint_files() | {file: json.dumps(content).encode()}
     upload(str(folder / "model"), files)
     (folder / "images").mkdir()
@@ -110,7 +110,7 @@ def planned(folder: Path, file: str, content: Any, prompt: str) -> None:
 @pytest.mark.parametrize(("file", "content"), FILES.values(), ids=FILES.keys())
 def test_a_token_of_the_checkpoints_own_is_refused_at_plan(tmp_path: Path, file: str, content: Any) -> None:
     with pytest.raises(InputError, match=f"^caption.prompt holds {TOKEN}: "):
-        planned(tmp_path, file, content, f"describe {TOKEN}")
+        plan_spec(tmp_path, file, content, f"describe {TOKEN}")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_token_of_the_checkpoints_own_is_refused_at_plan(tmp_path: Path, file:
     ids=["not special", "of another shape", "a list"],
 )
 def test_what_the_files_do_not_call_special_is_text(tmp_path: Path, file: str, content: Any) -> None:
-    planned(tmp_path, file, content, f"describe {TOKEN}")
+    plan_spec(tmp_path, file, content, f"describe {TOKEN}")
 
 
 def test_the_files_of_a_real_checkpoint_name_its_tokens() -> None:
@@ -140,7 +140,7 @@ def test_the_job_asks_the_tokenizer_itself(tmp_path: Path, monkeypatch: pytest.M
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.add_special_tokens({"additional_special_tokens": [TOKEN]})
     tokenizer.save_pretrained(model)
-    found = inspect.resolve(str(model))
+    checkpoint = inspect.resolve(str(model))
     with pytest.raises(InputError, match=f"caption.prompt holds {TOKEN}: the marks of turns .*take it out"):
-        probe(found, ["describe"], texts={"caption.prompt": f"describe {TOKEN}"})
-    probe(found, ["describe"], texts={"caption.prompt": "describe <odd> things"})
+        probe(checkpoint, ["describe"], texts={"caption.prompt": f"describe {TOKEN}"})
+    probe(checkpoint, ["describe"], texts={"caption.prompt": "describe <odd> things"})

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("datasett", {}, "unknown key 'datasett'; did you mean 'dataset'?"),
         ("gates", {}, "unknown key 'gates'; did you mean 'gate'?"),
@@ -39,15 +39,15 @@ ROOT = Path(__file__).parents[3]
         ("zzzzzz", 1, "unknown key 'zzzzzz'; known: name, dataset, preprocess, caption, engine, metrics, judge, gate"),
     ],
 )
-def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, value: Any, told: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError) as error:
         parse_suite(yaml.safe_dump(with_value(SUITE, path, value)), "nightly.yaml")
-    assert str(caught.value).startswith(f"suite nightly.yaml: {told}")
-    assert "\n" not in str(caught.value)
+    assert str(error.value).startswith(f"suite nightly.yaml: {message}")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("name: [", "not YAML"),
         ("", "must be a mapping"),
@@ -65,11 +65,11 @@ def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, valu
         ("name: x\ndataset: {source: x}\njudge: {criteria: [better]}", "judge: `criteria`: 'better' is a key of"),
     ],
 )
-def test_a_faulty_suite_is_one_clear_line(text: str, told: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_a_faulty_suite_is_one_clear_line(text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
         parse_suite(text, "s.yaml")
-    assert str(caught.value).startswith(f"suite s.yaml: {told}")
-    assert "\n" not in str(caught.value)
+    assert str(error.value).startswith(f"suite s.yaml: {message}")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1" + "0" * 400])
@@ -78,16 +78,16 @@ def test_a_faulty_suite_is_one_clear_line(text: str, told: str) -> None:
     ["gate.limits.empty.max", "gate.limits.words.min", "gate.metrics.chrf.margin", "judge.timeout_seconds",
      "judge.price.input", "caption.temperature", "preprocess.decode_seconds", "preprocess.max_aspect"],
 )  # fmt: skip
-def test_no_number_is_infinite_or_none(path: str, value: str) -> None:
+def test_no_number_is_infinite_or_nan(path: str, value: str) -> None:
     """They would be written as null, and the spec could not be read again."""
     first, *rest = path.split(".")
     inner = "".join(f"{{{step}: " for step in rest) + value + "}" * len(rest)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         parse_suite(f"name: x\ndataset: {{source: x}}\n{first}: {inner}", "s.yaml")
-    assert str(caught.value).startswith(f"suite s.yaml: {path}: Input should be a ")
+    assert str(error.value).startswith(f"suite s.yaml: {path}: Input should be a ")
 
 
-def test_a_typo_is_told_rather_than_the_key_it_hides() -> None:
+def test_a_typo_is_reported_instead_of_the_key_it_hides() -> None:
     with pytest.raises(InputError, match=r"unknown key 'dataset.sorce'"):
         parse_suite("name: x\ndataset: {sorce: y}", "s.yaml")
 
@@ -180,16 +180,16 @@ def test_a_setting_moves_exactly_the_ids_of_what_it_changes(path: str, value: An
 
 
 def test_another_endpoint_is_another_judge() -> None:
-    asked = {"judge__kind": "openai", "judge__model": "judge-1", "judge__base_url": "http://one/v1"}
-    one = make_spec(**asked)
+    settings = {"judge__kind": "openai", "judge__model": "judge-1", "judge__base_url": "http://one/v1"}
+    spec = make_spec(**settings)
     for path, value in (("judge__base_url", "http://two/v1"), ("judge__model", "judge-2")):
-        two = make_spec(**(asked | {path: value}))
-        assert one.judge_id != two.judge_id
-        assert one.caption_id == two.caption_id
+        two = make_spec(**(settings | {path: value}))
+        assert spec.judge_id != two.judge_id
+        assert spec.caption_id == two.caption_id
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"judge": {"kind": "vllm"}}, "judge: needs `model`"),
         ({"judge": {"kind": "openai", "model": "m"}}, "judge: needs `base_url` and `model`"),
@@ -202,22 +202,22 @@ def test_another_endpoint_is_another_judge() -> None:
         ({"metrics": {"own": ["a/x.py", "b/x.py"]}}, "metrics: 'x' is there already; rename metrics.own's file"),
     ],
 )
-def test_settings_that_contradict_each_other(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_settings_that_contradict_each_other(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
         parse_suite(yaml.safe_dump(SUITE | settings), "s.yaml")
-    assert str(caught.value).startswith(f"suite s.yaml: {told}")
-    assert "\n" not in str(caught.value)
+    assert str(error.value).startswith(f"suite s.yaml: {message}")
+    assert "\n" not in str(error.value)
 
 
 def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
     table = test_a_setting_moves_exactly_the_ids_of_what_it_changes.pytestmark[0].args[1]
-    listed = {path for path, _, _ in table}
+    paths = {path for path, _, _ in table}
     settings = {"name"}
     for section in ("dataset", "preprocess", "caption", "engine", "metrics", "judge", "gate"):
         model: Any = Suite.model_fields[section].annotation
         settings |= {f"{section}__{name}" for name in model.model_fields}
     told_below = {"dataset__stratify", "dataset__label_names", "dataset__truth"}
-    untabled = settings - listed - told_below - {"dataset__format", "engine__kind", "judge__kind", "judge__engine"}
+    untabled = settings - paths - told_below - {"dataset__format", "engine__kind", "judge__kind", "judge__engine"}
     assert untabled == set()
 
 
@@ -234,30 +234,30 @@ def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
     before = make_spec(**JUDGED)
     assert before.judge
 
-    def moved(**update: Any) -> set[str]:
+    def list_moved_ids(**update: Any) -> set[str]:
         after = before.model_copy(update=update)
         return {name for name in ALL if getattr(before, name) != getattr(after, name)}
 
     renamed = Checkpoint(uri="/copy/step-2", name="step-2", fingerprint=before.checkpoint.fingerprint)
-    assert moved(source_revision="r2") == IMAGES
-    assert moved(checkpoint=before.checkpoint.model_copy(update={"fingerprint": "0" * 16})) == {CAPTION, RUN}
-    assert moved(checkpoint=renamed) == set()
-    assert moved(judge=before.judge.model_copy(update={"fingerprint": "0" * 16})) == {SCALE, RUN}
-    assert moved(clip=before.judge) == {SCALE, RUN}
-    assert moved(own_metrics={"politeness": "METRIC = 1"}) == {SCALE, RUN}
-    assert moved(synonyms={"cat": ("kitten",)}) == {SCALE, RUN}
+    assert list_moved_ids(source_revision="r2") == IMAGES
+    assert list_moved_ids(checkpoint=before.checkpoint.model_copy(update={"fingerprint": "0" * 16})) == {CAPTION, RUN}
+    assert list_moved_ids(checkpoint=renamed) == set()
+    assert list_moved_ids(judge=before.judge.model_copy(update={"fingerprint": "0" * 16})) == {SCALE, RUN}
+    assert list_moved_ids(clip=before.judge) == {SCALE, RUN}
+    assert list_moved_ids(own_metrics={"politeness": "METRIC = 1"}) == {SCALE, RUN}
+    assert list_moved_ids(synonyms={"cat": ("kitten",)}) == {SCALE, RUN}
     old = make_baseline(make_spec(called="old", fingerprint="0" * 16))
-    assert moved(baseline=old) == moved(anchor=old) == {RUN}
+    assert list_moved_ids(baseline=old) == list_moved_ids(anchor=old) == {RUN}
     assert before.model_copy(update={"anchor": old}).run_id != before.model_copy(update={"baseline": old}).run_id
-    assert moved(root="s3://elsewhere") == set()
-    assert moved(force="again") == set()
+    assert list_moved_ids(root="s3://elsewhere") == set()
+    assert list_moved_ids(force="again") == set()
 
 
 def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     """Literals: when one moves without a raised version, everything in storage would be made anew, silently."""
-    made = make_spec()
+    spec = make_spec()
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
-    assert (made.golden_id, made.caption_id, made.scoring_id, made.run_id) == (
+    assert (spec.golden_id, spec.caption_id, spec.scoring_id, spec.run_id) == (
         "acf4c646ebb99752",
         "9e53205c2c78b0e2",
         "377687eb2fd890ad",
@@ -266,7 +266,7 @@ def test_the_ids_are_the_same_in_every_process_and_release() -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     command = [sys.executable, str(Path(__file__).parents[1] / "print_ids.py")]
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert printed.stdout.split() == [made.golden_id, made.caption_id, made.scoring_id, made.run_id]
+    assert printed.stdout.split() == [spec.golden_id, spec.caption_id, spec.scoring_id, spec.run_id]
 
 
 def test_every_image_is_sampled_with_a_seed_of_its_own() -> None:
@@ -279,19 +279,19 @@ def test_every_image_is_sampled_with_a_seed_of_its_own() -> None:
 
 
 def test_a_spec_survives_its_json() -> None:
-    made = make_spec(**JUDGED).model_copy(update={"baseline": make_baseline(make_spec()), "force": "x"})
-    assert Spec.model_validate_json(made.model_dump_json()) == made
+    spec = make_spec(**JUDGED).model_copy(update={"baseline": make_baseline(make_spec()), "force": "x"})
+    assert Spec.model_validate_json(spec.model_dump_json()) == spec
 
 
 def test_where_things_go() -> None:
-    made = make_spec(root="s3://bucket/a", called="step 300/é")
-    assert made.golden_uri == f"s3://bucket/a/golden/{made.golden_id}"
-    assert made.captions_uri == f"s3://bucket/a/captions/{made.caption_id}"
-    assert made.scores_uri == made.scores_uri_of(made.caption_id) != made.scores_uri_of("another")
-    assert made.scores_uri.startswith("s3://bucket/a/scores/")
-    assert made.judge_uri.startswith("s3://bucket/a/judge/")
-    assert made.judge_uri.endswith(made.golden_id)
-    assert made.uri == f"s3://bucket/a/runs/step-300-ffffffff/{made.run_id}/spec.json"
+    spec = make_spec(root="s3://bucket/a", called="step 300/é")
+    assert spec.golden_uri == f"s3://bucket/a/golden/{spec.golden_id}"
+    assert spec.captions_uri == f"s3://bucket/a/captions/{spec.caption_id}"
+    assert spec.scores_uri == spec.scores_uri_of(spec.caption_id) != spec.scores_uri_of("another")
+    assert spec.scores_uri.startswith("s3://bucket/a/scores/")
+    assert spec.judge_uri.startswith("s3://bucket/a/judge/")
+    assert spec.judge_uri.endswith(spec.golden_id)
+    assert spec.uri == f"s3://bucket/a/runs/step-300-ffffffff/{spec.run_id}/spec.json"
 
 
 def manifest(**fields: Any) -> Manifest:
@@ -299,11 +299,11 @@ def manifest(**fields: Any) -> Manifest:
     return Manifest(**(plain | fields))
 
 
-def test_a_manifest_that_does_not_add_up_cannot_be_made() -> None:
+def test_a_manifest_that_does_not_add_up_is_refused() -> None:
     assert manifest(rows_in=10, rows_out=7, lost={"empty": 2, "corrupt": 1}).rows_out == 7
-    for rows_in, rows_out, lost in ((10, 7, {"empty": 2}), (10, 10, {"empty": 1}), (9, 10, {})):
+    for rows_in, rows_out, lost_counts in ((10, 7, {"empty": 2}), (10, 10, {"empty": 1}), (9, 10, {})):
         with pytest.raises(ValidationError, match="in, "):
-            manifest(rows_in=rows_in, rows_out=rows_out, lost=lost)
+            manifest(rows_in=rows_in, rows_out=rows_out, lost=lost_counts)
 
 
 @pytest.mark.parametrize(

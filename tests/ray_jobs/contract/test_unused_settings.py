@@ -69,12 +69,12 @@ UNUSED: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("sections", "told"), UNUSED.values(), ids=UNUSED.keys())
-def test_it_is_refused_in_a_line(sections: dict[str, Any], told: str) -> None:
-    with pytest.raises(InputError) as caught:
+@pytest.mark.parametrize(("sections", "message"), UNUSED.values(), ids=UNUSED.keys())
+def test_it_is_refused_in_a_line(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
         parse_suite(yaml.safe_dump(SUITE | sections), "s")
-    assert str(caught.value).startswith(f"suite s: {told}")
-    assert "\n" not in str(caught.value)
+    assert str(error.value).startswith(f"suite s: {message}")
+    assert "\n" not in str(error.value)
 
 
 USED: dict[str, dict[str, Any]] = {
@@ -112,10 +112,12 @@ DOUBTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("sections", "told"), DOUBTS.values(), ids=DOUBTS.keys())
-def test_what_has_no_effect_without_references_or_labels_is_told(sections: dict[str, Any], told: list[str]) -> None:
+@pytest.mark.parametrize(("sections", "message"), DOUBTS.values(), ids=DOUBTS.keys())
+def test_settings_without_effect_for_lack_of_references_or_labels_are_reported(
+    sections: dict[str, Any], message: list[str]
+) -> None:
     doubts = find_doubts(parse_suite(yaml.safe_dump(SUITE | sections), "s"))
-    assert [doubt.partition(";")[0] for doubt in doubts] == told
+    assert [doubt.partition(";")[0] for doubt in doubts] == message
 
 
 def test_what_was_stored_earlier_stays_readable() -> None:

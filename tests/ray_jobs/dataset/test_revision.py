@@ -97,7 +97,7 @@ def test_shards_named_by_a_pattern_too(tmp_path: Path, monkeypatch: pytest.Monke
     assert sources[0] == sources[1]
 
 
-def test_a_way_back_over_a_link_leads_where_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parent_step_over_a_link_resolves_as_the_system_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "repository")
     (tmp_path / "suites").symlink_to("repository/suites")
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
@@ -121,7 +121,7 @@ def test_a_path_that_an_earlier_release_wrote_without_links_is_no_change_by_a_pe
 
 
 @pytest.mark.parametrize("is_complete", [True, False], ids=["complete", "begun"])
-def test_what_an_earlier_release_made_without_links_is_found(
+def test_files_of_an_earlier_release_without_links_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_complete: bool
 ) -> None:
     monkeypatch.setenv("ASSAY_SUITES", str(update(tmp_path / "home", "release folders", 0)))

@@ -39,7 +39,7 @@ def clone(place: Path) -> Path:
     return place
 
 
-def planned(tmp_path: Path, place: Path) -> Spec:
+def plan_clone(tmp_path: Path, place: Path) -> Spec:
     checkpoint = tmp_path / "checkpoint"
     if not checkpoint.exists():
         upload(str(checkpoint), checkpoint_files())
@@ -53,23 +53,23 @@ def complete(spec: Spec) -> None:
 
 
 def test_a_moved_clone_keeps_every_id(tmp_path: Path) -> None:
-    first = planned(tmp_path, clone(tmp_path / "here"))
+    first = plan_clone(tmp_path, clone(tmp_path / "here"))
     complete(first)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     shutil.rmtree(tmp_path / "here")
     for file in (tmp_path / "there" / "images").iterdir():
         os.utime(file, (1, 1))
-    moved = planned(tmp_path, tmp_path / "there")
+    moved = plan_clone(tmp_path, tmp_path / "there")
     assert (moved.golden_id, moved.series_id, moved.run_id) == (first.golden_id, first.series_id, first.run_id)
     assert moved.source_revision != first.source_revision
 
 
 def test_the_same_place_and_no_other_is_as_before(tmp_path: Path) -> None:
-    first = planned(tmp_path, clone(tmp_path / "here"))
+    first = plan_clone(tmp_path, clone(tmp_path / "here"))
     assert first.same_golden is None
     assert first.golden_id == first.model_copy(update={"content_id": None}).golden_id
     complete(first)
-    assert planned(tmp_path, tmp_path / "here") == first
+    assert plan_clone(tmp_path, tmp_path / "here") == first
 
 
 CHANGES: dict[str, Callable[[Path], Any]] = {
@@ -86,20 +86,20 @@ CHANGES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_what_differs_is_not_taken_for_the_same(tmp_path: Path, change: Callable[[Path], Any]) -> None:
-    first = planned(tmp_path, clone(tmp_path / "here"))
+def test_different_content_is_not_taken_for_the_same(tmp_path: Path, change: Callable[[Path], Any]) -> None:
+    first = plan_clone(tmp_path, clone(tmp_path / "here"))
     complete(first)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     change(tmp_path / "there")
-    other = planned(tmp_path, tmp_path / "there")
+    other = plan_clone(tmp_path, tmp_path / "there")
     assert other.same_golden is None
     assert other.golden_id != first.golden_id
 
 
-def test_metadata_that_leads_out_of_its_folder_is_not_told_by_content(tmp_path: Path) -> None:
+def test_metadata_that_leads_out_of_its_folder_is_not_hashed_by_content(tmp_path: Path) -> None:
     place = clone(tmp_path / "here")
     (place / "images" / "metadata.jsonl").write_text('{"file_name": "../0.png", "caption": "a picture"}\n')
-    assert planned(tmp_path, place).content_id is None
+    assert plan_clone(tmp_path, place).content_id is None
 
 
 @pytest.mark.integration
@@ -111,55 +111,55 @@ def test_a_copy_of_a_prepared_folder_is_complete_and_a_copied_manifest_is_not(tm
         clone(here)
         (here / "images" / "m.jsonl").write_text('{"image": "0.png"}\n')
         (here / "t.yaml").write_text(yaml.safe_dump({"name": "t", "dataset": {"source": name}}))
-        first = planned(tmp_path, here)
+        first = plan_clone(tmp_path, here)
         run_stage("preprocess", first)
         shutil.copytree(here, there)
-        second = planned(tmp_path, there)
+        second = plan_clone(tmp_path, there)
         assert (second.golden_id == first.golden_id) is (name == "images")
         if second.same_golden:
             shutil.rmtree(there / "images")
             assert "is complete: 3 images" in run_stage("preprocess", second)
 
 
-def test_a_set_that_is_not_complete_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_an_incomplete_set_is_not_continued(tmp_path: Path) -> None:
     """Its plan holds the paths of the other place."""
-    first = planned(tmp_path, clone(tmp_path / "here"))
+    first = plan_clone(tmp_path, clone(tmp_path / "here"))
     complete(first)
     objects.delete(f"{first.golden_uri}/manifest.json")
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    second = planned(tmp_path, tmp_path / "there")
+    second = plan_clone(tmp_path, tmp_path / "there")
     assert second.same_golden is None
     complete(second)
     shutil.copytree(tmp_path / "here", tmp_path / "third")
-    assert planned(tmp_path, tmp_path / "third").golden_id == second.golden_id
+    assert plan_clone(tmp_path, tmp_path / "third").golden_id == second.golden_id
 
 
 def test_a_large_source_is_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CONTENT_MB", "0.0001")
-    assert planned(tmp_path, clone(tmp_path / "here")).content_id is None
+    assert plan_clone(tmp_path, clone(tmp_path / "here")).content_id is None
     monkeypatch.delenv("ASSAY_CONTENT_MB")
     monkeypatch.setattr(same_content, "MOST_FILES", 3)
-    assert planned(tmp_path, tmp_path / "here").content_id is None
+    assert plan_clone(tmp_path, tmp_path / "here").content_id is None
 
 
 def test_a_limit_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CONTENT_MB", "4 GB")
     with pytest.raises(InputError, match="ASSAY_CONTENT_MB is '4 GB'; set it to a number of megabytes, or not at all"):
-        planned(tmp_path, clone(tmp_path / "here"))
+        plan_clone(tmp_path, clone(tmp_path / "here"))
 
 
 def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path, own_cache: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"one")
     with content_hashes.content_hashes() as hashes:
-        one = hashes.of(file)
+        first = hashes.of(file)
     assert rows(own_cache) == []  # it was written a moment ago, so its time proves nothing yet
     wait_until_settled(file)
     for _ in range(2):
         with content_hashes.content_hashes() as hashes:
-            assert hashes.of(file) == one
+            assert hashes.of(file) == first
     ((state, sha256),) = rows(own_cache)
-    assert sha256 == one
+    assert sha256 == first
     forge(own_cache, state)
     with content_hashes.content_hashes() as hashes:
         assert hashes.of(file) == "remembered"
@@ -167,7 +167,7 @@ def test_a_file_is_read_once_and_again_when_it_changes(tmp_path: Path, own_cache
     file.write_bytes(b"two")
     os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
     with content_hashes.content_hashes() as hashes:
-        assert hashes.of(file) not in (one, "remembered")
+        assert hashes.of(file) not in (first, "remembered")
 
 
 def test_many_plans_at_once_and_a_broken_database_do_no_harm(
@@ -178,23 +178,23 @@ def test_many_plans_at_once_and_a_broken_database_do_no_harm(
     files = [tmp_path / f"f{number}" for number in range(20)]
     for file in files:
         file.write_text(file.name)
-    found: list[list[str]] = []
+    hashes_seen: list[list[str]] = []
 
     def hash_all() -> None:
         with content_hashes.content_hashes() as hashes:
-            found.append([hashes.of(file) for file in files])
+            hashes_seen.append([hashes.of(file) for file in files])
 
     threads = [threading.Thread(target=hash_all) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 8
-    assert all(hashes == found[0] for hashes in found)
+    assert len(hashes_seen) == 8
+    assert all(hashes == hashes_seen[0] for hashes in hashes_seen)
     assert len(rows(own_cache)) == 5
     (own_cache / content_hashes.FILE).write_bytes(b"not a database" * 100)
     hash_all()
-    assert found[-1] == found[0]
+    assert hashes_seen[-1] == hashes_seen[0]
 
 
 def rows(folder: Path) -> list[tuple[str, str]]:
@@ -216,4 +216,4 @@ def wait_until_settled(file: Path) -> None:
 def test_a_pipe_in_the_folder_stops_no_plan(tmp_path: Path, name: str) -> None:
     place = clone(tmp_path / "here")
     os.mkfifo(place / "images" / name)  # which an opener waits for
-    assert planned(tmp_path, place).content_id is None
+    assert plan_clone(tmp_path, place).content_id is None

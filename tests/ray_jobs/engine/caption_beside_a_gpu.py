@@ -17,7 +17,7 @@ from ray_jobs.engine.settings import engine_environment
 
 
 class EngineOnCpu(WarmEngine):
-    """Is asked for with a GPU, and runs with the settings for a CPU."""
+    """Requests a GPU from Ray, and runs with the settings for a CPU."""
 
     def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
         assert gpu, "the job did not ask for a GPU"

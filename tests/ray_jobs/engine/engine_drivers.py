@@ -1,4 +1,4 @@
-"""Drivers of the warm engine, each a process of its own, and what their captions are to be."""
+"""Starts the drivers of the warm engine, each in its own process, and computes the captions that they must give."""
 
 import json
 import subprocess
@@ -16,20 +16,20 @@ SETTINGS = json.dumps(
 
 
 def start_driver(driver: str, *arguments: object) -> "subprocess.Popen[str]":
-    """The driver of that name; it may be written to."""
+    """The process of the driver of that name. Its standard input is open."""
     command = [sys.executable, str(DRIVERS / f"{driver}.py"), SETTINGS, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def resume(process: "subprocess.Popen[str]") -> None:
-    """Answer a driver that awaits the test."""
+    """Answer a driver that waits for the test."""
     assert process.stdin
     process.stdin.write("\n")
     process.stdin.flush()
 
 
 def wait_for_line(process: "subprocess.Popen[str]", beginning: str) -> None:
-    """Read what the driver prints until a line begins thus."""
+    """Read the driver's output up to the first line with this beginning."""
     assert process.stdout
     lines = []
     for line in process.stdout:
@@ -40,19 +40,19 @@ def wait_for_line(process: "subprocess.Popen[str]", beginning: str) -> None:
 
 
 def finish(process: "subprocess.Popen[str]", timeout: float = 600) -> Any:
-    """What the driver prints last, read as JSON."""
+    """The last line that the driver prints, read as JSON. Raises AssertionError if it fails."""
     result = wait_for_exit(process, timeout)
     assert result.code == 0, result.output[-5000:]
     return result.last_json
 
 
 def run_driver(driver: str, *arguments: object) -> Any:
-    """What the driver of that name prints last, read as JSON."""
+    """Run the driver of that name. Returns its last line, read as JSON."""
     return finish(start_driver(driver, *arguments))
 
 
 def caption_by_transformers(folder: Path) -> list[str]:
-    """The captions of a checkpoint as transformers decodes them greedily in float32."""
+    """The captions of a checkpoint by transformers, decoded greedily in float32."""
     import torch
     from PIL import Image
     from transformers import AutoModelForImageTextToText, AutoProcessor

@@ -1,4 +1,4 @@
-"""A checkpoint of each model family as small as one can be, of random weights, saved as a user's is: `FAMILIES`.
+"""A tiny checkpoint with random weights for each model family, saved as a user's is: `FAMILIES`.
 
     python -m tests.ray_jobs.engine.families FOLDER
 
@@ -66,7 +66,7 @@ def qwen2_5_vl(folder: Path) -> None:
     eye = {"depth": 2, "hidden_size": 32, "intermediate_size": 42, "num_heads": 2, "out_hidden_size": 64,
            "patch_size": 14, "window_size": 56, "fullatt_block_indexes": [1]}  # fmt: skip
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [4, 6, 6]}
-    text = TEXT | of(words) | {"rope_parameters": rope}
+    text = TEXT | token_ids_of(words) | {"rope_parameters": rope}
     config = Qwen2_5_VLConfig(text_config=text, vision_config=eye, **qwen_ids(words))
     pictures = Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28 * 4, "longest_edge": 28 * 28 * 64})
     processor = Qwen2_5_VLProcessor(pictures, words, Qwen2VLVideoProcessor(), chat_template=words.chat_template)
@@ -79,7 +79,7 @@ def qwen3_vl(folder: Path) -> None:
     eye = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 64,
            "patch_size": 16, "num_position_embeddings": 64, "deepstack_visual_indexes": [0]}  # fmt: skip
     rope = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
-    text = TEXT | of(words) | {"head_dim": 32, "rope_parameters": rope}
+    text = TEXT | token_ids_of(words) | {"head_dim": 32, "rope_parameters": rope}
     config = Qwen3VLConfig(text_config=text, vision_config=eye, **qwen_ids(words))
     normed = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "patch_size": 16}
     pictures = Qwen2VLImageProcessor(size={"shortest_edge": 32 * 32 * 4, "longest_edge": 32 * 32 * 64}, **normed)
@@ -88,7 +88,8 @@ def qwen3_vl(folder: Path) -> None:
 
 
 def llava(folder: Path) -> None:
-    """LLaVA-1.5-7b: CLIP crops each picture to a square; the tokenizer, and not the template, begins with `<s>`."""
+    """LLaVA-1.5-7b: CLIP crops each picture to a square. The tokenizer adds `<s>` at the beginning, the template does
+    not."""
     template = (
         "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}"
         "{% endif %}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}"
@@ -99,7 +100,7 @@ def llava(folder: Path) -> None:
     eye = CLIPVisionConfig(**EYE, image_size=56, patch_size=14, projection_dim=32)
     config = LlavaConfig(
         vision_config=eye.to_dict(),
-        text_config={"model_type": "llama"} | TEXT | of(words),
+        text_config={"model_type": "llama"} | TEXT | token_ids_of(words),
         image_token_index=words.convert_tokens_to_ids("<image>"),
         image_seq_length=16,
     )
@@ -119,7 +120,7 @@ def internvl(folder: Path) -> None:
     eye = EYE | {"image_size": [56, 56], "patch_size": [14, 14]}
     config = InternVLConfig(
         vision_config=eye,
-        text_config={"model_type": "qwen2"} | TEXT | of(words),
+        text_config={"model_type": "qwen2"} | TEXT | token_ids_of(words),
         image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=4,
         tie_word_embeddings=False,
@@ -144,7 +145,7 @@ def smolvlm(folder: Path) -> None:
     eye = EYE | {"image_size": 64, "patch_size": 16}
     config = Idefics3Config(
         vision_config=eye,
-        text_config={"model_type": "llama"} | TEXT | of(words),
+        text_config={"model_type": "llama"} | TEXT | token_ids_of(words),
         image_token_id=words.convert_tokens_to_ids("<image>"),
         scale_factor=2,
         pad_token_id=words.pad_token_id,
@@ -170,7 +171,7 @@ def gemma3(folder: Path) -> None:
         breaks=["\n" * number for number in range(1, 5)],
     )  # fmt: skip
     token_id = words.convert_tokens_to_ids
-    text = TEXT | of(words) | {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 256,
+    text = TEXT | token_ids_of(words) | {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 256,
                                "layer_types": ["sliding_attention", "full_attention"]}  # fmt: skip
     config = Gemma3Config(
         text_config=text,
@@ -231,8 +232,8 @@ def tokenizer(
     )
 
 
-def of(words: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """What the text model's config says of the tokenizer."""
+def token_ids_of(words: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The token ids that the text model's config names."""
     ids = {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     return {"vocab_size": len(words)} | ids
 
@@ -244,7 +245,8 @@ def qwen_ids(words: PreTrainedTokenizerFast) -> dict[str, Any]:
 
 
 def save(folder: Path, kind: Any, config: Any, processor: Any) -> None:
-    """Weights wide enough apart that one token is clearly the likeliest, and that the picture has a say in which.
+    """Save a network whose weights are far enough apart that one token is clearly the likeliest and depends on the
+    picture.
 
     No embeddings are tied to the head, as some of the published models' are: a random model would repeat itself.
     """

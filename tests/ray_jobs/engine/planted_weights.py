@@ -1,4 +1,4 @@
-"""Weights with faults planted between the file and vLLM's own loader, on some of the ranks of a model that is spread.
+"""Plants faults between a checkpoint's file and vLLM's loader, on some ranks of a model that is spread over processes.
 
 python planted_weights.py FIRST SECOND OUT    # two checkpoints of one layout; writes the sums for each fault
 """
@@ -36,7 +36,8 @@ class Planted(WorkerExtension):
     rank: int
 
     def planted_load(self, path: str, first: str, fault: str, ranks: list[int]) -> dict[str, Any]:
-        """Load as `assay_load` does, on the ranks with the fault; `first` is the checkpoint that was loaded before."""
+        """Load as `assay_load` does, with the fault on these ranks. `first` is the checkpoint that was loaded
+        before."""
         if self.rank not in ranks:
             return self.assay_load(path)
         if fault == "another file":

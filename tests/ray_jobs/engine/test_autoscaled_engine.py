@@ -1,4 +1,4 @@
-"""A GPU group that starts at zero, as the chart has it: Ray's own autoscaler starts the node, and ends it.
+"""A GPU group that starts at zero, as in the chart: Ray's autoscaler starts the node and ends it.
 
 Real: Ray's autoscaler, its nodes' processes, the jobs, vLLM's engine on its CPU backend. Stood in for: the cloud, by
 Ray's fake provider, whose nodes are processes of this machine; and the GPU, which is a number that the node tells Ray.
@@ -32,8 +32,8 @@ JOB = Path(__file__).with_name("caption_beside_a_gpu.py")
 
 
 @pytest.fixture
-def autoscaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head without a GPU, and at most one node with one, when it is asked for. The test's jobs join it."""
+def autoscaling_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head without a GPU, and at most one node with one, started on demand. The test's jobs join this cluster."""
     settings = {"ASSAY_CACHE": str(tmp_path / "checkpoints"), "ASSAY_GPU": "1"}
     with start_cluster(settings, starts={"gpu": {"CPU": 1, "GPU": 1}}) as cluster:
         for name, value in cluster.environment.items():
@@ -42,18 +42,18 @@ def autoscaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Clus
 
 
 def nodes(cluster: Cluster) -> set[psutil.Process]:
-    """A process for each of Ray's nodes, the head's too."""
+    """One process for each of Ray's nodes, the head included."""
     return set(cluster.processes("raylet/raylet"))
 
 
-def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autoscaled: Cluster, tmp_path: Path) -> None:
+def test_a_cluster_scales_from_zero_captions_and_scales_back(autoscaling_cluster: Cluster, tmp_path: Path) -> None:
     scenes = {"source": str(DEMO / "images" / "scenes"), "limit": 12}
     spec = plan_spec(
         tmp_path, str(tmp_path / "root"), str(GOOD), str(scenes["source"]),
         dataset=scenes, engine=ENGINE | {"keep_seconds": 3},
     )  # fmt: skip
     run_stage("preprocess", spec)
-    head = nodes(autoscaled)
+    head = nodes(autoscaling_cluster)
     assert len(head) == 1, "images need no GPU"
 
     job = subprocess.Popen(
@@ -61,8 +61,8 @@ def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autosc
         env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        wait_until(lambda: autoscaled.engine() is not None or job.poll() is not None, 240, every=0.2)
-        engine, appeared = autoscaled.engine(), nodes(autoscaled) - head
+        wait_until(lambda: autoscaling_cluster.engine() is not None or job.poll() is not None, 240, every=0.2)
+        engine, appeared = autoscaling_cluster.engine(), nodes(autoscaling_cluster) - head
         above = engine.parents() if engine else []  # now, because the engine will be gone soon
         result = wait_for_exit(job, 120)
     finally:
@@ -75,4 +75,4 @@ def test_from_zero_captions_are_made_on_the_node_that_appears_and_it_goes(autosc
     assert all(read_captions(spec).values())
 
     # The engine waits three seconds for another job, then the node is idle, for three seconds too.
-    wait_until(lambda: nodes(autoscaled) == head and not autoscaled.engines(), 120, every=0.2)
+    wait_until(lambda: nodes(autoscaling_cluster) == head and not autoscaling_cluster.engines(), 120, every=0.2)

@@ -5,14 +5,14 @@ from ray_jobs.engine.canary import Canary, make_pictures, matches
 SAID = ((5, -0.10), (7, -0.30), (2, -1.20))
 
 
-def moved(by: float) -> tuple[tuple[Any, float], ...]:
+def make_trace(by: float) -> tuple[tuple[Any, float], ...]:
     return tuple((token, probability + by) for token, probability in SAID)
 
 
-def test_the_same_weights_say_the_same_to_within_the_noise() -> None:
+def test_the_same_weights_give_the_same_trace_within_the_noise() -> None:
     assert matches(SAID, SAID)
-    assert matches(SAID, moved(0.04))
-    assert not matches(SAID, moved(0.06))
+    assert matches(SAID, make_trace(0.04))
+    assert not matches(SAID, make_trace(0.06))
 
 
 def test_parting_at_a_tie_is_the_same_and_at_a_difference_is_not() -> None:
@@ -23,17 +23,17 @@ def test_parting_at_a_tie_is_the_same_and_at_a_difference_is_not() -> None:
 def test_stale_weights_are_doubted() -> None:
     canary = Canary({})
     canary.remember("a", SAID)
-    assert canary.find_mismatch("b", moved(0.001), True) is None
+    assert canary.find_mismatch("b", make_trace(0.001), True) is None
     assert "exactly what it said with the weights before" in str(canary.find_mismatch("b", SAID, True))
     assert canary.find_mismatch("copy-of-a", SAID, False) is None
 
 
-def test_weights_that_come_back_must_say_what_they_said() -> None:
+def test_reloaded_weights_must_give_their_first_trace() -> None:
     canary = Canary({})
     canary.remember("a", SAID)
-    canary.remember("b", moved(-1))
+    canary.remember("b", make_trace(-1))
     assert canary.find_mismatch("a", SAID, True) is None
-    assert "does not say what it said" in str(canary.find_mismatch("a", moved(-1), True))
+    assert "does not say what it said" in str(canary.find_mismatch("a", make_trace(-1), True))
 
 
 def test_the_pictures_are_always_the_same_and_differ() -> None:

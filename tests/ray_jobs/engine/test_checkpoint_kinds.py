@@ -22,7 +22,7 @@ PROMPT = "describe the image"
 RANK, ALPHA = 24, 12
 
 
-def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
+def caption_all(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
     """Captions, kind of engine, whether it was warm and what it told, of each job; an error's line where it had one."""
     scenes = json.dumps([str(scene) for scene in SCENES])
     checkpoints = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
@@ -33,7 +33,7 @@ def asked(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
     return answers
 
 
-def decoded(network: Any) -> list[str]:
+def decode_greedily(network: Any) -> list[str]:
     """The captions as transformers decodes them greedily in float32."""
     processor = AutoProcessor.from_pretrained(BASE)
     processor.tokenizer.padding_side = "left"
@@ -53,7 +53,7 @@ def network_of(folder: Path) -> Any:
     return AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16)
 
 
-def towards(checkpoint: Path) -> Pairs:
+def factor_differences(checkpoint: Path) -> Pairs:
     """A and B of every linear layer of the language model whose product comes nearest to the way from the base there.
 
     By the names that transformers has for them in memory, where PEFT finds them.
@@ -68,7 +68,7 @@ def towards(checkpoint: Path) -> Pairs:
     return differences
 
 
-def by_hand(pairs: Pairs) -> Any:
+def merge_by_hand(pairs: Pairs) -> Any:
     """The base in memory with the adapter's sums made there, rounded as a checkpoint in bfloat16 is."""
     network = network_of(BASE)
     for path, (down, up) in pairs.items():
@@ -81,7 +81,7 @@ def test_adapters_are_swapped_into_one_warm_engine_and_a_quantised_checkpoint_ha
     on_cluster: Cluster, tmp_path: Path
 ) -> None:
     on_cluster.end_engines()
-    pairs = [towards(DEMO / "checkpoints" / name) for name in ("step-0800", "step-0840")]
+    pairs = [factor_differences(DEMO / "checkpoints" / name) for name in ("step-0800", "step-0840")]
     adapters = [
         write_adapter(tmp_path / f"adapter-{number}", pair, r=RANK, lora_alpha=ALPHA)
         for number, pair in enumerate(pairs)
@@ -90,9 +90,9 @@ def test_adapters_are_swapped_into_one_warm_engine_and_a_quantised_checkpoint_ha
     small = write_quantised(GOOD, tmp_path / "quantised")
     misfit = write_adapter(tmp_path / "misfit", {"model.layers.0.self_attn.q_proj": make_random_pair((96, 128), 4, 0)})
     jobs = [(adapters[0], based), (adapters[1], based), (misfit, based), (BASE, {}), (small, {"dtype": "bfloat16"})]
-    answers = asked(*jobs)
+    answers = caption_all(*jobs)
     assert answers.pop(2).startswith(f"checkpoint {misfit}: model.layers.0.self_attn.q_proj.lora_A.weight is for")
-    expected = [decoded(by_hand(pair)) for pair in pairs] + [decoded(network_of(BASE))]
+    expected = [decode_greedily(merge_by_hand(pair)) for pair in pairs] + [decode_greedily(network_of(BASE))]
     assert len({tuple(texts) for texts in expected}) == 3
     assert [answer[0] for answer in answers[:3]] == expected
     assert [answer[1:] for answer in answers[:3]] == [
@@ -102,6 +102,6 @@ def test_adapters_are_swapped_into_one_warm_engine_and_a_quantised_checkpoint_ha
     ]
     captions, *how = answers[3]
     assert how == ["ray_data_llm", False, "started for this job"]
-    reference = decoded(network_of(GOOD))
+    reference = decode_greedily(network_of(GOOD))
     assert sum(caption == other for caption, other in zip(captions, reference, strict=True)) >= 16
     assert len(set(captions)) > 10

@@ -19,7 +19,7 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOOD, tmp_path / "copy"))
 
 
-def likeness_of(folder: Path) -> str:
+def key_of(folder: Path) -> str:
     return compatibility_key(Checkpoint(uri=str(folder), name=folder.name, fingerprint="of no matter"))
 
 
@@ -27,8 +27,8 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
     return {name: tensor for shard in folder.glob("*.safetensors") for name, tensor in load_file(shard).items()}
 
 
-def saved(weights: dict[str, Tensor], folder: Path, cuts: int) -> None:
-    """The weights as the shards of the folder, in place of those it has."""
+def save_shards(weights: dict[str, Tensor], folder: Path, cuts: int) -> None:
+    """Save the weights as the shards of the folder, in place of its own."""
     for shard in folder.glob("*.safetensors"):
         shard.unlink()
     names = sorted(weights)
@@ -43,17 +43,17 @@ def saved(weights: dict[str, Tensor], folder: Path, cuts: int) -> None:
 
 
 def test_checkpoints_of_one_run_are_alike_and_the_judge_of_another_training_is_not() -> None:
-    run = {likeness_of(folder) for folder in CHECKPOINTS.iterdir() if folder.name.startswith("step-")}
-    assert run == {likeness_of(GOOD)}
-    assert likeness_of(DEMO / "judge") not in run
+    run = {key_of(folder) for folder in CHECKPOINTS.iterdir() if folder.name.startswith("step-")}
+    assert run == {key_of(GOOD)}
+    assert key_of(DEMO / "judge") not in run
 
 
 def test_other_weights_other_cuts_and_other_savers_do_not_count(copy: Path) -> None:
-    saved({name: tensor + 1 for name, tensor in weights_of(copy).items()}, copy, cuts=5)
+    save_shards({name: tensor + 1 for name, tensor in weights_of(copy).items()}, copy, cuts=5)
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"transformers_version": "9", "_name_or_path": "elsewhere"}))
     (copy / "trainer_state.json").write_text("{}")
-    assert likeness_of(copy) == likeness_of(GOOD)
+    assert key_of(copy) == key_of(GOOD)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"])
@@ -62,7 +62,7 @@ def test_everything_else_counts(copy: Path, file: str) -> None:
     assert path.exists()
     text = path.read_text()
     path.write_text(text.replace("{", '{"added": 1, ', 1) if file.endswith(".json") else text + " ")
-    assert likeness_of(copy) != likeness_of(GOOD)
+    assert key_of(copy) != key_of(GOOD)
 
 
 def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
@@ -75,6 +75,6 @@ def test_a_tensor_less_or_more_or_of_another_kind_is_named(copy: Path) -> None:
         (weights | {name: weights[name].float()}, f"{name} is F32"),
         (weights | {name: weights[name].reshape(-1).clone()}, f"{name} is BF16["),
     ):
-        saved(tensors, copy, cuts=2)
+        save_shards(tensors, copy, cuts=2)
         assert message in str(first_difference(layout, tensor_layout(copy)))
-        assert likeness_of(copy) != likeness_of(GOOD)
+        assert key_of(copy) != key_of(GOOD)

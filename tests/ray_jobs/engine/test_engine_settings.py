@@ -16,16 +16,16 @@ CHECKPOINT = str(Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800
 
 @pytest.fixture
 def requested(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What vLLM is asked for; the config that it makes of that for a GPU cannot be had on a machine without one."""
+    """The arguments that vLLM gets. A machine without a GPU cannot build the config that vLLM makes of them."""
     import vllm
 
     settings, real = dict[str, Any](), vllm.AsyncEngineArgs
 
-    def noted(**arguments: Any) -> Any:
+    def note_arguments(**arguments: Any) -> Any:
         settings.update(arguments)
         return real(**arguments)
 
-    monkeypatch.setattr(vllm, "AsyncEngineArgs", noted)
+    monkeypatch.setattr(vllm, "AsyncEngineArgs", note_arguments)
     return settings
 
 
@@ -45,7 +45,7 @@ def test_with_fewer_graphs_are_as_vllm_has_them(requested: dict[str, Any]) -> No
     assert requested["compilation_config"] == {"compile_mm_encoder": True}
 
 
-def test_an_eager_engine_has_none(requested: dict[str, Any]) -> None:
+def test_an_eager_engine_has_no_graphs(requested: dict[str, Any]) -> None:
     build_warm_config(Engine(max_num_seqs=1024, max_model_len=512, enforce_eager=True), True, CHECKPOINT)
     assert "compilation_config" not in requested
 
@@ -63,7 +63,7 @@ def test_only_an_eager_engine_on_a_cpu_has_torch_compile_nothing(eager: bool, gp
 def test_there_is_room_for_the_images_of_all_steps_under_way(
     monkeypatch: pytest.MonkeyPatch, ahead: bool, room: int
 ) -> None:
-    """A CPU's vLLM never schedules a step while another runs, as a GPU's does: so this stands in for that choice."""
+    """vLLM on a CPU never schedules a step while another runs. A stand-in makes it choose as on a GPU."""
     import vllm
 
     class Scheduling(vllm.AsyncEngineArgs):  # type: ignore[misc]  # vLLM's types are not read

@@ -1,4 +1,4 @@
-"""Every model family captions for real: the stage's own job, Ray and vLLM, checked row by row against transformers.
+"""Every model family captions in the real job, with Ray and vLLM. Each row is compared with transformers.
 
 The models' weights are random, so their captions are noise; that it is the same noise, token for token, is the proof
 that prompt, picture and weights arrived.
@@ -42,7 +42,7 @@ SETTINGS: dict[str, dict[str, Any]] = {name: {"keep_seconds": 0} for name in FAM
 
 @dataclass(frozen=True)
 class Expected:
-    """By image: the length of the prompt, the caption, and the number of its tokens."""
+    """For an image: the length of the prompt, the caption, and the number of its tokens."""
 
     prompt_tokens: int
     caption: str
@@ -62,7 +62,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("families-root")
 
 
-def planned_of(name: str, root: Path, families: dict[str, Path], pictures: Path) -> Spec:
+def plan_family(name: str, root: Path, families: dict[str, Path], pictures: Path) -> Spec:
     folder = root / name
     folder.mkdir(exist_ok=True)
     sections: dict[str, dict[str, Any]] = {
@@ -75,16 +75,16 @@ def planned_of(name: str, root: Path, families: dict[str, Path], pictures: Path)
 
 @pytest.fixture(scope="module")
 def jobs() -> dict[str, ProcessResult]:
-    """How the job of each family ended."""
+    """The result of each family's job."""
     return {}
 
 
 @pytest.fixture
-def captioned(
+def specs_by_family(
     on_cluster: Cluster, jobs: dict[str, ProcessResult], root: Path, families: dict[str, Path], pictures: Path
 ) -> dict[str, Spec]:
-    """The captions of every family over one golden set, two jobs at a time."""
-    specs = {name: planned_of(name, root, families, pictures) for name in FAMILIES}
+    """The caption runs of every family over one golden set, two jobs at a time."""
+    specs = {name: plan_family(name, root, families, pictures) for name in FAMILIES}
     if not jobs:
         run_stage("preprocess", next(iter(specs.values())))
         names = list(specs)
@@ -95,7 +95,7 @@ def captioned(
 
 
 def by_transformers(name: str, model: Path, images: dict[str, bytes]) -> dict[str, Expected | str]:
-    """Greedy decoding in float32, the prompt and all else by the model's own processor; what it refuses, by its words.
+    """Captions by greedy decoding in float32 with the model's own processor. For an image that it refuses, its error.
 
     Gemma 3's image tokens see each other both ways, by `token_type_ids`; in vLLM on a CPU they see only those before
     them, so here too. Its GPU kernels are said to do it right.
@@ -127,9 +127,9 @@ def by_transformers(name: str, model: Path, images: dict[str, bytes]) -> dict[st
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_image_is_captioned_as_transformers_would(
-    captioned: dict[str, Spec], jobs: dict[str, ProcessResult], name: str
+    specs_by_family: dict[str, Spec], jobs: dict[str, ProcessResult], name: str
 ) -> None:
-    spec = captioned[name]
+    spec = specs_by_family[name]
     assert jobs[name].code == 0, jobs[name].output[-5000:]
     assert_every_image_once(spec)
     images = {row["image_id"]: row["image"] for row in read_rows(spec.golden_uri)}
@@ -154,11 +154,11 @@ def test_every_image_is_captioned_as_transformers_would(
     assert len(captions) > 2  # another picture, another caption
 
 
-def test_what_was_refused(captioned: dict[str, Spec]) -> None:
-    """By the processor in both engines, and by vLLM for its length: one row each, and nothing else."""
+def test_what_was_refused(specs_by_family: dict[str, Spec]) -> None:
+    """One row is refused by the processor in both engines, and one by vLLM for its length. No other row is."""
     failures = {
         name: {row["image_id"]: row["failure"] for row in read_rows(spec.captions_uri) if row["failure"]}
-        for name, spec in captioned.items()
+        for name, spec in specs_by_family.items()
     }
     strip = {STRIP: "image-refused"}
     none: dict[str, str] = {}

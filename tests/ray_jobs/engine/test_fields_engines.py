@@ -1,4 +1,4 @@
-"""Fields for real: Ray, vLLM on a CPU and the demo's checkpoint, which was never trained to write JSON.
+"""Fields in real jobs: Ray, vLLM on a CPU, and the demo's checkpoint, which was never trained to write JSON.
 
 The grammar alone makes its answers fit: on the warm engine before and after a change of weights and between suites
 with and without fields, on Ray Data's, with tensor parallelism, and in the audit's fresh reference.
@@ -37,7 +37,7 @@ FIELDS = {"prompt": "describe the image", "max_tokens": 256, "fields": SCHEMA}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fields")
     (folder / "images").mkdir()
     for scene in sorted((DEMO / "images" / "scenes").iterdir())[:12]:
@@ -50,14 +50,15 @@ def spec_of(place: Path, root: str, model: Path = GOOD, caption: dict[str, Any] 
 
 
 @pytest.fixture
-def warm(place: Path, on_cluster: Cluster) -> Spec:
-    """Captions with fields by a warm engine that was started for another checkpoint and had said plain captions."""
-    spec = spec_of(place, "root")
+def warm(folder: Path, on_cluster: Cluster) -> Spec:
+    """Captions with fields, by a warm engine that was started for another checkpoint and had captioned without
+    fields."""
+    spec = spec_of(folder, "root")
     if manifests.load_manifest(spec.captions_uri) is None:
         on_cluster.end_engines()
         run_stage("preprocess", spec)
         plain = {"prompt": "describe the image", "max_tokens": 32}
-        run_stage("caption", spec_of(place, "root", DEMO / "checkpoints" / "step-0200", plain))
+        run_stage("caption", spec_of(folder, "root", DEMO / "checkpoints" / "step-0200", plain))
         assert "fields: 12 answers fit the schema, invalid-fields {}" in run_stage("caption", spec)
     return spec
 
@@ -83,27 +84,27 @@ def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
     }
 
 
-def test_a_fresh_engine_says_the_same(warm: Spec) -> None:
+def test_a_fresh_engine_gives_the_same_captions(warm: Spec) -> None:
     run_stage("audit", warm)
     report = audits.read(warm.captions_uri)
     assert report
     assert (report.images, report.equal, report.differing) == (12, 12, 0)
 
 
-def test_the_same_engine_then_says_plain_captions_as_if_nothing_had_been(place: Path, warm: Spec) -> None:
+def test_the_same_engine_then_gives_plain_captions(folder: Path, warm: Spec) -> None:
     plain = {"prompt": "describe the image", "max_tokens": 32}
-    after = spec_of(place, "root", GOOD, plain)
+    after = spec_of(folder, "root", GOOD, plain)
     output = run_stage("caption", after)
     assert "fields:" not in output
-    on_its_own = spec_of(place, "alone", GOOD, plain, kind="ray_data_llm")
+    on_its_own = spec_of(folder, "alone", GOOD, plain, kind="ray_data_llm")
     run_stage("preprocess", on_its_own)
     run_stage("caption", on_its_own)
     assert read_captions(after) == read_captions(on_its_own)
     assert "answer" not in read_rows(after.captions_uri)[0]
 
 
-def test_ray_data_llm_says_the_same(place: Path, warm: Spec) -> None:
-    cold = spec_of(place, "cold", kind="ray_data_llm")
+def test_ray_data_llm_gives_the_same_captions(folder: Path, warm: Spec) -> None:
+    cold = spec_of(folder, "cold", kind="ray_data_llm")
     run_stage("preprocess", cold)
     run_stage("caption", cold)
     names = ["image_id", "answer", *SCHEMA["properties"]]
@@ -111,9 +112,9 @@ def test_ray_data_llm_says_the_same(place: Path, warm: Spec) -> None:
     assert answers[0] == answers[1]
 
 
-def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cluster, tmp_path: Path) -> None:
+def test_spread_over_two_processes_every_answer_fits(folder: Path, on_cluster: Cluster, tmp_path: Path) -> None:
     qwen2_5_vl(tmp_path / "two-heads")
-    spec = spec_of(place, "spread", tmp_path / "two-heads", tensor_parallel_size=2)
+    spec = spec_of(folder, "spread", tmp_path / "two-heads", tensor_parallel_size=2)
     run_stage("preprocess", spec)
     run_stage("caption", spec)
     fields = manifests.require_manifest(spec.captions_uri, "caption").details["fields"]
@@ -121,8 +122,8 @@ def test_spread_over_two_processes_every_answer_fits(place: Path, on_cluster: Cl
     assert set(fields["invalid"]) <= {"cut-off"}
 
 
-def test_answers_that_are_cut_off_are_counted_and_keep_their_text(place: Path, warm: Spec) -> None:
-    spec = spec_of(place, "root", GOOD, FIELDS | {"max_tokens": 6})
+def test_answers_that_are_cut_off_are_counted_and_keep_their_text(folder: Path, warm: Spec) -> None:
+    spec = spec_of(folder, "root", GOOD, FIELDS | {"max_tokens": 6})
     assert "fields: 0 answers fit the schema, invalid-fields {'cut-off': 12}" in run_stage("caption", spec)
     manifest = manifests.require_manifest(spec.captions_uri, "caption")
     assert (manifest.rows_out, manifest.lost, manifest.details["fields"]) == (
@@ -137,8 +138,8 @@ def test_answers_that_are_cut_off_are_counted_and_keep_their_text(place: Path, w
         assert [row[name] for name in ("count", "colour", "share", "indoors", "objects")] == [None] * 5
 
 
-def test_a_tokenizer_that_cannot_be_held_to_a_grammar_ends_the_job_before_an_engine_starts(
-    place: Path, warm: Spec, tmp_path: Path
+def test_a_tokenizer_without_a_grammar_ends_the_job_before_an_engine_starts(
+    folder: Path, warm: Spec, tmp_path: Path
 ) -> None:
     model = Path(shutil.copytree(GOOD, tmp_path / "mute"))
     tokenizer = json.loads((model / "tokenizer.json").read_text())
@@ -147,5 +148,5 @@ def test_a_tokenizer_that_cannot_be_held_to_a_grammar_ends_the_job_before_an_eng
     tokenizer["model"]["merges"] = []
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
     assert_stage_fails(
-        "caption", spec_of(place, "root", model), 2, "its tokenizer has no token that begins a JSON object"
+        "caption", spec_of(folder, "root", model), 2, "its tokenizer has no token that begins a JSON object"
     )

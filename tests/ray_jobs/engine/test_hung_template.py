@@ -1,4 +1,4 @@
-"""A chat template that computes without an end, asked of Ray and vLLM: it costs its own job, and the next one runs.
+"""A chat template that computes forever, with Ray and vLLM: only its own job fails, and the next one runs.
 
 The caption job is the real one. Where the template must get past the confined trial, the test leaves in the node's
 cache what a trial that it passed would have left.
@@ -45,7 +45,7 @@ LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% en
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster of this file's own, because its engines are given up sooner."""
+    """A cluster for this file alone, with shorter time limits for engines."""
     variables = {
         "ASSAY_CACHE": str(tmp_path_factory.mktemp("checkpoints")),
         "ASSAY_SOURCES": str(tmp_path_factory.getbasetemp()),
@@ -64,7 +64,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hostile_run(folder: Path, scenes: Path, template: str, renderers: int | None = None) -> tuple[Spec, Spec]:
-    """The specs of a checkpoint with this template and of the next one, over one golden set that is there."""
+    """The specs of a checkpoint with this template and of the next checkpoint, over one existing golden set."""
     hostile = Path(shutil.copytree(GOOD, folder / "step-0800"))
     (hostile / "chat_template.jinja").write_text(template + (GOOD / "chat_template.jinja").read_text())
     root, engine = str(folder / "root"), {"renderers": renderers}
@@ -74,14 +74,16 @@ def hostile_run(folder: Path, scenes: Path, template: str, renderers: int | None
 
 
 def let_pass(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave in the node's cache that the checkpoint's files passed their trial."""
+    """Record in the node's cache that the checkpoint's files passed the probe."""
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint_probe, "_run", lambda *_: None)
         probe(spec.checkpoint, [PROMPT], texts=texts_for_model(spec.suite))
 
 
-def refused(spec: Spec, timeout: float, report: Callable[[str], None], **environment: str) -> tuple[str, Failure]:
-    """The output of a caption job that ends as bad input, and its failure; prints how long it took."""
+def run_refused_job(
+    spec: Spec, timeout: float, report: Callable[[str], None], **environment: str
+) -> tuple[str, Failure]:
+    """The output of a caption job that ends with an input error, and its failure. Prints how long the job took."""
     began = time.time()
     result = wait_for_exit(start_stage("caption", spec, **environment), timeout)
     assert result.code == 2, result.output[-5000:]
@@ -94,7 +96,7 @@ def refused(spec: Spec, timeout: float, report: Callable[[str], None], **environ
 
 
 def assert_next_is_captioned(spec: Spec, failure: Failure, report: Callable[[str], None]) -> None:
-    """The next job completes in its time; prints how long after the failure its engine was asked first."""
+    """The next job completes in time. Prints how long after the failure its engine got the first request."""
     result = wait_for_exit(start_stage("caption", spec), NEXT_SECONDS)
     assert result.code == 0, result.output[-5000:]
     assert_every_image_once(spec)
@@ -107,19 +109,19 @@ def assert_next_is_captioned(spec: Spec, failure: Failure, report: Callable[[str
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         with capsys.disabled():
             print(f"\n{request.node.name}: {line}")
 
-    return say
+    return print_line
 
 
-def test_it_ends_before_an_engine_is_asked_for(
+def test_the_job_ends_before_an_engine_starts(
     on_cluster: Cluster, scenes: Path, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     on_cluster.end_engines()
     hostile, following = hostile_run(tmp_path, scenes, LOOPS)
-    output, failure = refused(hostile, 240, report, ASSAY_PROBE_SECONDS=TRIAL_SECONDS)
+    output, failure = run_refused_job(hostile, 240, report, ASSAY_PROBE_SECONDS=TRIAL_SECONDS)
     assert f"its chat template did not load and work within {TRIAL_SECONDS} s" in failure.message
     assert "engine:" not in output
     assert not on_cluster.processes("WarmEngine")
@@ -137,11 +139,11 @@ def test_past_its_trial_it_costs_its_engine_only(
     renderers: int | None,
     template: str,
 ) -> None:
-    """Where no thread of the process runs, its watchdog ends it, or the engine that waits for its renderer does."""
+    """If no thread of the process runs, its watchdog ends it; otherwise the engine that waits for its renderer does."""
     on_cluster.end_engines()
     hostile, following = hostile_run(tmp_path, scenes, template, renderers)
     let_pass(hostile, monkeypatch)
-    failure = refused(hostile, 600, report)[1]
+    failure = run_refused_job(hostile, 600, report)[1]
     assert "without an end; mend these files" in failure.message
     if template == LOOPS and not renderers:  # renderers share the processors, so either of two limits comes first
         assert f"computed for {SILENCE // 2} s" in failure.message

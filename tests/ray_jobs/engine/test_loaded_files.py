@@ -1,4 +1,4 @@
-"""vLLM loads the files that were checked, whatever else lies beside them."""
+"""vLLM loads exactly the files that were checked, even with others beside them."""
 
 import json
 import shutil
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow  # they import vLLM
 
 
 @pytest.fixture
-def doubled(tmp_path: Path) -> Path:
-    """A checkpoint with other weights, and another config, beside its own in Mistral's way."""
+def two_sets(tmp_path: Path) -> Path:
+    """A checkpoint that also has other weights and another config, in Mistral's file names."""
     folder = tmp_path / "step-1"
     shutil.copytree(DEMO, folder)
     weights = {name: 0 * tensor for shard in folder.glob("*.safetensors") for name, tensor in load_file(shard).items()}
@@ -33,7 +33,7 @@ def doubled(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["warm", "other"])
-def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind: str) -> None:
+def test_consolidated_weights_beside_an_index_are_not_loaded(two_sets: Path, kind: str) -> None:
     from vllm.config import LoadConfig
     from vllm.model_executor.model_loader import get_model_loader
 
@@ -41,15 +41,15 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(doubled: Path, kind
 
     known = vllm_arguments(Engine(), gpu=False)["load_format"] if kind == "other" else "assay"
     loader = get_model_loader(LoadConfig(load_format=known))
-    _, files, safe = loader._prepare_weights(str(doubled), None, None, True, None)
-    indexed = set(json.loads((doubled / INDEX).read_text())["weight_map"].values())
+    _, files, safe = loader._prepare_weights(str(two_sets), None, None, True, None)
+    indexed = set(json.loads((two_sets / INDEX).read_text())["weight_map"].values())
     assert safe
     assert {Path(file).name for file in files} == indexed
-    assert inspect.require_complete(str(doubled))
+    assert inspect.require_complete(str(two_sets))
 
 
 @pytest.mark.parametrize("kind", ["assay", "safetensors"])
-def test_vllm_reads_the_whole_file_beside_a_stale_index(
+def test_vllm_reads_the_complete_file_beside_a_stale_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     from vllm.config import LoadConfig
@@ -73,9 +73,9 @@ def test_vllm_reads_the_whole_file_beside_a_stale_index(
     assert build_warm_config(Engine(max_model_len=512), False, str(fetched)).model_config.hf_config.architectures
 
 
-def test_the_config_that_was_checked_is_the_engines(doubled: Path) -> None:
-    config = build_warm_config(Engine(max_model_len=512), False, str(doubled)).model_config.hf_config
-    assert config.architectures == json.loads((doubled / "config.json").read_text())["architectures"]
+def test_the_config_that_was_checked_is_the_engines(two_sets: Path) -> None:
+    config = build_warm_config(Engine(max_model_len=512), False, str(two_sets)).model_config.hf_config
+    assert config.architectures == json.loads((two_sets / "config.json").read_text())["architectures"]
 
 
 class Strict:

@@ -1,4 +1,4 @@
-"""A process that is handed what vLLM's are handed ends with the one that started it, kill -9 included."""
+"""A process started as vLLM's processes are ends with its parent, also when the parent gets kill -9."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Every family that captions, every demo checkpoint, adapter and CLIP model passes the probe, with one try each."""
+"""Every model family, demo checkpoint, adapter and CLIP model passes the probe at the first try."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ def test_an_answer() -> None:
 @pytest.mark.parametrize(
     ("tokens", "reason"), [([5, 2], "stop"), ([2], "stop"), ([5, 6], "length"), ([2, 5], "length")]
 )
-def test_the_last_token_tells_why_it_ended(tokens: list[int], reason: str) -> None:
+def test_the_last_token_gives_the_finish_reason(tokens: list[int], reason: str) -> None:
     assert _unify_schema(ROW | {"generated_tokens": tokens}, STOP)["finish_reason"] == reason
 
 
@@ -59,7 +59,7 @@ def test_an_error_row_has_the_columns_of_an_answer() -> None:
     assert (answer["failure"], answer["detail"], answer["text"]) == ("engine-error", "ValueError: too long", None)
 
 
-def test_a_refused_image_is_told_in_its_processors_words() -> None:
+def test_a_refused_image_is_reported_in_its_processors_words() -> None:
     """vLLM refuses it too, in words of its own."""
     message = "an image of 402 x 2: absolute aspect ratio must be smaller than 200, got 201.0"
     row = {"key": "part-00000/3", "prompt": "x", "least_tokens": 0, "refused": message, "__inference_error__": "E"}

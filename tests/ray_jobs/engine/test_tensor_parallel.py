@@ -1,4 +1,4 @@
-"""A model spread over two processes, for real: Ray, vLLM, and tiny checkpoints whose heads divide by two."""
+"""A model spread over two processes, with Ray, vLLM, and tiny checkpoints whose heads divide by two."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
-def planned_for(folder: Path, model: Path, parallel: int, kind: str = "ray_data_llm") -> Spec:
+def plan_parallel(folder: Path, model: Path, parallel: int, kind: str = "ray_data_llm") -> Spec:
     folder.mkdir(exist_ok=True)
     settings = {"kind": kind, "tensor_parallel_size": parallel}
     caption: dict[str, dict[str, Any]] = {"caption": {"max_tokens": 12}, "engine": settings}
@@ -46,15 +46,13 @@ def planned_for(folder: Path, model: Path, parallel: int, kind: str = "ray_data_
 
 
 def of_vllm(cluster: Cluster) -> list[psutil.Process]:
-    """vLLM's own processes on the cluster: engines, and workers where a model is spread over several."""
+    """vLLM's processes on the cluster: engines, and the workers of a model that is spread over several."""
     return cluster.processes("VLLM::")
 
 
-def test_spread_over_two_processes_it_says_the_same_and_leaves_none(
-    on_cluster: Cluster, models: list[Path], tmp_path: Path
-) -> None:
+def test_two_processes_give_the_same_captions_and_end(on_cluster: Cluster, models: list[Path], tmp_path: Path) -> None:
     on_cluster.end_engines()
-    single, spread = [planned_for(tmp_path / f"over-{parallel}", models[0], parallel) for parallel in (1, 2)]
+    single, spread = [plan_parallel(tmp_path / f"over-{parallel}", models[0], parallel) for parallel in (1, 2)]
     for spec in (single, spread):
         run_stage("preprocess", spec)
     run_stage("caption", single)
@@ -72,7 +70,7 @@ def test_spread_over_two_processes_it_says_the_same_and_leaves_none(
 def test_the_audit_of_captions_that_were_swapped_over_two_processes(
     on_cluster: Cluster, models: list[Path], tmp_path: Path
 ) -> None:
-    first, second = [planned_for(tmp_path / "run", model, 2, "warm") for model in models[:2]]
+    first, second = [plan_parallel(tmp_path / "run", model, 2, "warm") for model in models[:2]]
     run_stage("preprocess", first)
     for spec in (first, second):
         run_stage("caption", spec)
@@ -104,7 +102,7 @@ def test_swapped_over_two_processes_captions_are_those_of_transformers(on_cluste
 
 
 def test_a_fault_on_one_rank_or_both_is_noticed(models: list[Path], tmp_path: Path) -> None:
-    """A rank that loads nothing, a layer left out or stale, a share or a checkpoint that is another's."""
+    """The faults: a rank loads nothing, a layer is missing or stale, a share or a checkpoint is the wrong one."""
     folder, out = Path(__file__).parent, tmp_path / "found.json"
     path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, str(folder / "planted_weights.py"), str(models[0]), str(models[1]), str(out)]

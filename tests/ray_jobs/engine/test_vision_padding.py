@@ -17,7 +17,7 @@ def config(width: int, **more: Any) -> Any:
     return namespace
 
 
-def test_a_layer_widened_with_zeros_says_the_same() -> None:
+def test_a_layer_padded_with_zeros_has_the_same_output() -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = {"gate_proj.weight": (30, 8), "gate_proj.bias": (30,), "up_proj.weight": (30, 8), "up_proj.bias": (30,)}
     shapes |= {"down_proj.weight": (8, 30), "down_proj.bias": (8,)}

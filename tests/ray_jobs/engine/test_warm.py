@@ -24,7 +24,7 @@ CHECKPOINTS = sorted(folder for folder in (DEMO / "checkpoints").iterdir() if no
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict[str, list[str]]:
+def captions_by_checkpoint() -> dict[str, list[str]]:
     """The captions of every checkpoint by transformers."""
     captions = {folder.name: caption_by_transformers(folder) for folder in CHECKPOINTS}
     assert len({tuple(texts) for texts in captions.values()}) == len(CHECKPOINTS) == 5
@@ -39,27 +39,27 @@ def tour(nodes: list[Path]) -> list[Path]:
 
 
 def test_in_every_order_of_swaps_captions_are_those_of_transformers(
-    on_cluster: Cluster, expected: dict[str, list[str]]
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
 ) -> None:
     order = tour(CHECKPOINTS)
     assert len(order) == 21
     on_cluster.end_engines()
     runs = run_driver("in_order", *order)
     for folder, run in zip(order, runs, strict=True):
-        assert run["said"] == expected[folder.name]
+        assert run["said"] == captions_by_checkpoint[folder.name]
     assert [run["warm"] for run in runs] == [True] * 21
     assert {run["told"] for run in runs} == {"weights swapped and checked"}
 
 
 def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
-    on_cluster: Cluster, expected: dict[str, list[str]], tmp_path: Path
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
     """An engine that ends itself of a doubt is still there for a moment: to meet it once more is not the reason."""
     longer = Path(shutil.copytree(CHECKPOINTS[1], tmp_path / "longer"))
     for shard in longer.glob("*.safetensors"):
         save_file({name: tensor.double() for name, tensor in load_file(shard).items()}, shard, {"format": "pt"})
     runs = run_driver("alike", CHECKPOINTS[0], longer)
-    assert [run["said"] for run in runs] == [expected[CHECKPOINTS[number].name] for number in (0, 1)]
+    assert [run["said"] for run in runs] == [captions_by_checkpoint[CHECKPOINTS[number].name] for number in (0, 1)]
     assert runs[1]["told"].startswith("a fresh engine, for tensors differ: "), runs[1]["told"]
 
 
@@ -70,7 +70,7 @@ def parent(process: psutil.Process) -> psutil.Process:
 
 
 def test_killed_in_the_middle_of_a_swap_and_of_answering(
-    on_cluster: Cluster, expected: dict[str, list[str]], tmp_path: Path
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
     """Whatever dies, what is said after it is said by the right weights, and no engine stays behind."""
     order = [CHECKPOINTS[number] for number in (0, 3, 1)]
@@ -95,48 +95,50 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
     core.wait(10)  # its process ends with the actor's: nothing holds a GPU that nobody knows of
 
     runs = finish(process)
-    assert [run["said"] for run in runs] == [expected[folder.name] for folder in order]
+    assert [run["said"] for run in runs] == [captions_by_checkpoint[folder.name] for folder in order]
     assert runs[1]["told"].startswith("a fresh engine, for ")
     assert runs[2]["told"].startswith("a fresh engine, for the engine's process died")
     assert [run["swapped"] for run in runs] == [False, False, True]  # the last by the engine that was killed
 
 
-def test_images_are_rendered_in_processes_beside_it(
-    on_cluster: Cluster, expected: dict[str, list[str]], tmp_path: Path
+def test_images_are_rendered_in_separate_processes(
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
     """One that is killed takes the engine with it, and all end with the engine."""
 
-    def beside() -> list[psutil.Process]:
+    def list_renderers() -> list[psutil.Process]:
         return on_cluster.processes(RendererProcess.__name__)
 
     order = [CHECKPOINTS[number] for number in (2, 0, 4)]
     on_cluster.end_engines()
     process = start_driver("beside", *order, tmp_path)
     wait_for_line(process, "READY")
-    first, _ = beside()
+    first, _ = list_renderers()
     resume(process)
     wait_until(lambda: len([*tmp_path.iterdir()]) >= 2, 60)  # tasks, one in each process
     first.kill()
     *runs, last = finish(process)
     assert runs.pop().endswith(" is gone")
-    assert [run["said"] for run in [*runs, last]] == [expected[folder.name] for folder in order]
+    assert [run["said"] for run in [*runs, last]] == [captions_by_checkpoint[folder.name] for folder in order]
     assert runs[1]["told"] == "weights swapped and checked"
     assert last["told"].startswith("a fresh engine, for ")
     again = run_driver("beside_again", order[-1])
-    assert (again["said"], again["told"]) == (expected[order[-1].name], "the weights of the job before")
-    assert len(beside()) == 2  # they outlive the job that started them, as the engine does
+    assert (again["said"], again["told"]) == (captions_by_checkpoint[order[-1].name], "the weights of the job before")
+    assert len(list_renderers()) == 2  # they outlive the job that started them, as the engine does
     on_cluster.end_engines()
-    wait_until(lambda: not beside(), 30)
+    wait_until(lambda: not list_renderers(), 30)
 
 
-def test_a_row_of_which_engines_die_is_set_aside_alone(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+def test_a_row_of_which_engines_die_is_set_aside_alone(
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
+) -> None:
     run = run_driver("poisoned", CHECKPOINTS[0])
-    assert run["said"] == [expected[CHECKPOINTS[0].name][0], "engine-died"]
+    assert run["said"] == [captions_by_checkpoint[CHECKPOINTS[0].name][0], "engine-died"]
     assert run["details"][0].startswith("an engine died of it when asked alone: ")
 
 
 def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm(
-    on_cluster: Cluster, expected: dict[str, list[str]]
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
 ) -> None:
     holder = start_driver("holding", CHECKPOINTS[2])
     wait_for_line(holder, "HOLDING")
@@ -145,21 +147,23 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     run = finish(waiting, 90)
-    assert run["said"] == expected[CHECKPOINTS[2].name]
+    assert run["said"] == captions_by_checkpoint[CHECKPOINTS[2].name]
     assert (run["warm"], run["told"]) == (True, "the weights of the job before")
 
 
-def test_jobs_that_wait_for_an_engine_have_it_in_turn(on_cluster: Cluster, expected: dict[str, list[str]]) -> None:
+def test_jobs_that_wait_for_an_engine_have_it_in_turn(
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
+) -> None:
     order = [str(CHECKPOINTS[number]) for number in (2, 0, 1, 0, 3, 1, 0, 4)]
     on_cluster.end_engines()
     runs = run_driver("in_line", *order)
-    assert runs[0] == [order[0], expected[Path(order[0]).name]]  # by whom it was started
-    assert sorted(runs[:3]) == sorted([uri, expected[Path(uri).name]] for uri in order[:3])
-    assert runs[3:] == [[uri, expected[Path(uri).name]] for uri in order[3:]]
+    assert runs[0] == [order[0], captions_by_checkpoint[Path(order[0]).name]]  # by whom it was started
+    assert sorted(runs[:3]) == sorted([uri, captions_by_checkpoint[Path(uri).name]] for uri in order[:3])
+    assert runs[3:] == [[uri, captions_by_checkpoint[Path(uri).name]] for uri in order[3:]]
 
 
 def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
-    on_cluster: Cluster, expected: dict[str, list[str]]
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
 ) -> None:
     """Be it the one that follows in a series, or one whose job waits already."""
     s3_client.get_client().create_bucket(Bucket="series")
@@ -170,12 +174,12 @@ def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
     ]
     assert run_driver("followed", first, others[0])[-1], "it was not there when the last part was answered"
     runs = run_driver("fetched_while_waiting", *others)
-    assert [run["said"] for run in runs] == [expected[order[number].name] for number in (2, 1)]
+    assert [run["said"] for run in runs] == [captions_by_checkpoint[order[number].name] for number in (2, 1)]
     assert [run["told"] for run in runs] == ["weights swapped and checked"] * 2
 
 
 def test_two_engines_share_a_job_and_one_of_them_is_killed(
-    on_cluster: Cluster, expected: dict[str, list[str]], tmp_path: Path
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
     on_cluster.end_engines()
     order = [CHECKPOINTS[number] for number in (0, 3)]
@@ -188,7 +192,7 @@ def test_two_engines_share_a_job_and_one_of_them_is_killed(
     second.kill()
     (tmp_path / "go").touch()
     runs = finish(process)
-    assert [run["said"] for run in runs] == [expected[folder.name] for folder in order]
+    assert [run["said"] for run in runs] == [captions_by_checkpoint[folder.name] for folder in order]
     assert runs[1]["told"].startswith("a fresh engine, for ")
     assert first.is_running()
     on_cluster.end_engines()

@@ -30,7 +30,9 @@ def test_the_worse_checkpoint_fails_in_its_one_field_and_passes_in_all_else(
     good_spec, good = validate(tmp_path / "root", "step-1600")
     worse_spec, worse = validate(tmp_path / "root", "step-1700")
     assert (good.verdict.outcome, worse.verdict.outcome) == ("PASS", "FAIL")
-    outcomes = {one.metric: one.outcome for one in worse.verdict.comparisons if not one.advisory}
+    outcomes = {
+        comparison.metric: comparison.outcome for comparison in worse.verdict.comparisons if not comparison.advisory
+    }
     assert outcomes == {
         "exact_match": "PASS",
         "field_count": "PASS",
@@ -45,10 +47,10 @@ def test_the_worse_checkpoint_fails_in_its_one_field_and_passes_in_all_else(
     lines = [json.loads(line) for line in (DEMO / "fields.jsonl").read_text().splitlines()]
     shares = {}
     for spec, record in ((good_spec, good), (worse_spec, worse)):
-        answered = read_rows(spec.captions_uri)
-        assert len(answered) == len(lines) == 256
+        rows = read_rows(spec.captions_uri)
+        assert len(rows) == len(lines) == 256
         for name in FIELDS[:3]:  # counted here from the parts and the manifest, without the product's metrics
-            right = sum(row[name] == line[name] for row, line in zip(answered, lines, strict=True))
+            right = sum(row[name] == line[name] for row, line in zip(rows, lines, strict=True))
             assert record.metrics[f"field_{name}"].mean == pytest.approx(right / 256)
             shares[record.checkpoint.name, name] = right
     assert (

@@ -29,10 +29,10 @@ SAID: dict[str, Any] = {
 
 
 def test_an_answer_that_fits() -> None:
-    read = read_answer(SCHEMA, json.dumps(SAID), "stop", 64)
-    assert (read.reason, read.detail, read.caption) == (None, None, "a dog")
-    assert read.values == SAID
-    assert type(read.values["share"]) is float
+    answer_read = read_answer(SCHEMA, json.dumps(SAID), "stop", 64)
+    assert (answer_read.reason, answer_read.detail, answer_read.caption) == (None, None, "a dog")
+    assert answer_read.values == SAID
+    assert type(answer_read.values["share"]) is float
 
 
 def test_without_a_property_of_its_name_the_caption_is_the_answer() -> None:
@@ -40,7 +40,7 @@ def test_without_a_property_of_its_name_the_caption_is_the_answer() -> None:
     assert read_answer(schema, answer, "stop", 64).caption == answer
 
 
-def test_an_answer_that_is_whole_at_the_limit_of_tokens_fits() -> None:
+def test_a_complete_answer_at_the_limit_of_tokens_fits() -> None:
     assert read_answer(SCHEMA, json.dumps(SAID), "length", 64).reason is None
 
 
@@ -84,25 +84,25 @@ VALUES: dict[str, tuple[str, Any, str, str]] = {
     "its box": ("found", [{"label": "a", "box": [9, 0, 1, 1]}], "box-corners", "found[0].box is [9, 0, 1, 1]"),
 }  # fmt: skip
 CASES = FAULTS | {
-    what: (json.dumps(SAID | {n: value}), reason, told) for what, (n, value, reason, told) in VALUES.items()
+    case: (json.dumps(SAID | {n: value}), reason, detail) for case, (n, value, reason, detail) in VALUES.items()
 }
 
 
-@pytest.mark.parametrize(("answer", "reason", "told"), CASES.values(), ids=CASES)
-def test_an_answer_that_does_not_fit_is_told_by_its_reason(answer: str, reason: str, told: str) -> None:
-    read = read_answer(SCHEMA, answer, "stop", 64)
-    assert (read.reason, read.values, read.caption) == (reason, {}, answer)
-    assert read.detail
-    assert told in read.detail
-    assert len(read.detail.splitlines()) == 1
-    assert len(read.detail) < 200
+@pytest.mark.parametrize(("answer", "reason", "detail"), CASES.values(), ids=CASES)
+def test_an_answer_that_does_not_fit_is_reported_by_its_reason(answer: str, reason: str, detail: str) -> None:
+    answer_read = read_answer(SCHEMA, answer, "stop", 64)
+    assert (answer_read.reason, answer_read.values, answer_read.caption) == (reason, {}, answer)
+    assert answer_read.detail
+    assert detail in answer_read.detail
+    assert len(answer_read.detail.splitlines()) == 1
+    assert len(answer_read.detail) < 200
 
 
 @pytest.mark.parametrize("end", [1, 20, -1])
 def test_an_answer_that_was_cut_off_says_so(end: int) -> None:
-    read = read_answer(SCHEMA, json.dumps(SAID)[:end], "length", 64)
-    assert (read.reason, read.values) == ("cut-off", {})
-    assert str(read.detail).startswith("cut off at max_tokens 64; raise it")
+    answer_read = read_answer(SCHEMA, json.dumps(SAID)[:end], "length", 64)
+    assert (answer_read.reason, answer_read.values) == ("cut-off", {})
+    assert str(answer_read.detail).startswith("cut off at max_tokens 64; raise it")
 
 
 # --- columns ----------------------------------------------------------------------------------------------------------
@@ -110,11 +110,11 @@ def test_an_answer_that_was_cut_off_says_so(end: int) -> None:
 SETTINGS = Caption(fields=WHOLE)
 
 
-def answers(*said: tuple[str | None, str | None]) -> pa.Table:
+def answers(*stored_answer: tuple[str | None, str | None]) -> pa.Table:
     """Answers as an engine gives them: their text, or why there is none."""
     rows = [
         {"row": n, "text": text, "finish_reason": text and "stop", "failure": failure, "detail": failure and "of old"}
-        for n, (text, failure) in enumerate(said)
+        for n, (text, failure) in enumerate(stored_answer)
     ]
     return pa.Table.from_pylist(rows)
 
@@ -124,8 +124,8 @@ def test_fields_are_columns_of_their_types_in_a_part(tmp_path: Any) -> None:
     table, fits = add_fields(answers((json.dumps(SAID), None), (bad, None), (None, "engine-error")), SETTINGS)
     assert fits == {"valid": 1, "invalid": {"out-of-range": 1}}
     parts.write(str(tmp_path), "part-00000", table, {"fields": fits})
-    read = parts.read(str(tmp_path), "part-00000", folder="parts")
-    assert {name: str(read.schema.field(name).type) for name in SAID if name != "caption"} == {
+    table_read = parts.read(str(tmp_path), "part-00000", folder="parts")
+    assert {name: str(table_read.schema.field(name).type) for name in SAID if name != "caption"} == {
         "count": "int64",
         "colour": "string",
         "share": "double",
@@ -136,7 +136,7 @@ def test_fields_are_columns_of_their_types_in_a_part(tmp_path: Any) -> None:
         "boxes": "list<element: list<element: int64>>",
         "found": "list<element: struct<label: string, box: list<element: int64>>>",
     }
-    first, second, third = read.to_pylist()
+    first, second, third = table_read.to_pylist()
     assert {name: first[name] for name in SAID if name != "caption"} == {
         k: v for k, v in SAID.items() if k != "caption"
     }

@@ -46,7 +46,7 @@ def test_the_file_lies_beside_its_suite(suites: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, r"fields .*count\.json: no such file; correct the suite"),
         (b"\xff", r"fields .*count\.json: not UTF-8 text; correct the file"),
@@ -56,13 +56,13 @@ def test_the_file_lies_beside_its_suite(suites: Path, path: str) -> None:
     ],
     ids=["missing", "bytes", "cut short", "a reference", "large"],
 )
-def test_a_file_that_is_no_schema_is_told_by_name(suites: Path, content: bytes | None, told: str) -> None:
+def test_a_file_that_is_no_schema_is_reported_by_name(suites: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (suites / "count.json").write_bytes(content)
     write(suites, "count.json")
-    with pytest.raises(InputError, match=told) as caught:
+    with pytest.raises(InputError, match=message) as error:
         load_suite("s")
-    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
 
 
 def test_truth_is_checked_against_the_file(suites: Path) -> None:
@@ -74,30 +74,32 @@ def test_truth_is_checked_against_the_file(suites: Path) -> None:
         load_suite("s")
 
 
-def of(fields: Any) -> Spec:
+def make_spec_with(fields: Any) -> Spec:
     return make_spec(caption__fields=fields)
 
 
 def test_the_content_of_the_schema_is_what_enters_the_id_of_captions() -> None:
     described = {"title": "what to say", "properties": {"count": COUNT["properties"]["count"] | {"description": "n"}}}
-    assert of(COUNT).caption_id == of(described).caption_id
-    assert of(None).caption_id == make_spec().caption_id
+    assert make_spec_with(COUNT).caption_id == make_spec_with(described).caption_id
+    assert make_spec_with(None).caption_id == make_spec().caption_id
     other = {"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 8}}}
     a, b = {"type": "boolean"}, {"type": "string"}
-    found = [of(one).caption_id for one in (None, COUNT, other, {"properties": {"a": a, "b": b}})]
-    found.append(of({"properties": {"b": b, "a": a}}).caption_id)  # the order of the answer
-    assert len(set(found)) == 5
-    assert of(COUNT).golden_id == make_spec().golden_id
+    caption_ids = [
+        make_spec_with(schema).caption_id for schema in (None, COUNT, other, {"properties": {"a": a, "b": b}})
+    ]
+    caption_ids.append(make_spec_with({"properties": {"b": b, "a": a}}).caption_id)  # the order of the answer
+    assert len(set(caption_ids)) == 5
+    assert make_spec_with(COUNT).golden_id == make_spec().golden_id
 
 
 def test_a_spec_with_fields_is_read_as_it_was_written() -> None:
-    made = of({"properties": {"b": {"type": "string"}, "a": {"type": "boolean"}}})
-    read = Spec.model_validate_json(made.model_dump_json())
-    assert read == made
-    assert read.caption_id == made.caption_id
-    assert read.suite.caption.field_names == ("b", "a")
+    spec = make_spec_with({"properties": {"b": {"type": "string"}, "a": {"type": "boolean"}}})
+    spec_read = Spec.model_validate_json(spec.model_dump_json())
+    assert spec_read == spec
+    assert spec_read.caption_id == spec.caption_id
+    assert spec_read.suite.caption.field_names == ("b", "a")
 
 
 def test_truth_makes_another_golden_set() -> None:
     with_truth = make_spec(caption__fields=COUNT, dataset__truth={"count": "n"})
-    assert with_truth.golden_id != of(COUNT).golden_id
+    assert with_truth.golden_id != make_spec_with(COUNT).golden_id

@@ -123,8 +123,8 @@ def test_a_range_of_whole_numbers_is_exact(compiler: xgrammar.GrammarCompiler, l
     tried = {*range(max(low - 30, -2100), min(high + 30, 2100)), low - 1, low, high, high + 1}
     for number in tried:
         matcher = xgrammar.GrammarMatcher(compiled)
-        accepted = matcher.accept_string(f'{{"it":{number}}}') and matcher.is_completed()
-        assert accepted == (low <= number <= high), number
+        is_accepted = matcher.accept_string(f'{{"it":{number}}}') and matcher.is_completed()
+        assert is_accepted == (low <= number <= high), number
 
 
 SHORT = with_value(with_value(WHOLE, "properties.boxes.maxItems", 2), "properties.found.maxItems", 2)
@@ -138,13 +138,13 @@ def test_tokens_drawn_at_random_end_in_an_answer_that_fits(
     """As an untrained model draws them. Only the order of a box's corners is nothing that a grammar can hold."""
     schema, rng = complete_schema(SHORT), random.Random(seed)
     matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(write_grammar(schema)))
-    allowed, said = xgrammar.allocate_token_bitmask(1, len(tokenizer)), []
+    allowed, tokens = xgrammar.allocate_token_bitmask(1, len(tokenizer)), []
     while not matcher.is_terminated():
         matcher.fill_next_token_bitmask(allowed)
         bits = (allowed[0][:, None] >> torch.arange(32)) & 1
-        said.append(rng.choice(bits.flatten()[: len(tokenizer)].nonzero().flatten().tolist()))
-        assert matcher.accept_token(said[-1])
-        assert len(said) < 6 * max_length(schema)
-    answer = tokenizer.decode(said, skip_special_tokens=True)
+        tokens.append(rng.choice(bits.flatten()[: len(tokenizer)].nonzero().flatten().tolist()))
+        assert matcher.accept_token(tokens[-1])
+        assert len(tokens) < 6 * max_length(schema)
+    answer = tokenizer.decode(tokens, skip_special_tokens=True)
     jsonschema.validate(json.loads(answer), schema)
     assert read_answer(schema, answer, "stop", 9999).reason in (None, BOX_CORNERS)

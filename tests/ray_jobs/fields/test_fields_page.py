@@ -18,17 +18,17 @@ PAGE = (Path(__file__).parents[3] / "docs" / "how-to" / "ask-for-fields.md").rea
 
 
 def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
-    assert found
-    return found[1]
+    match = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    assert match
+    return match[1]
 
 
 def test_its_suite_with_its_schema() -> None:
     schema = json.loads(block("json"))
     suite = yaml.safe_load(block("yaml")) | {"name": "s"}
     suite["caption"]["fields"] = schema
-    found = parse_suite(yaml.safe_dump(suite, sort_keys=False), "s")
-    assert found.caption.fields == complete_schema(schema)
+    suite_parsed = parse_suite(yaml.safe_dump(suite, sort_keys=False), "s")
+    assert suite_parsed.caption.fields == complete_schema(schema)
 
 
 def test_its_own_metric() -> None:
@@ -40,7 +40,7 @@ def test_its_own_metric() -> None:
 
 
 @pytest.mark.parametrize(("most", "warned"), [(15, True), (16, False)])
-def test_a_schema_of_longer_answers_than_max_tokens_is_told(
+def test_a_schema_of_longer_answers_than_max_tokens_is_reported(
     most: int, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     schema = {"properties": {"a": {"type": "string", "maxLength": 50}}}  # 61 characters with its key

@@ -23,14 +23,14 @@ def test_a_grammar_that_the_tokenizer_can_be_held_to() -> None:
     assert steps == ["caption.fields"]
 
 
-def test_a_grammar_that_does_not_compile_is_told() -> None:
-    told = r"does not compile for its tokenizer \(.*not defined.*\); take caption\.fields out of the suite"
-    with pytest.raises(Fault, match=told) as caught:
+def test_a_grammar_that_does_not_compile_is_reported() -> None:
+    message = r"does not compile for its tokenizer \(.*not defined.*\); take caption\.fields out of the suite"
+    with pytest.raises(Fault, match=message) as error:
         try_grammar(GOOD, "root ::= foo", lambda _: None)
-    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_tokenizer_without_a_brace_is_told(tmp_path: Path) -> None:
+def test_a_tokenizer_without_a_brace_is_reported(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(GOOD, tmp_path / "mute", ignore=shutil.ignore_patterns("*.safetensors*")))
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]

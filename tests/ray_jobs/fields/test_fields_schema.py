@@ -41,7 +41,7 @@ END = {"minimum": -(10**9), "maximum": 10**9}
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("field_schema", "expected"),
     [
         ({"type": "string"}, {"type": "string", "minLength": 0, "maxLength": 256}),
         ({"type": "string", "minLength": 300}, {"type": "string", "minLength": 300, "maxLength": 300}),
@@ -64,27 +64,27 @@ END = {"minimum": -(10**9), "maximum": 10**9}
             },
         ),
     ],
-    ids=lambda one: json.dumps(one)[:60],
+    ids=lambda schema: json.dumps(schema)[:60],
 )
-def test_bounds_that_are_not_given_are_filled_in(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    found = complete_schema({"type": "object", "properties": {"it": given}})
-    assert found["properties"] == {"it": expected}
-    assert (found["required"], found["additionalProperties"]) == (["it"], False)
-    jsonschema.Draft202012Validator.check_schema(found)
+def test_bounds_that_are_not_given_are_filled_in(field_schema: dict[str, Any], expected: dict[str, Any]) -> None:
+    completed = complete_schema({"type": "object", "properties": {"it": field_schema}})
+    assert completed["properties"] == {"it": expected}
+    assert (completed["required"], completed["additionalProperties"]) == (["it"], False)
+    jsonschema.Draft202012Validator.check_schema(completed)
 
 
 def test_a_complete_schema_stays_as_it_is_and_in_its_order() -> None:
-    found = complete_schema(WHOLE)
-    assert complete_schema(found) == found
-    assert found["required"] == list(WHOLE["properties"])
-    assert list(complete_schema(json.loads(json.dumps(found)))["properties"]) == list(WHOLE["properties"])
+    completed = complete_schema(WHOLE)
+    assert complete_schema(completed) == completed
+    assert completed["required"] == list(WHOLE["properties"])
+    assert list(complete_schema(json.loads(json.dumps(completed)))["properties"]) == list(WHOLE["properties"])
 
 
 def test_what_a_box_is() -> None:
-    found = complete_schema(WHOLE)["properties"]
-    assert [name for name in found if is_box(found[name])] == ["box"]
-    assert is_box(found["boxes"]["items"])
-    assert is_box(found["found"]["items"]["properties"]["box"])
+    properties = complete_schema(WHOLE)["properties"]
+    assert [name for name in properties if is_box(properties[name])] == ["box"]
+    assert is_box(properties["boxes"]["items"])
+    assert is_box(properties["found"]["items"]["properties"]["box"])
 
 
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -158,21 +158,23 @@ NAMES_REFUSED = {
     "a letter of another script": ("größe", "'größe': a field's name is up to 63 letters"),
     "markup": ("<b>", "'<b>': a field's name is up to 63 letters"),
 }
-CASES = REFUSED | {f"it {name}": ({"properties": {"it": it}}, told) for name, (it, told) in VALUES_REFUSED.items()}
-CASES |= {f"named {what}": ({"properties": {n: {"type": "string"}}}, t) for what, (n, t) in NAMES_REFUSED.items()}
+CASES = REFUSED | {
+    f"it {name}": ({"properties": {"it": it}}, message) for name, (it, message) in VALUES_REFUSED.items()
+}
+CASES |= {f"named {case}": ({"properties": {n: {"type": "string"}}}, t) for case, (n, t) in NAMES_REFUSED.items()}
 
 
-@pytest.mark.parametrize(("schema", "told"), CASES.values(), ids=CASES)
-def test_what_is_not_supported_is_told_in_one_line(schema: Any, told: str) -> None:
-    with pytest.raises(SchemaError) as caught:
+@pytest.mark.parametrize(("schema", "message"), CASES.values(), ids=CASES)
+def test_an_unsupported_schema_is_an_error_of_one_line(schema: Any, message: str) -> None:
+    with pytest.raises(SchemaError) as error:
         complete_schema(schema)
-    assert told in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
-    assert len(str(caught.value)) < 300
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 300
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "is not JSON"),
         (b"[1]", "is not a JSON object"),
@@ -183,16 +185,16 @@ def test_what_is_not_supported_is_told_in_one_line(schema: Any, told: str) -> No
     ],
     ids=["empty", "a list", "a key twice", "deep", "not text", "many"],
 )
-def test_a_file_that_is_no_schema_is_told(data: bytes, told: str) -> None:
-    with pytest.raises(SchemaError, match=told):
+def test_a_file_that_is_no_schema_is_reported(data: bytes, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
         read_schema(data)
 
 
 def test_the_longest_answer_is_the_longest() -> None:
-    found = complete_schema(
+    completed = complete_schema(
         {"properties": {"n": {"type": "integer", "minimum": -10, "maximum": 9}, "b": {"type": "boolean"}}}
     )
-    assert max_length(found) == len('{"n": -10, "b": false}') + 2
+    assert max_length(completed) == len('{"n": -10, "b": false}') + 2
 
 
 SUITE = "name: s\ndataset: {source: /d%s}\ncaption: {fields: %s}\n"
@@ -200,15 +202,15 @@ INLINE = "{properties: {count: {type: integer, minimum: 0, maximum: 9}}}"
 
 
 def test_a_suite_holds_a_schema_or_names_its_file() -> None:
-    found = parse_suite(SUITE % ("", INLINE), "s").caption
-    assert found.field_names == ("count",)
-    assert found.fields == complete_schema({"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}}})
-    named = parse_suite(SUITE % ("", "fields.json"), "s").caption
-    assert (named.fields, named.schema_of_fields, named.field_names) == ("fields.json", None, ())
+    inline = parse_suite(SUITE % ("", INLINE), "s").caption
+    assert inline.field_names == ("count",)
+    assert inline.fields == complete_schema({"properties": {"count": {"type": "integer", "minimum": 0, "maximum": 9}}})
+    from_file = parse_suite(SUITE % ("", "fields.json"), "s").caption
+    assert (from_file.fields, from_file.schema_of_fields, from_file.field_names) == ("fields.json", None, ())
 
 
 @pytest.mark.parametrize(
-    ("truth", "fields", "told"),
+    ("truth", "fields", "message"),
     [
         ("", "3", "suite s: caption.fields: must be a JSON schema, or the name"),
         ("", "fields.yaml", "suite s: caption.fields: 'fields.yaml' must be a .json file beside the suite"),
@@ -219,8 +221,8 @@ def test_a_suite_holds_a_schema_or_names_its_file() -> None:
     ],
     ids=["a number", "no json", "a type", "no fields", "a mistyped field", "no column"],
 )
-def test_faults_of_fields_in_a_suite_are_one_line(truth: str, fields: str, told: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_faults_of_fields_in_a_suite_are_one_line(truth: str, fields: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
         parse_suite(SUITE % (truth, fields), "s")
-    assert told in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

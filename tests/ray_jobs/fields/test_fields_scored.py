@@ -50,33 +50,33 @@ TRUTH: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
     monkeypatch.setattr(run, "ray_dataset", LocalDataset)
     corpus_counts.open_table.cache_clear()
-    planned = make_spec(
+    spec = make_spec(
         root=str(tmp_path),
         caption__fields=FIELDS,
         dataset__truth={"count": "n", "objects": "o", "box": "b"},
         metrics__own=["off_by.py"],
     ).model_copy(update={"own_metrics": {"off_by": OWN}})
-    write_golden(planned, TRUTH)
-    write_captions(planned, ANSWERS)
-    return planned
+    write_golden(spec, TRUTH)
+    write_captions(spec, ANSWERS)
+    return spec
 
 
-def write_golden(made: Spec, truths: dict[str, dict[str, Any]]) -> None:
-    write_plain_golden(made, [Image(name) for name in truths], rows=len(truths))
-    table = parts.read(made.golden_uri, "part-00000")
-    objects.delete(f"{made.golden_uri}/manifest.json")
-    objects.delete(manifests.uri_of_part(made.golden_uri, "part-00000"))
+def write_golden(spec: Spec, truths: dict[str, dict[str, Any]]) -> None:
+    write_plain_golden(spec, [Image(name) for name in truths], rows=len(truths))
+    table = parts.read(spec.golden_uri, "part-00000")
+    objects.delete(f"{spec.golden_uri}/manifest.json")
+    objects.delete(manifests.uri_of_part(spec.golden_uri, "part-00000"))
     column = pa.array([json.dumps(truth) for truth in truths.values()], pa.string())
-    part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
-    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, [part], len(truths), {}, {}))
+    part = parts.write(spec.golden_uri, "part-00000", table.append_column("truth", column), {})
+    manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, [part], len(truths), {}, {}))
 
 
-def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
+def write_captions(spec: Spec, answers: dict[str, str | None]) -> None:
     rows: list[dict[str, Any]] = [
         {
             "image_id": name,
@@ -91,27 +91,27 @@ def write_captions(made: Spec, answers: dict[str, str | None]) -> None:
         }
         for name, text in answers.items()
     ]
-    table, fits = add_fields(pa.Table.from_pylist(rows), made.suite.caption)
-    schema = pa.schema([*SCHEMA, *column_types(made.suite.caption).items()])
+    table, fits = add_fields(pa.Table.from_pylist(rows), spec.suite.caption)
+    schema = pa.schema([*SCHEMA, *column_types(spec.suite.caption).items()])
     table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
-    lost = {"engine-error": 1} if None in answers.values() else {}
-    part = parts.write(made.captions_uri, "part-00000", table, {"lost": lost, "fields": fits})
+    lost_counts = {"engine-error": 1} if None in answers.values() else {}
+    part = parts.write(spec.captions_uri, "part-00000", table, {"lost": lost_counts, "fields": fits})
     manifests.commit(
-        made.captions_uri, manifests.build_manifest("captions", made.caption_id, [part], len(answers), {}, {})
+        spec.captions_uri, manifests.build_manifest("captions", spec.caption_id, [part], len(answers), {}, {})
     )
 
 
-def score(made: Spec) -> tuple[dict[str, dict[str, Any]], Scores]:
-    manifest = run.score_captions(made, made.caption_id)
-    rows = parts.read(made.scores_uri, "part-00000", manifest=manifest).to_pylist()
-    return {row["image_id"]: row for row in rows}, run.summarise_scores(made, manifest)
+def score(spec: Spec) -> tuple[dict[str, dict[str, Any]], Scores]:
+    manifest = run.score_captions(spec, spec.caption_id)
+    rows = parts.read(spec.scores_uri, "part-00000", manifest=manifest).to_pylist()
+    return {row["image_id"]: row for row in rows}, run.summarise_scores(spec, manifest)
 
 
 NAMES = ["fields_valid", "field_count", "field_objects_recall", "field_objects_precision", "field_box_iou", "off_by"]
 
 
-def test_each_image_is_measured_against_its_truth(made: Spec) -> None:
-    rows, _ = score(made)
+def test_each_image_is_measured_against_its_truth(scored_spec: Spec) -> None:
+    rows, _ = score(scored_spec)
     assert {name: [row[metric] for metric in NAMES] for name, row in rows.items()} == {
         "right": [1, 1, 1, 1, 1, 0],
         "wrong": [1, 0, 1 / 2, 1 / 3, 1 / 2, 1],
@@ -123,10 +123,10 @@ def test_each_image_is_measured_against_its_truth(made: Spec) -> None:
     assert rows["right"]["words"] == 2  # of the caption, not of the JSON
 
 
-def test_what_is_missing_is_told(made: Spec) -> None:
+def test_missing_fields_are_counted(scored_spec: Spec) -> None:
     """The failed caption is, and the answer that does not fit is for a metric that needs its fields."""
-    found = score(made)[1].metrics
-    assert {name: (found[name].n, found[name].expected) for name in NAMES} == {
+    metrics = score(scored_spec)[1].metrics
+    assert {name: (metrics[name].n, metrics[name].expected) for name in NAMES} == {
         "fields_valid": (4, 5),
         "field_count": (3, 4),
         "field_objects_recall": (3, 4),
@@ -134,11 +134,11 @@ def test_what_is_missing_is_told(made: Spec) -> None:
         "field_box_iou": (4, 5),
         "off_by": (3, 5),
     }
-    assert found["fields_valid"].mean == 3 / 4
-    assert found["field_count"].mean == 1 / 3
+    assert metrics["fields_valid"].mean == 3 / 4
+    assert metrics["field_count"].mean == 1 / 3
 
 
-def test_a_suite_without_truth_has_scores_without_it(tmp_path: Path, made: Spec) -> None:
+def test_a_suite_without_truth_has_scores_without_it(tmp_path: Path, scored_spec: Spec) -> None:
     plain = make_spec(root=str(tmp_path / "other"), caption__fields=FIELDS)
     write_plain_golden(plain, [Image(name) for name in ANSWERS], rows=len(ANSWERS))
     write_captions(plain, ANSWERS)
@@ -147,9 +147,9 @@ def test_a_suite_without_truth_has_scores_without_it(tmp_path: Path, made: Spec)
     assert [name for name in scores.metrics if name.startswith("field")] == ["fields_valid"]
 
 
-def test_a_truth_that_no_answer_can_equal_ends_the_scoring_too(tmp_path: Path, made: Spec) -> None:
-    planned = made.model_copy(update={"root": str(tmp_path / "other")})
-    write_golden(planned, TRUTH | {"right": {"count": 99}})
-    write_captions(planned, ANSWERS)
+def test_a_truth_that_no_answer_can_equal_ends_the_scoring_too(tmp_path: Path, scored_spec: Spec) -> None:
+    spec = scored_spec.model_copy(update={"root": str(tmp_path / "other")})
+    write_golden(spec, TRUTH | {"right": {"count": 99}})
+    write_captions(spec, ANSWERS)
     with pytest.raises(InputError, match="image right: column 'n': count is 99, not from 0 to 9"):
-        score(planned)
+        score(spec)

@@ -46,13 +46,13 @@ BOX = [1, 2, 3, 4]
     ],
 )
 def test_a_cell_is_of_its_fields_type(field: str, cell: Any, expected: Any) -> None:
-    found = read_truth(PROPERTIES[field], cell, field)
-    assert found == expected
-    assert type(found) is type(expected)
+    truth_read = read_truth(PROPERTIES[field], cell, field)
+    assert truth_read == expected
+    assert type(truth_read) is type(expected)
 
 
 @pytest.mark.parametrize(
-    ("field", "cell", "told"),
+    ("field", "cell", "message"),
     [
         ("count", 3.5, "count is 3.5, not a value of type integer"),
         ("count", "three", "count is 'three', not a value of type integer"),
@@ -73,10 +73,10 @@ def test_a_cell_is_of_its_fields_type(field: str, cell: Any, expected: Any) -> N
         ("found", ["a"], "found[0] is 'a', not an object"),
     ],
 )
-def test_a_cell_that_no_answer_can_equal_is_told(field: str, cell: Any, told: str) -> None:
-    with pytest.raises(DoesNotFit) as caught:
+def test_a_cell_that_no_answer_can_equal_is_reported(field: str, cell: Any, message: str) -> None:
+    with pytest.raises(DoesNotFit) as error:
         read_truth(PROPERTIES[field], cell, field)
-    assert told in str(caught.value)
+    assert message in str(error.value)
 
 
 FIELDS = {"count": PROPERTIES["count"], "colour": PROPERTIES["colour"]}
@@ -84,58 +84,65 @@ FIELDS = {"count": PROPERTIES["count"], "colour": PROPERTIES["colour"]}
 
 def golden(root: Path, *truths: dict[str, Any], columns: dict[str, str] | None = None) -> Spec:
     """A golden set of two parts, an image for each of the truths."""
-    made = make_spec(
+    spec = make_spec(
         root=str(root),
         caption__fields={"properties": FIELDS},
         dataset__truth=columns or {"count": "n", "colour": "c"},
     )
-    listed = []
+    parts_written = []
     for number in range(2):
         rows = [
-            dict.fromkeys(SCHEMA.names) | {"image_id": f"image-{at}", "truth": json.dumps(truth)}
-            for at, truth in enumerate(truths)
-            if at % 2 == number
+            dict.fromkeys(SCHEMA.names) | {"image_id": f"image-{index}", "truth": json.dumps(truth)}
+            for index, truth in enumerate(truths)
+            if index % 2 == number
         ]
         table = pa.Table.from_pylist(rows, schema=WITH_TRUTH)
-        listed.append(parts.write(made.golden_uri, manifests.name_of_part(number), table, {}))
-    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, listed, len(truths), {}, {}))
-    return made
+        parts_written.append(parts.write(spec.golden_uri, manifests.name_of_part(number), table, {}))
+    manifests.commit(
+        spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, parts_written, len(truths), {}, {})
+    )
+    return spec
 
 
 def test_how_many_images_have_a_truth_is_counted(tmp_path: Path) -> None:
-    made = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": "2"}, {}, {"colour": "dark blue"})
-    assert check_truth(made, manifests.require_manifest(made.golden_uri, "golden")) == {"count": 2, "colour": 2}
+    spec = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": "2"}, {}, {"colour": "dark blue"})
+    assert check_truth(spec, manifests.require_manifest(spec.golden_uri, "golden")) == {"count": 2, "colour": 2}
 
 
-def test_one_that_no_answer_can_equal_ends_the_job_by_its_image_and_column(tmp_path: Path) -> None:
-    made = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": 10})
-    with pytest.raises(InputError) as caught:
-        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
-    assert str(caught.value) == (
+def test_a_truth_that_no_answer_can_equal_ends_the_job_with_its_image_and_column(tmp_path: Path) -> None:
+    spec = golden(tmp_path, {"count": 1, "colour": "red"}, {"count": 10})
+    with pytest.raises(InputError) as error:
+        check_truth(spec, manifests.require_manifest(spec.golden_uri, "golden"))
+    assert str(error.value) == (
         "dataset /data/images: image image-1: column 'n': count is 10, not from 0 to 9; correct it, or widen the "
         "schema of caption.fields"
     )
 
 
-def test_a_column_that_is_empty_everywhere_is_told(tmp_path: Path) -> None:
-    made = golden(tmp_path, {"count": 1}, {"count": 2})
+def test_a_column_that_is_empty_everywhere_is_reported(tmp_path: Path) -> None:
+    spec = golden(tmp_path, {"count": 1}, {"count": 2})
     with pytest.raises(InputError, match=r"column 'c', the truth of 'colour', is empty for every image; name another"):
-        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
+        check_truth(spec, manifests.require_manifest(spec.golden_uri, "golden"))
 
 
 def of_boxes(root: Path, boxes: list[Any], **box: Any) -> Spec:
     """A golden set of one image for each box, each of them 500 x 375 pixels."""
-    found = {"type": "array", "items": {"type": "object", "properties": {"label": {"type": "string"}, "box": box}}}
-    made = make_spec(root=str(root), caption__fields={"properties": {"found": found}}, dataset__truth={"found": "f"})
+    field_schema = {
+        "type": "array",
+        "items": {"type": "object", "properties": {"label": {"type": "string"}, "box": box}},
+    }
+    spec = make_spec(
+        root=str(root), caption__fields={"properties": {"found": field_schema}}, dataset__truth={"found": "f"}
+    )
     rows = [
         dict.fromkeys(SCHEMA.names)
-        | {"image_id": f"image-{at}", "source_width": 500, "source_height": 375}
-        | {"truth": json.dumps({"found": [{"label": "a", "box": one}]})}
-        for at, one in enumerate(boxes)
+        | {"image_id": f"image-{index}", "source_width": 500, "source_height": 375}
+        | {"truth": json.dumps({"found": [{"label": "a", "box": true_box}]})}
+        for index, true_box in enumerate(boxes)
     ]
-    part = parts.write(made.golden_uri, "part-00000", pa.Table.from_pylist(rows, schema=WITH_TRUTH), {})
-    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, [part], len(rows), {}, {}))
-    return made
+    part = parts.write(spec.golden_uri, "part-00000", pa.Table.from_pylist(rows, schema=WITH_TRUTH), {})
+    manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, [part], len(rows), {}, {}))
+    return spec
 
 
 PIXELS = [[10 * n, 5, 20 + 10 * n, 370] for n in range(20)]
@@ -153,25 +160,25 @@ IN_THOUSANDTHS = {"type": "array", "items": {"type": "integer"}, "minItems": 4, 
     ],
     ids=["pixels", "few", "thousandths", "asked for in pixels"],
 )
-def test_boxes_that_look_like_pixels_are_told(
+def test_boxes_that_look_like_pixels_are_reported(
     tmp_path: Path, boxes: list[Any], box: dict[str, Any], warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = of_boxes(tmp_path, boxes, **box)
+    spec = of_boxes(tmp_path, boxes, **box)
     with caplog.at_level(logging.WARNING, "assay"):
-        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
-    told = "its 20 true boxes all lie within the pixels of their images: if they are pixels, divide"
-    assert [told in record.getMessage() for record in caplog.records] == [True] * warned
+        check_truth(spec, manifests.require_manifest(spec.golden_uri, "golden"))
+    message = "its 20 true boxes all lie within the pixels of their images: if they are pixels, divide"
+    assert [message in record.getMessage() for record in caplog.records] == [True] * warned
 
 
-def test_boxes_of_width_and_height_are_told(tmp_path: Path) -> None:
-    made = of_boxes(tmp_path, [[10, 10, 50, 60], [200, 10, 50, 60]], **IN_THOUSANDTHS)
+def test_boxes_of_width_and_height_are_reported(tmp_path: Path) -> None:
+    spec = of_boxes(tmp_path, [[10, 10, 50, 60], [200, 10, 50, 60]], **IN_THOUSANDTHS)
     with pytest.raises(
         InputError, match=r"image image-1: .* convert the boxes if they are x, y, width, height as in COCO"
     ):
-        check_truth(made, manifests.require_manifest(made.golden_uri, "golden"))
+        check_truth(spec, manifests.require_manifest(spec.golden_uri, "golden"))
 
 
 def test_without_truth_nothing_is_read() -> None:
-    made = make_spec(caption__fields={"properties": FIELDS})
-    assert truth_of(made, {"image_id": "a"}) == {}
-    assert check_truth(made, None) == {}  # type: ignore[arg-type]
+    spec = make_spec(caption__fields={"properties": FIELDS})
+    assert truth_of(spec, {"image_id": "a"}) == {}
+    assert check_truth(spec, None) == {}  # type: ignore[arg-type]

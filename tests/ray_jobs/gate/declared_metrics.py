@@ -30,9 +30,9 @@ WORDS = DeclaredMetric("words", 0, (0, math.inf))
 def make_pairs(
     metric: DeclaredMetric, old: ArrayLike, new: ArrayLike, clusters: list[str] | None = None
 ) -> PairedDifferences:
-    found = PairedDifferences(metric, clusters is not None)
-    found.add(np.asarray(old, dtype=float), np.asarray(new, dtype=float), encode_clusters(clusters))
-    return found
+    differences = PairedDifferences(metric, clusters is not None)
+    differences.add(np.asarray(old, dtype=float), np.asarray(new, dtype=float), encode_clusters(clusters))
+    return differences
 
 
 def encode_clusters(names: list[str] | None) -> np.ndarray | None:

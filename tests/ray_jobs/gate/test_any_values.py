@@ -1,4 +1,4 @@
-"""Any values whatever: no exception, no NaN in a verdict, no outcome that the interval contradicts."""
+"""For any values: no exception, no NaN in a verdict, and no outcome that contradicts the interval."""
 
 import math
 import warnings
@@ -16,7 +16,7 @@ RANGES = ((0.0, 1.0), (0.0, 100.0), (-1.0, 1.0), (-math.inf, math.inf), (0.0, ma
 
 
 def nasty(random: np.random.Generator, n: int) -> np.ndarray:
-    """Constant, rare, tiny, huge, far from 0 or plain values, some of them missing or infinite."""
+    """Values that are constant, rare, tiny, huge, far from 0 or plain; some are missing or infinite."""
     kinds: list[Any] = [
         lambda: np.full(n, random.choice([0.0, 1.0, 0.5])),
         lambda: (random.random(n) < random.choice([0.01, 0.5, 0.99])).astype(float),
@@ -32,7 +32,7 @@ def nasty(random: np.random.Generator, n: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_the_values_are(seed: int) -> None:
+def test_any_values_give_a_finite_comparison(seed: int) -> None:
     random = np.random.default_rng(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -43,15 +43,17 @@ def test_whatever_the_values_are(seed: int) -> None:
             metric = DeclaredMetric("any", int(random.choice([-1, 0, 1])), span, kind)
             old = nasty(random, n)
             new = old.copy() if random.random() < 0.2 else nasty(random, n)
-            names = [f"label-{at}" for at in random.integers(0, random.choice([1, 12, 50]), n)] if n else None
+            names = [f"label-{label}" for label in random.integers(0, random.choice([1, 12, 50]), n)] if n else None
             clusters = names if random.random() < 0.4 else None
-            found = compare_metric(metric, make_pairs(metric, old, new, clusters), 0.01, 0.0027, family=3, expected=n)
+            comparison = compare_metric(
+                metric, make_pairs(metric, old, new, clusters), 0.01, 0.0027, family=3, expected=n
+            )
             values = Sample()
             values.add(new[np.isfinite(new)])
             limit = check_limit(metric, values, "max", 0.5, 0.0027)
-            for told in (found, limit):
-                numbers = [value for value in told.model_dump().values() if isinstance(value, float)]
-                assert all(math.isfinite(value) for value in numbers), told
-            if found.outcome == "FAIL":
-                assert found.high is None or found.high <= -found.margin + 1e-6
-                assert (found.difference or 0) < -found.margin
+            for result in (comparison, limit):
+                numbers = [value for value in result.model_dump().values() if isinstance(value, float)]
+                assert all(math.isfinite(value) for value in numbers), result
+            if comparison.outcome == "FAIL":
+                assert comparison.high is None or comparison.high <= -comparison.margin + 1e-6
+                assert (comparison.difference or 0) < -comparison.margin

@@ -10,64 +10,64 @@ from ray_jobs.gate.zero_variance import ZeroVarianceTest
 RANDOM = np.random.default_rng(11)
 
 
-def clustered(number: int, between: float, unequal: bool = True) -> tuple[list[str], np.ndarray]:
+def draw_clusters(number: int, between: float, unequal: bool = True) -> tuple[list[str], np.ndarray]:
     sizes = RANDOM.integers(5, 40, number) if unequal else np.full(number, 20)
-    names = [f"label-{at}" for at, size in enumerate(sizes) for _ in range(size)]
+    names = [f"label-{label}" for label, size in enumerate(sizes) for _ in range(size)]
     common = np.repeat(RANDOM.normal(0, between, number), sizes)
     return names, common + RANDOM.normal(0, 1, sizes.sum())
 
 
-def filled(names: list[str], values: np.ndarray, chunk: int) -> Clusters:
-    found, numbers = Clusters(), np.unique(names, return_inverse=True)[1]
-    for at in range(0, len(names), chunk):
-        found.add(numbers[at : at + chunk], values[at : at + chunk])
-    assert len(found) == numbers.max() + 1
-    return found
+def make_clusters(names: list[str], values: np.ndarray, chunk: int) -> Clusters:
+    clusters, numbers = Clusters(), np.unique(names, return_inverse=True)[1]
+    for start in range(0, len(names), chunk):
+        clusters.add(numbers[start : start + chunk], values[start : start + chunk])
+    assert len(clusters) == numbers.max() + 1
+    return clusters
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
 def test_error_and_freedom_are_those_of_the_cr2_regression_on_a_constant(chunk: int) -> None:
     """The matrices written out (Bell and McCaffrey 2002), and statsmodels' CR1 where the clusters have one size."""
-    names, values = clustered(12, 1.0)
+    names, values = draw_clusters(12, 1.0)
     n, groups = len(names), np.unique(names, return_inverse=True)[1]
     hat = np.full((n, n), 1 / n)
     residuals = values - values.mean()
     columns = []
     for group in range(12):
-        own = np.nonzero(groups == group)[0]
-        values_of, vectors = np.linalg.eigh(np.eye(len(own)) - hat[np.ix_(own, own)])
+        members = np.nonzero(groups == group)[0]
+        values_of, vectors = np.linalg.eigh(np.eye(len(members)) - hat[np.ix_(members, members)])
         root = vectors @ np.diag(values_of**-0.5) @ vectors.T
-        columns.append((np.eye(n) - hat)[:, own] @ root @ np.full(len(own), 1 / n))
+        columns.append((np.eye(n) - hat)[:, members] @ root @ np.full(len(members), 1 / n))
     quadratic = np.array(columns) @ np.array(columns).T
-    found = filled(names, values, chunk).build_test()
-    assert float(found.estimate) == pytest.approx(values.mean())
-    assert float(found.error) == pytest.approx(np.sqrt(sum((column @ residuals) ** 2 for column in columns)), rel=1e-6)
-    assert float(found.freedom) == pytest.approx(np.trace(quadratic) ** 2 / np.trace(quadratic @ quadratic), rel=1e-6)
-    assert float(found.freedom) < 11
+    estimate = make_clusters(names, values, chunk).build_test()
+    assert float(estimate.estimate) == pytest.approx(values.mean())
+    assert float(estimate.error) == pytest.approx(np.sqrt(sum((column @ residuals) ** 2 for column in columns)), rel=1e-6)
+    assert float(estimate.freedom) == pytest.approx(np.trace(quadratic) ** 2 / np.trace(quadratic @ quadratic), rel=1e-6)
+    assert float(estimate.freedom) < 11
 
 
 def test_clusters_of_one_size() -> None:
-    names, values = clustered(15, 1.0, unequal=False)
-    found = filled(names, values, 64).build_test()
+    names, values = draw_clusters(15, 1.0, unequal=False)
+    estimate = make_clusters(names, values, 64).build_test()
     groups = np.unique(names, return_inverse=True)[1]
     theirs = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": groups})
-    assert float(found.error) == pytest.approx(theirs.bse[0], rel=1e-6)
-    assert float(found.freedom) == pytest.approx(14)
+    assert float(estimate.error) == pytest.approx(theirs.bse[0], rel=1e-6)
+    assert float(estimate.freedom) == pytest.approx(14)
 
 
 def test_clusters_of_one_image_are_independent_images() -> None:
     values = RANDOM.normal(size=50)
-    found = filled([str(at) for at in range(50)], values, 8).build_test()
-    assert float(found.error) == pytest.approx(stats.sem(values))
-    assert (float(found.freedom), float(found.size)) == pytest.approx((49, 50))
+    estimate = make_clusters([str(label) for label in range(50)], values, 8).build_test()
+    assert float(estimate.error) == pytest.approx(stats.sem(values))
+    assert (float(estimate.freedom), float(estimate.size)) == pytest.approx((49, 50))
 
 
 def test_what_images_have_in_common_makes_the_interval_wider() -> None:
-    names, values = clustered(40, 1.0)
+    names, values = draw_clusters(40, 1.0)
     alone, together = Sample(), Sample(clustered=True)
     alone.add(values)
     together.add(values, np.unique(names, return_inverse=True)[1])
-    narrow, wide = (one.build_test().interval(0.025) for one in (alone, together))
+    narrow, wide = (clusters.build_test().interval(0.025) for clusters in (alone, together))
     assert wide[0] < narrow[0]
     assert narrow[1] < wide[1]
 

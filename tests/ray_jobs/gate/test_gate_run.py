@@ -24,7 +24,7 @@ GATE: dict[str, Any] = {
 }
 PAIRWISE: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m", "judge__pairwise": True}
 RANDOM = np.random.default_rng(1)
-IDS = [f"folder-{at % 12}/{at:03d}.png" for at in range(300)]
+IDS = [f"folder-{index % 12}/{index:03d}.png" for index in range(300)]
 RIGHT = (RANDOM.random(300) < 0.8).astype(float)
 CHRF = RANDOM.normal(60, 10, 300)
 
@@ -34,64 +34,72 @@ Rows = dict[str, dict[str, Any]]
 def rows(**columns: Any) -> Rows:
     """A row an image, by name: its label and the values given."""
     return {
-        image_id: {"label": f"label-{at % 15}"} | {name: values[at] for name, values in columns.items()}
-        for at, image_id in enumerate(IDS)
+        image_id: {"label": f"label-{index % 15}"} | {name: values[index] for name, values in columns.items()}
+        for index, image_id in enumerate(IDS)
     }
 
 
-def kept(planned: Spec, caption_id: str, found: Rows, part_rows: int = 64, commit: bool = True) -> Manifest:
+def write_scores(spec: Spec, caption_id: str, values_by_id: Rows, part_rows: int = 64, commit: bool = True) -> Manifest:
     """Parts of scores with these rows; what a row does not say is null. The rows go to parts by their name."""
-    uri, listed = planned.scores_uri_of(caption_id), []
-    names = [name for name in build_metrics(planned) if name != "preference"]
+    uri, parts_written = spec.scores_uri_of(caption_id), []
+    names = [name for name in build_metrics(spec) if name != "preference"]
     fixed = {"image_id": pa.string(), "label": pa.string()}
     schema = pa.schema(fixed | dict.fromkeys(names, pa.float64()))
     for number in range(0, len(IDS), part_rows):
-        chosen = [one for one in found if one in set(IDS[number : number + part_rows])]
-        table = pa.Table.from_pylist([{"image_id": one, **found[one]} for one in chosen], schema=schema)
-        listed.append(parts.write(uri, manifests.name_of_part(number // part_rows), table, {"lost": {}}))
-    made = Manifest(
-        stage="scores", id=planned.scores_id_of(caption_id), rows_in=len(found), rows_out=len(found),
-        parts=tuple(listed), created_at=datetime.now(UTC),
+        ids = [image_id for image_id in values_by_id if image_id in set(IDS[number : number + part_rows])]
+        table = pa.Table.from_pylist(
+            [{"image_id": image_id, **values_by_id[image_id]} for image_id in ids], schema=schema
+        )
+        parts_written.append(parts.write(uri, manifests.name_of_part(number // part_rows), table, {"lost": {}}))
+    manifest = Manifest(
+        stage="scores", id=spec.scores_id_of(caption_id), rows_in=len(values_by_id), rows_out=len(values_by_id),
+        parts=tuple(parts_written), created_at=datetime.now(UTC),
     )  # fmt: skip
-    return manifests.commit(uri, made) if commit else made
+    return manifests.commit(uri, manifest) if commit else manifest
 
 
-def scores(planned: Spec, manifest: Manifest, missing: int = 0) -> Scores:
+def scores(spec: Spec, manifest: Manifest, missing: int = 0) -> Scores:
     n = manifest.rows_in
     summary = Summary(n=n - missing, expected=n, mean=0, standard_error=0, low=0, high=0)
     return Scores(
-        run_id=planned.run_id, scoring_id=planned.scoring_id, images=n, scored=n, failed={},
-        metrics={name: summary for name in build_metrics(planned) if name != "preference"}, manifest=manifest,
+        run_id=spec.run_id, scoring_id=spec.scoring_id, images=n, scored=n, failed={},
+        metrics={name: summary for name in build_metrics(spec) if name != "preference"}, manifest=manifest,
     )  # fmt: skip
 
 
-def planned_in(folder: Path, anchor: str | None = None, **settings: Any) -> Spec:
+def make_gated_spec(folder: Path, anchor: str | None = None, **settings: Any) -> Spec:
     """A run on step-2 with step-1 as its baseline."""
 
-    def named(fingerprint: str, called: str) -> Spec:
+    def make_named_spec(fingerprint: str, called: str) -> Spec:
         return make_spec(root=str(folder), fingerprint=fingerprint * 16, called=called, **{**GATE, **settings})
 
-    others = {"baseline": make_baseline(named("b", "step-1"))}
+    others = {"baseline": make_baseline(make_named_spec("b", "step-1"))}
     if anchor:
-        others["anchor"] = make_baseline(named(anchor, "step-0"))
-    return named("c", "step-2").model_copy(update=others)
+        others["anchor"] = make_baseline(make_named_spec(anchor, "step-0"))
+    return make_named_spec("c", "step-2").model_copy(update=others)
 
 
-def judged(planned: Spec, old: Rows, new: Rows, **settings: Any) -> Verdict:
-    assert planned.baseline
-    kept(planned, planned.baseline.caption_id, old, **settings)
-    return run.run_gate(planned, scores(planned, kept(planned, planned.caption_id, new, **settings)))
+def run_gate(spec: Spec, old: Rows, new: Rows, **settings: Any) -> Verdict:
+    assert spec.baseline
+    write_scores(spec, spec.baseline.caption_id, old, **settings)
+    return run.run_gate(spec, scores(spec, write_scores(spec, spec.caption_id, new, **settings)))
 
 
 def test_scores_that_hardly_differ_pass(tmp_path: Path) -> None:
     old, new = rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=CHRF + RANDOM.normal(0, 0.1, 300))
-    verdict = judged(planned_in(tmp_path), old, new)
+    verdict = run_gate(make_gated_spec(tmp_path), old, new)
     assert verdict.outcome == "PASS"
     assert verdict.reason.endswith("; against step-1")
-    gating_first = [one.metric for one in verdict.comparisons][:2]
+    gating_first = [comparison.metric for comparison in verdict.comparisons][:2]
     assert gating_first == ["exact_match", "chrf"]
-    assert {one.metric for one in verdict.comparisons if one.advisory} >= {"empty", "truncated", "repetition"}
-    assert not {one.metric for one in verdict.comparisons} & {"characters", "words", "tokens"}, "no direction"
+    assert {comparison.metric for comparison in verdict.comparisons if comparison.advisory} >= {
+        "empty",
+        "truncated",
+        "repetition",
+    }
+    assert not {comparison.metric for comparison in verdict.comparisons} & {"characters", "words", "tokens"}, (
+        "no direction"
+    )
 
 
 @pytest.mark.parametrize("part_rows", [25, 64, 300])
@@ -99,59 +107,59 @@ def test_parts_are_summed_up_and_images_are_paired_by_name(tmp_path: Path, part_
     new = CHRF + RANDOM.normal(-3, 2, 300)
     old_rows, new_rows = rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=new)
     backwards = dict(reversed(list(old_rows.items())))
-    verdict = judged(planned_in(tmp_path), backwards, new_rows, part_rows=part_rows)
-    found = verdict.comparisons[1]
-    assert (found.metric, found.n, verdict.outcome) == ("chrf", 300, "FAIL")
-    assert found.difference == pytest.approx((new - CHRF).mean())
-    assert found.low == pytest.approx((new - CHRF).mean() - 2.4 * (new - CHRF).std() / math.sqrt(300), abs=0.05)
+    verdict = run_gate(make_gated_spec(tmp_path), backwards, new_rows, part_rows=part_rows)
+    comparison = verdict.comparisons[1]
+    assert (comparison.metric, comparison.n, verdict.outcome) == ("chrf", 300, "FAIL")
+    assert comparison.difference == pytest.approx((new - CHRF).mean())
+    assert comparison.low == pytest.approx((new - CHRF).mean() - 2.4 * (new - CHRF).std() / math.sqrt(300), abs=0.05)
 
 
 def test_what_either_lacks_is_missing_and_never_0(tmp_path: Path) -> None:
-    planned = planned_in(tmp_path, gate__coverage=0.9)
+    spec = make_gated_spec(tmp_path, gate__coverage=0.9)
     old, new = rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=CHRF)
     del old[IDS[7]], new[IDS[99]]
     old[IDS[0]]["chrf"], new[IDS[1]]["chrf"] = None, None
-    found = judged(planned, old, new).comparisons[1]
-    assert (found.n, found.difference) == (296, 0)
-    assert found.worst_low is not None
-    assert -2 < found.worst_low < 0 < (found.worst_high or 0) < 2
+    comparison = run_gate(spec, old, new).comparisons[1]
+    assert (comparison.n, comparison.difference) == (296, 0)
+    assert comparison.worst_low is not None
+    assert -2 < comparison.worst_low < 0 < (comparison.worst_high or 0) < 2
 
 
 def test_the_anchor_is_compared_too_and_only_once_when_it_is_the_baseline(tmp_path: Path) -> None:
-    planned = planned_in(tmp_path, anchor="a")
-    assert planned.anchor
-    kept(planned, planned.anchor.caption_id, rows(exact_match=np.ones(300), chrf=CHRF))
-    verdict = judged(planned, rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=CHRF))
+    spec = make_gated_spec(tmp_path, anchor="a")
+    assert spec.anchor
+    write_scores(spec, spec.anchor.caption_id, rows(exact_match=np.ones(300), chrf=CHRF))
+    verdict = run_gate(spec, rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=CHRF))
     assert verdict.outcome == "FAIL"
     assert verdict.reason.endswith("; against anchor step-0")
-    assert (verdict.baseline, verdict.anchor) == (planned.baseline, planned.anchor)
-    one = planned_in(tmp_path / "one", anchor="b")
-    same = judged(one, rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=CHRF))
-    assert {found.against for found in same.comparisons} == {"baseline"}
-    assert same.anchor == one.anchor
+    assert (verdict.baseline, verdict.anchor) == (spec.baseline, spec.anchor)
+    other = make_gated_spec(tmp_path / "one", anchor="b")
+    same = run_gate(other, rows(exact_match=RIGHT, chrf=CHRF), rows(exact_match=RIGHT, chrf=CHRF))
+    assert {comparison.against for comparison in same.comparisons} == {"baseline"}
+    assert same.anchor == other.anchor
 
 
 @pytest.mark.parametrize(("cluster", "clusters"), [("label", 15), ("source", 12), ("none", None)])
 def test_clusters_are_labels_or_the_folders_of_the_images(tmp_path: Path, cluster: str, clusters: int | None) -> None:
-    planned = planned_in(tmp_path, gate__cluster=cluster)
+    spec = make_gated_spec(tmp_path, gate__cluster=cluster)
     new = rows(exact_match=RIGHT, chrf=CHRF + RANDOM.normal(0, 1, 300))
-    found = judged(planned, rows(exact_match=RIGHT, chrf=CHRF), new).comparisons[1]
-    assert (found.clusters, found.outcome) == (clusters, "PASS")
-    assert found.method.startswith("cluster-robust") == (clusters is not None)
+    comparison = run_gate(spec, rows(exact_match=RIGHT, chrf=CHRF), new).comparisons[1]
+    assert (comparison.clusters, comparison.outcome) == (clusters, "PASS")
+    assert comparison.method.startswith("cluster-robust") == (clusters is not None)
 
 
 def test_clusters_by_label_need_labels(tmp_path: Path) -> None:
     bare = {image_id: {"chrf": 1.0, "exact_match": 1.0} for image_id in IDS}
     with pytest.raises(InputError, match=r"gate.cluster: label, but image folder-0/000.png has none; name the column"):
-        judged(planned_in(tmp_path, gate__cluster="label"), bare, bare)
+        run_gate(make_gated_spec(tmp_path, gate__cluster="label"), bare, bare)
 
 
 def test_limits_are_of_the_runs_own_values(tmp_path: Path) -> None:
-    planned = planned_in(tmp_path, gate__limits={"empty": {"max": 0.1}, "words": {"min": 5}})
+    spec = make_gated_spec(tmp_path, gate__limits={"empty": {"max": 0.1}, "words": {"min": 5}})
     same = {"exact_match": RIGHT, "chrf": CHRF}
     new = rows(**same, empty=(np.arange(300) < 90).astype(float), words=RANDOM.poisson(9, 300).astype(float))
-    verdict = judged(planned, rows(**same, empty=np.zeros(300)), new)
-    assert [(one.metric, one.outcome, one.n) for one in verdict.limits] == [
+    verdict = run_gate(spec, rows(**same, empty=np.zeros(300)), new)
+    assert [(limit.metric, limit.outcome, limit.n) for limit in verdict.limits] == [
         ("empty", "FAIL", 300),
         ("words", "PASS", 300),
     ]
@@ -159,28 +167,28 @@ def test_limits_are_of_the_runs_own_values(tmp_path: Path) -> None:
 
 
 def test_the_first_run_needs_no_other(tmp_path: Path) -> None:
-    planned = planned_in(tmp_path).model_copy(update={"baseline": None})
-    found = scores(planned, kept(planned, planned.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
-    verdict = run.run_gate(planned, found)
+    spec = make_gated_spec(tmp_path).model_copy(update={"baseline": None})
+    stored_scores = scores(spec, write_scores(spec, spec.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
+    verdict = run.run_gate(spec, stored_scores)
     assert (verdict.outcome, verdict.comparisons) == ("PASS", ())
     assert "accepted as the first baseline" in verdict.reason
 
 
 def test_the_judges_preference_gates_against_the_baseline_alone(tmp_path: Path) -> None:
     settings: dict[str, Any] = {**PAIRWISE, "gate__metrics": {"preference": {"margin": 0.1}}, "gate__coverage": 0.99}
-    planned = planned_in(tmp_path, anchor="a", **settings)
-    assert planned.anchor
-    kept(planned, planned.anchor.caption_id, rows())
+    spec = make_gated_spec(tmp_path, anchor="a", **settings)
+    assert spec.anchor
+    write_scores(spec, spec.anchor.caption_id, rows())
     preferred = RANDOM.choice([-1.0, -1.0, -1.0, 0.0, 1.0], 300)
     for number in range(0, 300, 64):
-        chosen = range(number, min(number + 64, 300))
-        values = [None if at == 5 else float(preferred[at]) for at in chosen]
-        table = pa.table({"image_id": [IDS[at] for at in chosen], "preference": pa.array(values, pa.float64())})
-        parts.write(planned.run_uri, manifests.name_of_part(number // 64), table, {}, FOLDER)
-    verdict = judged(planned.model_copy(), rows(), rows())
-    (found,) = [one for one in verdict.comparisons if one.metric == "preference"]
-    assert (found.against, found.n, found.baseline) == ("baseline", 299, 0)
-    assert found.difference == pytest.approx(np.delete(preferred, 5).mean())
+        indices = range(number, min(number + 64, 300))
+        values = [None if index == 5 else float(preferred[index]) for index in indices]
+        table = pa.table({"image_id": [IDS[index] for index in indices], "preference": pa.array(values, pa.float64())})
+        parts.write(spec.run_uri, manifests.name_of_part(number // 64), table, {}, FOLDER)
+    verdict = run_gate(spec.model_copy(), rows(), rows())
+    (comparison,) = [comparison for comparison in verdict.comparisons if comparison.metric == "preference"]
+    assert (comparison.against, comparison.n, comparison.baseline) == ("baseline", 299, 0)
+    assert comparison.difference == pytest.approx(np.delete(preferred, 5).mean())
     assert verdict.outcome == "FAIL"
 
 
@@ -190,30 +198,28 @@ def test_without_a_baseline_there_is_no_preference_to_gate_on(tmp_path: Path) ->
         "gate__metrics": {"preference": {"margin": 0.1}},
         "gate__limits": {"preference": {"min": -0.2}},
     }
-    planned = planned_in(tmp_path, **settings).model_copy(update={"baseline": None})
-    verdict = run.run_gate(planned, scores(planned, kept(planned, planned.caption_id, rows())))
+    spec = make_gated_spec(tmp_path, **settings).model_copy(update={"baseline": None})
+    verdict = run.run_gate(spec, scores(spec, write_scores(spec, spec.caption_id, rows())))
     assert (verdict.outcome, verdict.limits) == ("PASS", ())
 
 
-def test_a_baseline_that_was_not_scored_is_said_so(tmp_path: Path) -> None:
-    planned = planned_in(tmp_path)
-    found = scores(planned, kept(planned, planned.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
-    assert planned.baseline
+def test_a_baseline_without_scores_is_reported(tmp_path: Path) -> None:
+    spec = make_gated_spec(tmp_path)
+    stored_scores = scores(spec, write_scores(spec, spec.caption_id, rows(exact_match=RIGHT, chrf=CHRF)))
+    assert spec.baseline
     with pytest.raises(InputError, match="the evaluate stage is not complete"):
-        run.run_gate(planned, found)
-    kept(planned, planned.baseline.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
-    Path(manifests.uri_of_part(planned.scores_uri_of(planned.baseline.caption_id), "part-00002")).unlink()
+        run.run_gate(spec, stored_scores)
+    write_scores(spec, spec.baseline.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
+    Path(manifests.uri_of_part(spec.scores_uri_of(spec.baseline.caption_id), "part-00002")).unlink()
     with pytest.raises(InputError, match="part-00002"):
-        run.run_gate(planned, found)
+        run.run_gate(spec, stored_scores)
 
 
 def test_the_same_captions_under_another_name_pass_as_equal(tmp_path: Path) -> None:
-    planned = planned_in(tmp_path)
-    assert planned.baseline
-    again = planned.model_copy(
-        update={"baseline": planned.baseline.model_copy(update={"caption_id": planned.caption_id})}
-    )
-    manifest = kept(again, again.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
+    spec = make_gated_spec(tmp_path)
+    assert spec.baseline
+    again = spec.model_copy(update={"baseline": spec.baseline.model_copy(update={"caption_id": spec.caption_id})})
+    manifest = write_scores(again, again.caption_id, rows(exact_match=RIGHT, chrf=CHRF))
     verdict = run.run_gate(again, scores(again, manifest))
     assert (verdict.outcome, verdict.reason) == (
         "PASS",

@@ -9,9 +9,9 @@ RANDOM = np.random.default_rng(13)
 
 
 def sample(values: np.ndarray, clusters: list[str] | None = None) -> Sample:
-    found = Sample(clusters is not None)
-    found.add(np.asarray(values, dtype=float), encode_clusters(clusters))
-    return found
+    accumulator = Sample(clusters is not None)
+    accumulator.add(np.asarray(values, dtype=float), encode_clusters(clusters))
+    return accumulator
 
 
 def ones(count: int, n: int) -> Sample:
@@ -28,8 +28,8 @@ def test_a_share_three_ways() -> None:
 
 
 def test_too_few_images_for_a_limit_say_how_many_would_show_it() -> None:
-    found = check_limit(EMPTY, ones(0, 274), "max", 0.01, 0.0027)
-    assert (found.outcome, found.decisive_n) == ("INCONCLUSIVE", 589)
+    limit = check_limit(EMPTY, ones(0, 274), "max", 0.01, 0.0027)
+    assert (limit.outcome, limit.decisive_n) == ("INCONCLUSIVE", 589)
     assert check_limit(EMPTY, ones(0, 589), "max", 0.01, 0.0027).outcome == "PASS"
     assert check_limit(EMPTY, ones(0, 588), "max", 0.01, 0.0027).outcome == "INCONCLUSIVE"
 
@@ -63,8 +63,8 @@ def test_values_that_are_all_the_same() -> None:
 @pytest.mark.parametrize("n", [0, 1, 3])
 def test_hardly_any_value_decides_nothing(n: int) -> None:
     for metric in (EMPTY, JUDGE):
-        found = check_limit(metric, sample(np.linspace(0, 0.5, n)), "max", 0.3, 0.0027)
-        assert found.outcome == "INCONCLUSIVE"
+        limit = check_limit(metric, sample(np.linspace(0, 0.5, n)), "max", 0.3, 0.0027)
+        assert limit.outcome == "INCONCLUSIVE"
 
 
 def test_a_limit_at_the_end_of_the_range_is_always_kept() -> None:
@@ -75,24 +75,24 @@ def test_a_limit_at_the_end_of_the_range_is_always_kept() -> None:
 
 
 def test_clusters_count_for_less_than_their_images() -> None:
-    names = [f"label-{at // 20}" for at in range(2000)]
+    names = [f"label-{index // 20}" for index in range(2000)]
     bad = np.repeat(RANDOM.random(100) < 0.05, 20)
-    alone, together = (check_limit(EMPTY, one, "max", 0.1, 0.0027) for one in (sample(bad), sample(bad, names)))
+    alone, together = (check_limit(EMPTY, values, "max", 0.1, 0.0027) for values in (sample(bad), sample(bad, names)))
     assert (alone.high or 1) < (together.high or 0)
     assert "Korn and Graubard" in together.method
     for value in (0, 1):  # then nothing shows how alike a cluster's images are: each cluster speaks once
-        found = check_limit(EMPTY, sample(np.full(2000, value), names), "max", 0.1, 0.0027)
-        assert (found.n, found.outcome) == (2000, "FAIL" if value else "PASS")
-        assert check_limit(EMPTY, sample(np.full(2000, value)), "max", 0.1, 0.0027).outcome == found.outcome
+        limit = check_limit(EMPTY, sample(np.full(2000, value), names), "max", 0.1, 0.0027)
+        assert (limit.n, limit.outcome) == (2000, "FAIL" if value else "PASS")
+        assert check_limit(EMPTY, sample(np.full(2000, value)), "max", 0.1, 0.0027).outcome == limit.outcome
     assert check_limit(EMPTY, sample(np.zeros(2000), names), "max", 0.01, 0.0027).outcome == "INCONCLUSIVE"
     assert check_limit(EMPTY, sample(np.zeros(2000)), "max", 0.01, 0.0027).outcome == "PASS"
 
 
 def test_clusters_with_one_share_are_no_division_by_zero() -> None:
-    found = check_limit(
-        EMPTY, sample(np.tile([0, 1], 60), [f"label-{at // 10}" for at in range(120)]), "max", 0.9, 0.0027
+    limit = check_limit(
+        EMPTY, sample(np.tile([0, 1], 60), [f"label-{index // 10}" for index in range(120)]), "max", 0.9, 0.0027
     )
-    assert (found.outcome, found.value) == ("PASS", 0.5)
+    assert (limit.outcome, limit.value) == ("PASS", 0.5)
 
 
 def test_at_the_limit_it_errs_at_most_at_alpha() -> None:

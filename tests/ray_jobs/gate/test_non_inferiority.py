@@ -17,20 +17,20 @@ BITS = some.lists(some.integers(0, 1).map(float), min_size=2, max_size=40)
 RANK = {"FAIL": 0, "INCONCLUSIVE": 1, "PASS": 2}
 
 
-def against(metric: DeclaredMetric, old: list[float], new: list[float], margin: float = 0.0, **k: object) -> Comparison:
+def compare(metric: DeclaredMetric, old: list[float], new: list[float], margin: float = 0.0, **k: object) -> Comparison:
     size = min(len(old), len(new))
-    found = make_pairs(metric, np.array(old[:size]), np.array(new[:size]))
-    return compare_metric(metric, found, margin, 0.01, **k)  # type: ignore[arg-type]
+    differences = make_pairs(metric, np.array(old[:size]), np.array(new[:size]))
+    return compare_metric(metric, differences, margin, 0.01, **k)  # type: ignore[arg-type]
 
 
 @settings(deadline=None, derandomize=True)
 @given(values=VALUES, margin=some.floats(0, 10))
 def test_the_same_captions_pass_at_any_margin(values: list[float], margin: float) -> None:
-    for metric, seen in ((CHRF, values), (EXACT, [float(value > 50) for value in values])):
-        found = PairedDifferences(metric, has_same_captions=True)
-        found.add(np.array(seen), np.array(seen))
-        told = compare_metric(metric, found, margin, 0.01)
-        assert (told.outcome, told.difference, told.p_worse, told.method) == ("PASS", 0, 1, "the same captions")
+    for metric, observed in ((CHRF, values), (EXACT, [float(value > 50) for value in values])):
+        differences = PairedDifferences(metric, has_same_captions=True)
+        differences.add(np.array(observed), np.array(observed))
+        comparison = compare_metric(metric, differences, margin, 0.01)
+        assert (comparison.outcome, comparison.difference, comparison.p_worse, comparison.method) == ("PASS", 0, 1, "the same captions")
 
 
 @pytest.mark.parametrize("metric", [CHRF, EXACT])
@@ -38,11 +38,11 @@ def test_runs_that_happen_to_be_equal_pass_when_images_enough_say_so(metric: Dec
     """Of others, a share of margin / range may be as much worse as can be and not one of them be in the sample."""
     margin = 0.01 * metric.range[1]
     for n, outcome in ((300, "INCONCLUSIVE"), (459, "PASS")):
-        found = against(metric, [1.0] * n, [1.0] * n, margin)
-        assert (found.outcome, found.p_worse) == (outcome, 1)
-        assert found.p_margin == pytest.approx(0.99**n)
-    assert against(metric, [1.0] * 300, [1.0] * 300, margin).decisive_n == 459
-    assert against(metric, [1.0] * 300, [1.0] * 300).outcome == "INCONCLUSIVE", "at no margin is that enough"
+        comparison = compare(metric, [1.0] * n, [1.0] * n, margin)
+        assert (comparison.outcome, comparison.p_worse) == (outcome, 1)
+        assert comparison.p_margin == pytest.approx(0.99**n)
+    assert compare(metric, [1.0] * 300, [1.0] * 300, margin).decisive_n == 459
+    assert compare(metric, [1.0] * 300, [1.0] * 300).outcome == "INCONCLUSIVE", "at no margin is that enough"
 
 
 @settings(deadline=None, derandomize=True)
@@ -50,30 +50,30 @@ def test_runs_that_happen_to_be_equal_pass_when_images_enough_say_so(metric: Dec
 def test_outcome_interval_and_p_agree(
     old: list[float], new: list[float], bits: tuple[list[float], list[float]], margin: float
 ) -> None:
-    for found in (against(CHRF, old, new, 10 * margin), against(EXACT, *bits, margin), against(EXACT, *bits)):
-        if found.p_margin is None or found.low is None or found.high is None or found.difference == 0:
+    for comparison in (compare(CHRF, old, new, 10 * margin), compare(EXACT, *bits, margin), compare(EXACT, *bits)):
+        if comparison.p_margin is None or comparison.low is None or comparison.high is None or comparison.difference == 0:
             continue
-        assert found.low <= (found.difference or 0) + 1e-9
-        assert found.high >= (found.difference or 0) - 1e-9
-        if found.outcome == "PASS":
-            assert found.low >= -found.margin - 1e-6
-        elif found.outcome == "FAIL":
-            assert found.high <= -found.margin + 1e-6
-        if found.low > -found.margin + 1e-6:
-            assert found.outcome == "PASS"
+        assert comparison.low <= (comparison.difference or 0) + 1e-9
+        assert comparison.high >= (comparison.difference or 0) - 1e-9
+        if comparison.outcome == "PASS":
+            assert comparison.low >= -comparison.margin - 1e-6
+        elif comparison.outcome == "FAIL":
+            assert comparison.high <= -comparison.margin + 1e-6
+        if comparison.low > -comparison.margin + 1e-6:
+            assert comparison.outcome == "PASS"
 
 
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(old=VALUES, new=VALUES, margin=some.floats(0, 10), wider=some.floats(0, 10))
 def test_a_wider_margin_never_judges_worse(old: list[float], new: list[float], margin: float, wider: float) -> None:
-    narrow, wide = against(CHRF, old, new, margin), against(CHRF, old, new, margin + wider)
+    narrow, wide = compare(CHRF, old, new, margin), compare(CHRF, old, new, margin + wider)
     assert RANK[wide.outcome] >= RANK[narrow.outcome]
 
 
 def test_three_ways() -> None:
     old = RANDOM.random(100) * 50
     noise = RANDOM.normal(0, 1, 100)
-    better, worse, unclear = (against(CHRF, list(old), list(old + by + noise), 1.0) for by in (2, -5, -1))
+    better, worse, unclear = (compare(CHRF, list(old), list(old + by + noise), 1.0) for by in (2, -5, -1))
     assert (better.outcome, worse.outcome, unclear.outcome) == ("PASS", "FAIL", "INCONCLUSIVE")
     assert better.decisive_n is None
     assert unclear.decisive_n
@@ -85,7 +85,7 @@ def test_three_ways() -> None:
 def test_a_family_makes_the_announcements_more_careful() -> None:
     old = RANDOM.random(200)
     new = list(np.clip(old + RANDOM.normal(-0.05, 0.1, 200), 0, 1))
-    alone, one_of_four = against(JUDGE, list(old), new, 0.05), against(JUDGE, list(old), new, 0.05, family=4)
+    alone, one_of_four = compare(JUDGE, list(old), new, 0.05), compare(JUDGE, list(old), new, 0.05, family=4)
     assert (alone.low, alone.p_worse) == (one_of_four.low, one_of_four.p_worse)
     assert alone.detectable
     assert one_of_four.detectable
@@ -94,44 +94,44 @@ def test_a_family_makes_the_announcements_more_careful() -> None:
 
 def test_the_kind_chooses_the_test() -> None:
     old, new = [1.0] * 50, [0.0] * 5 + [1.0] * 45
-    assert against(EXACT, old, new).method == "exact McNemar"
-    assert against(EXACT, old, new, 0.1).method.startswith("Tango")
-    assert against(JUDGE, old, new).method.startswith("t ")
-    assert against(EXACT, [0.5, *old], [1.0, *new]).method.startswith("t "), "declared a share, but it is none"
+    assert compare(EXACT, old, new).method == "exact McNemar"
+    assert compare(EXACT, old, new, 0.1).method.startswith("Tango")
+    assert compare(JUDGE, old, new).method.startswith("t ")
+    assert compare(EXACT, [0.5, *old], [1.0, *new]).method.startswith("t "), "declared a share, but it is none"
 
 
 @pytest.mark.parametrize(("old", "new"), [([], []), ([1.0], [0.0]), ([NAN, 1.0], [0.0, 0.0]), ([NAN] * 5, [NAN] * 5)])
 def test_fewer_than_two_pairs_decide_nothing(old: list[float], new: list[float]) -> None:
     for metric in (CHRF, EXACT):
-        found = against(metric, old, new)
-        assert (found.outcome, found.p_worse, found.low) == ("INCONCLUSIVE", None, None)
+        comparison = compare(metric, old, new)
+        assert (comparison.outcome, comparison.p_worse, comparison.low) == ("INCONCLUSIVE", None, None)
 
 
 def test_a_few_images_with_a_spread_decide_nothing_and_say_so() -> None:
-    found = against(CHRF, [50.0, 60, 70], [1.0, 2, 3.5])
-    assert (found.outcome, found.method) == ("INCONCLUSIVE", "only 3 images, 10 are needed")
+    comparison = compare(CHRF, [50.0, 60, 70], [1.0, 2, 3.5])
+    assert (comparison.outcome, comparison.method) == ("INCONCLUSIVE", "only 3 images, 10 are needed")
 
 
 def test_a_constant_difference_is_judged_by_the_range() -> None:
     old, lower = [0.5] * 200, [0.4] * 200
-    assert against(JUDGE, old, lower, 0.05).outcome == "FAIL"
-    assert against(JUDGE, old, lower, 0.1).outcome == "INCONCLUSIVE", "on the margin"
-    assert against(JUDGE, old, lower, 0.2).outcome == "PASS"
-    assert against(JUDGE, old[:3], lower[:3], 0.05).outcome == "INCONCLUSIVE", "three say little"
-    endless = against(DeclaredMetric(), old, lower, 0.05)
+    assert compare(JUDGE, old, lower, 0.05).outcome == "FAIL"
+    assert compare(JUDGE, old, lower, 0.1).outcome == "INCONCLUSIVE", "on the margin"
+    assert compare(JUDGE, old, lower, 0.2).outcome == "PASS"
+    assert compare(JUDGE, old[:3], lower[:3], 0.05).outcome == "INCONCLUSIVE", "three say little"
+    endless = compare(DeclaredMetric(), old, lower, 0.05)
     assert (endless.outcome, endless.low, endless.high) == ("INCONCLUSIVE", None, None)
 
 
 def test_a_metric_without_a_direction_concludes_nothing() -> None:
-    found = against(WORDS, [10.0] * 50, list(10 + RANDOM.normal(5, 1, 50)), advisory=True)
-    assert (found.outcome, found.advisory) == ("INCONCLUSIVE", True)
-    assert (found.difference or 0) > 4
-    assert found.low is not None
+    comparison = compare(WORDS, [10.0] * 50, list(10 + RANDOM.normal(5, 1, 50)), advisory=True)
+    assert (comparison.outcome, comparison.advisory) == ("INCONCLUSIVE", True)
+    assert (comparison.difference or 0) > 4
+    assert comparison.low is not None
 
 
 def test_advice_is_a_95_percent_interval() -> None:
     new = RANDOM.normal(0.2, 1, 1000)
-    found = compare_metric(DeclaredMetric(), make_pairs(DeclaredMetric(), np.zeros(1000), new), advisory=True)
+    comparison = compare_metric(DeclaredMetric(), make_pairs(DeclaredMetric(), np.zeros(1000), new), advisory=True)
     error = new.std(ddof=1) / math.sqrt(1000)
-    assert found.low == pytest.approx(new.mean() - 1.96 * error, abs=0.01)
-    assert (found.detectable, found.decisive_n) == (None, None)
+    assert comparison.low == pytest.approx(new.mean() - 1.96 * error, abs=0.01)
+    assert (comparison.detectable, comparison.decisive_n) == (None, None)

@@ -11,19 +11,19 @@ NAN = math.nan
 RANDOM = np.random.default_rng(3)
 
 
-def test_chunks_give_what_the_whole_gives() -> None:
+def test_chunks_give_the_result_of_all_values() -> None:
     old, new = RANDOM.random(500), RANDOM.random(500)
     new[RANDOM.random(500) < 0.1], old[RANDOM.random(500) < 0.1] = NAN, NAN
-    whole, chunked = make_pairs(JUDGE, old, new), PairedDifferences(JUDGE)
-    for at in range(0, 500, 33):
-        chunked.add(old[at : at + 33], new[at : at + 33])
+    at_once, chunked = make_pairs(JUDGE, old, new), PairedDifferences(JUDGE)
+    for start in range(0, 500, 33):
+        chunked.add(old[start : start + 33], new[start : start + 33])
     both = np.isfinite(old) & np.isfinite(new)
-    assert whole.n == chunked.n == both.sum()
-    assert whole.one_sided == chunked.one_sided == (np.isfinite(old) ^ np.isfinite(new)).sum()
+    assert at_once.n == chunked.n == both.sum()
+    assert at_once.one_sided == chunked.one_sided == (np.isfinite(old) ^ np.isfinite(new)).sum()
     assert chunked.baseline == pytest.approx(old[both].mean())
     assert chunked.candidate == pytest.approx(new[both].mean())
     assert chunked.differences.mean == pytest.approx((new - old)[both].mean())
-    assert chunked.worst_case(510) == pytest.approx(whole.worst_case(510))
+    assert chunked.worst_case(510) == pytest.approx(at_once.worst_case(510))
 
 
 def test_a_missing_value_leaves_its_image_out_and_is_never_0() -> None:
@@ -42,12 +42,12 @@ def test_the_direction_is_a_sign() -> None:
 def test_the_worst_case_is_that_of_every_way_to_fill_the_gaps(metric: DeclaredMetric) -> None:
     old, new = np.array([0.5, NAN, 0.2, NAN]), np.array([0.4, 0.9, NAN, NAN])
     gaps = int(np.isnan(old).sum() + np.isnan(new).sum())
-    found = []
+    differences = []
     for ends in itertools.product((0.0, 1.0), repeat=gaps):
         filled = np.concatenate([old, new])
         filled[np.isnan(filled)] = ends
-        found.append(float((filled[4:] - filled[:4]).mean()) * metric.direction)
-    assert make_pairs(metric, old, new).worst_case(4) == pytest.approx((min(found), max(found)))
+        differences.append(float((filled[4:] - filled[:4]).mean()) * metric.direction)
+    assert make_pairs(metric, old, new).worst_case(4) == pytest.approx((min(differences), max(differences)))
 
 
 def test_without_gaps_or_without_a_range_there_is_no_worst_case() -> None:

@@ -14,15 +14,15 @@ def test_equal_to_statsmodels(n: int, share: float, alpha: float) -> None:
     count = round(share * n)
     low, high = proportion_confint(count, n, 2 * alpha, method="beta")
     assert ProportionTest(count, n, n).interval(alpha) == pytest.approx((low, high), abs=1e-9)
-    for bound in (0.01, 0.3, 0.99):
-        below = stats.binomtest(count, n, bound, alternative="less").pvalue
-        above = stats.binomtest(count, n, bound, alternative="greater").pvalue
-        assert ProportionTest(count, n, n).p_below(bound) == pytest.approx(below, abs=1e-9)
-        assert ProportionTest(count, n, n).p_above(bound) == pytest.approx(above, abs=1e-9)
+    for limit in (0.01, 0.3, 0.99):
+        below = stats.binomtest(count, n, limit, alternative="less").pvalue
+        above = stats.binomtest(count, n, limit, alternative="greater").pvalue
+        assert ProportionTest(count, n, n).p_below(limit) == pytest.approx(below, abs=1e-9)
+        assert ProportionTest(count, n, n).p_above(limit) == pytest.approx(above, abs=1e-9)
 
 
 def test_the_rule_of_three() -> None:
-    """None of n: the bound at 5% is about 3/n, and as many images as ln(alpha)/ln(1 - limit) show a limit."""
+    """For 0 of n, the bound at 5% is about 3/n, and ln(alpha)/ln(1 - limit) images show a limit."""
     low, high = ProportionTest(0, 300, 300).interval(0.05)
     assert low == 0.0
     assert high == pytest.approx(3 / 300, rel=0.01)
@@ -33,16 +33,16 @@ def test_the_rule_of_three() -> None:
     )
 
 
-@pytest.mark.parametrize(("count", "bound"), [(5, 0.1), (20, 0.1), (3, 0.01)])
-def test_the_decisive_number_of_images_decides_as_often_as_it_says(count: int, bound: float) -> None:
-    n = ProportionTest(count, 100, 100).decisive_n(bound, 0.01, 0.01, 0.8)
+@pytest.mark.parametrize(("count", "limit"), [(5, 0.1), (20, 0.1), (3, 0.01)])
+def test_the_decisive_number_of_images_decides_as_often_as_it_says(count: int, limit: float) -> None:
+    n = ProportionTest(count, 100, 100).decisive_n(limit, 0.01, 0.01, 0.8)
     assert n
     later = np.random.default_rng(1).binomial(n, count / 100, 2000)
-    found = [
-        share.p_below(bound) if count / 100 < bound else share.p_above(bound)
-        for share in (ProportionTest(int(one), n, n) for one in later)
+    p_values = [
+        share.p_below(limit) if count / 100 < limit else share.p_above(limit)
+        for share in (ProportionTest(int(total), n, n) for total in later)
     ]
-    assert (np.array(found) <= 0.01).mean() == pytest.approx(0.8, abs=0.06)
+    assert (np.array(p_values) <= 0.01).mean() == pytest.approx(0.8, abs=0.06)
 
 
 def test_at_the_limit_no_number_of_images_decides() -> None:

@@ -7,7 +7,7 @@ from ray_jobs.gate.zero_variance import SameCaptionsTest, ZeroVarianceTest
 
 
 def test_p_is_the_chance_that_no_other_value_was_seen() -> None:
-    """0.5 on 20 images of a range up to 1: a mean of 0.6 needs a fifth of the values to be 1."""
+    """0.5 on 20 images, with a range up to 1: for a mean of 0.6, a fifth of the values must be 1."""
     assert ZeroVarianceTest(0.5, 20, 0, 1).p_below(0.6) == pytest.approx(0.8**20)
     assert ZeroVarianceTest(0.5, 20, 0, 1).p_above(0.4) == pytest.approx(0.8**20)
     assert ZeroVarianceTest(0.5, 20, 0, 1).p_below(0.5) == ZeroVarianceTest(0.5, 20, 0, 1).p_above(0.5) == 1
@@ -21,11 +21,11 @@ def test_the_interval_is_what_is_not_rejected() -> None:
 
 
 def test_it_errs_at_most_at_alpha_when_rare_values_hide() -> None:
-    """The worst case: a mean on the bound made by values at the end of the range, of which a sample may have none."""
-    n, bound, value = 40, 0.0, -0.1
+    """The worst case is a mean at the bound because of values at the end of the range, which a sample may miss."""
+    n, limit, value = 40, 0.0, -0.1
     share = 0.1 / 1.1
     seen_none = np.random.default_rng(1).binomial(n, share, 20_000) == 0
-    assert seen_none.mean() == pytest.approx(ZeroVarianceTest(value, n, -1, 1).p_below(bound), abs=0.005)
+    assert seen_none.mean() == pytest.approx(ZeroVarianceTest(value, n, -1, 1).p_below(limit), abs=0.005)
 
 
 def test_without_an_end_of_the_range_nothing_is_beyond_doubt() -> None:

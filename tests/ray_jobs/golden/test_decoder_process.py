@@ -28,7 +28,7 @@ GOOD = encode_image(draw_picture())
 ROOT = Path(__file__).parents[3]
 
 
-def misbehaving(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
+def misbehave(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
     match row.data:
         case b"crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -51,14 +51,14 @@ def misbehaving(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
 
 @pytest.fixture
 def decoder() -> Iterator[Decoder]:
-    made = Decoder(SETTINGS)
-    yield made
-    made.close()
+    process = Decoder(SETTINGS)
+    yield process
+    process.close()
 
 
-def ended(decoder: Decoder, *rows: SourceImage) -> list[str]:
-    made = [decoder.prepare_isolated(misbehaving, row) for row in rows]
-    return [f"{one.reason}: {one.detail}" if isinstance(one, Reject) else "kept" for one in made]
+def prepare_all(decoder: Decoder, *rows: SourceImage) -> list[str]:
+    outcomes = [decoder.prepare_isolated(misbehave, row) for row in rows]
+    return [f"{outcome.reason}: {outcome.detail}" if isinstance(outcome, Reject) else "kept" for outcome in outcomes]
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_each_costs_itself_alone(decoder: Decoder) -> None:
         for data in (GOOD, b"crash", GOOD, b"hang", b"abort", GOOD, b"exit", b"crash", GOOD)
     ]
     died = "crashed-decoder: its process died of"
-    assert ended(decoder, *rows) == [
+    assert prepare_all(decoder, *rows) == [
         "kept", f"{died} SIGSEGV", "kept", "timeout: not decoded within 1 s", f"{died} SIGABRT", "kept",
         f"{died} exit code 3", f"{died} SIGSEGV", "kept",
     ]  # fmt: skip
@@ -76,7 +76,7 @@ def test_each_costs_itself_alone(decoder: Decoder) -> None:
 
 def test_a_process_that_someone_else_killed_costs_nothing(decoder: Decoder, tmp_path: Path) -> None:
     assert (
-        ended(decoder, SourceImage("a", GOOD), SourceImage(str(tmp_path / "b"), b"once"), SourceImage("c", GOOD))
+        prepare_all(decoder, SourceImage("a", GOOD), SourceImage(str(tmp_path / "b"), b"once"), SourceImage("c", GOOD))
         == ["kept"] * 3
     )
 
@@ -85,18 +85,18 @@ def test_killed_twice_is_the_machines_doing_not_the_images(decoder: Decoder) -> 
     with pytest.raises(
         RetryableError, match="the decoder of a was killed twice: its process died of SIGKILL; is there memory"
     ):
-        ended(decoder, SourceImage("a", b"killed"))
+        prepare_all(decoder, SourceImage("a", b"killed"))
 
 
 def test_a_process_killed_without_work_is_replaced(decoder: Decoder) -> None:
-    assert ended(decoder, SourceImage("a", GOOD)) == ["kept"]
+    assert prepare_all(decoder, SourceImage("a", GOOD)) == ["kept"]
     (server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
     killed = server.children()
     for process in killed:
         process.kill()
     assert killed
     assert not psutil.wait_procs(killed, 10)[1]
-    assert ended(decoder, SourceImage("a", GOOD), SourceImage("b", GOOD)) == ["kept"] * 2
+    assert prepare_all(decoder, SourceImage("a", GOOD), SourceImage("b", GOOD)) == ["kept"] * 2
 
 
 @pytest.mark.slow
@@ -104,10 +104,10 @@ def test_memory_is_bounded() -> None:
     """A picture that is within the pixels the suite allows, but not within its memory."""
     large = encode_image(draw_picture(size=(40, 40)).resize((13_000, 13_000)), "PNG", compress_level=1)
     decoder = Decoder(Preprocess(decode_mb=256))
-    found = ended(decoder, SourceImage("large", large), SourceImage("good", GOOD))
+    outcomes = prepare_all(decoder, SourceImage("large", large), SourceImage("good", GOOD))
     decoder.close()
-    assert found[0].startswith("too-large: ")
-    assert found[1] == "kept"
+    assert outcomes[0].startswith("too-large: ")
+    assert outcomes[1] == "kept"
 
 
 def test_golden_images_are_those_of_this_process(decoder: Decoder, tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_golden_images_are_those_of_this_process(decoder: Decoder, tmp_path: Pat
         SourceImage("c", None, detail="gone"),
         SourceImage("d", b""),
     ]
-    found = [decoder.prepare_isolated(prepare_row, row) for row in rows]
-    assert found[0] == found[1] == prepare(GOOD, SETTINGS)
-    assert found[2:] == [Reject("unreadable-source", "gone"), Reject("empty", "0 bytes")]
+    outcomes = [decoder.prepare_isolated(prepare_row, row) for row in rows]
+    assert outcomes[0] == outcomes[1] == prepare(GOOD, SETTINGS)
+    assert outcomes[2:] == [Reject("unreadable-source", "gone"), Reject("empty", "0 bytes")]
 
 
 def test_a_disk_that_fails_is_trouble(decoder: Decoder) -> None:
@@ -128,13 +128,13 @@ def test_a_disk_that_fails_is_trouble(decoder: Decoder) -> None:
         decoder.prepare_isolated(prepare_row, SourceImage("a", None, Path("/proc/self/mem")))  # EIO at address 0
 
 
-def killing() -> None:
+def kill_itself() -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def test_work_that_kills_its_process_is_told(decoder: Decoder) -> None:
+def test_work_that_kills_its_process_is_reported(decoder: Decoder) -> None:
     with pytest.raises(ProcessDied, match="its process died of SIGSEGV"):
-        decoder.run(killing)
+        decoder.run(kill_itself)
     assert decoder.run(int) == 0
 
 

@@ -20,7 +20,7 @@ EXPECTED = [
 ]
 
 
-def found(order: list[str]) -> list[dict[str, Any]]:
+def find_duplicates(order: list[str]) -> list[dict[str, Any]]:
     with open_duplicates() as duplicates:
         for name in order:
             duplicates.add(name, [image for image, _ in PARTS[name]], [sha for _, sha in PARTS[name]])
@@ -32,10 +32,10 @@ def found(order: list[str]) -> list[dict[str, Any]]:
 
 
 def test_the_first_in_the_order_of_the_set_stays() -> None:
-    assert found(list(PARTS)) == found(list(PARTS)[::-1]) == EXPECTED
+    assert find_duplicates(list(PARTS)) == find_duplicates(list(PARTS)[::-1]) == EXPECTED
 
 
-def test_none() -> None:
+def test_no_duplicates() -> None:
     with open_duplicates() as duplicates:
         duplicates.add("part-00000", ["a", "b"], ["01", "02"])
         duplicates.add("part-00001", [], [])
@@ -45,7 +45,7 @@ def test_none() -> None:
 REFERENCES = {"a": ["A dog."], "c": ["One dog."], "g": ["A dog."], "b": ["A cat."], "f": ["A cat."]}
 
 
-def joined(references: dict[str, list[str]]) -> tuple[dict[str, Any], set[str]]:
+def join_references(references: dict[str, list[str]]) -> tuple[dict[str, Any], set[str]]:
     """What each first image gets, and the repeats that are no plain duplicates."""
     with open_duplicates() as duplicates:
         for name, images in PARTS.items():
@@ -58,19 +58,19 @@ def joined(references: dict[str, list[str]]) -> tuple[dict[str, Any], set[str]]:
 
 def test_the_first_gets_the_references_of_all_that_equal_it() -> None:
     both = ["A dog.", "One dog."]
-    assert joined(REFERENCES) == ({"part-00000": {"a": both}}, {"c", "g"})
+    assert join_references(REFERENCES) == ({"part-00000": {"a": both}}, {"c", "g"})
     # A job that goes on after a kill finds the first with all of them, and calls the others what they were called.
-    assert joined(REFERENCES | {"a": both}) == ({}, {"c", "g"})
+    assert join_references(REFERENCES | {"a": both}) == ({}, {"c", "g"})
 
 
-def test_the_image_that_gets_most_references_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_image_that_gets_most_references_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     with open_duplicates() as duplicates:
         duplicates.add("part-00000", ["a", "b", "c"], ["01", "01", "02"], ['["A dog."]', '["One dog."]', '["A cat."]'])
         texts = [json.dumps([f"caption {number}"]) for number in range(60)]
         duplicates.add("part-00001", [f"gone {number}" for number in range(60)], ["03"] * 60, texts)
-        found = duplicates.join()
-    assert found == (60, "gone 0")
-    warn_of_many_references(make_spec(), *found)
+        merged = duplicates.join()
+    assert merged == (60, "gone 0")
+    warn_of_many_references(make_spec(), *merged)
     assert "gone 0 has 60 references, of rows whose images are the same bytes" in caplog.text
     caplog.clear()
     warn_of_many_references(make_spec(), 50, "a")

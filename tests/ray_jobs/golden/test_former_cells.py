@@ -27,9 +27,9 @@ DATASET = Dataset(source="x", label="kind", references="said")
 )  # fmt: skip
 def test_a_python_object_is_found(store: str, label: str | None, references: list[str]) -> None:
     assert next(find_misread([("a", "cat", ["A dog."]), ("b", label, references)]))[0] == "b"
-    told = rf"golden set {store}/g: .* as for b: .*; change `dataset\.seed`, which makes another set"
-    manifest = kept(store, label, references)
-    with pytest.raises(InputError, match=told):
+    message = rf"golden set {store}/g: .* as for b: .*; change `dataset\.seed`, which makes another set"
+    manifest = write_part(store, label, references)
+    with pytest.raises(InputError, match=message):
         check_texts_as_read_now(f"{store}/g", manifest, DATASET)
     check_texts_as_read_now(f"{store}/g", manifest, Dataset(source="x"))  # no one reads its texts
     check_texts_as_read_now(f"{store}/g", manifest.model_copy(update={"details": {"cells": CELLS}}), DATASET)
@@ -43,13 +43,13 @@ def test_a_python_object_is_found(store: str, label: str | None, references: lis
     ],
 )  # fmt: skip
 def test_texts_are_left_in_peace_and_looked_at_once(store: str, label: str | None, references: list[str]) -> None:
-    manifest = kept(store, label, references)
+    manifest = write_part(store, label, references)
     check_texts_as_read_now(f"{store}/g", manifest, DATASET)
     objects.delete(manifests.uri_of_part(f"{store}/g", "part-00000"))
     check_texts_as_read_now(f"{store}/g", manifest, DATASET)
 
 
-def kept(store: str, label: str | None, references: list[str]) -> Manifest:
+def write_part(store: str, label: str | None, references: list[str]) -> Manifest:
     schema = pa.schema({"image_id": pa.string(), "label": pa.string(), "references": pa.list_(pa.string())})
     columns = {"image_id": ["a", "b"], "label": ["cat", label], "references": [["A dog."], references]}
     data = parts.encode(pa.table(columns, schema=schema), {"lost": {}, "rejects": []})
@@ -70,8 +70,8 @@ def test_a_set_is_of_the_version_that_planned_it(store: str, cells: int | None) 
     objects.write(manifests.uri_of_part(spec.golden_uri, "part-00000"), data)
     totals = PartTotals()
     totals.add(describe_part("part-00000", data, "found"))
-    planned = (PlannedPart(name="part-00000", rows=1, bytes=1, file="f", group=0),)
-    plan = GoldenPlan(versions={}, listed=1, parts=planned, cells=cells)
+    planned_parts = (PlannedPart(name="part-00000", rows=1, bytes=1, file="f", group=0),)
+    plan = GoldenPlan(versions={}, listed=1, parts=planned_parts, cells=cells)
     manifest = commit_set(spec, plan, totals, {})
     if cells:
         check_texts_as_read_now(spec.golden_uri, manifest, DATASET)

@@ -38,21 +38,21 @@ def parts_of(sizes: list[int], **settings: Any) -> list[list[ImageRef]]:
 )
 def test_every_image_is_in_one_part_and_no_part_is_too_large(sizes: list[int], rows: int, megabytes: int) -> None:
     parts = parts_of(sizes, part_rows=rows, part_mb=megabytes)
-    assert [one.image_id for part in parts for one in part] == [f"{number:06d}" for number in range(len(sizes))]
+    assert [image.image_id for part in parts for image in part] == [f"{number:06d}" for number in range(len(sizes))]
     for part in parts:
         assert 0 < len(part) <= rows + 1
-        assert sum(one.size for one in part) <= megabytes * MEGABYTE + max(one.size for one in part)
+        assert sum(image.size for image in part) <= megabytes * MEGABYTE + max(image.size for image in part)
 
 
 def test_parts_are_of_equal_work() -> None:
     sizes = [3_000_000 if number % 10 == 0 else 50_000 for number in range(2000)]
     parts = parts_of(sizes, part_rows=256, part_mb=64)
-    work = [len(part) / 256 + sum(one.size for one in part) / (64 * MEGABYTE) for part in parts]
+    work = [len(part) / 256 + sum(image.size for image in part) / (64 * MEGABYTE) for part in parts]
     assert max(work) - min(work) < 2 * (1 / 256 + 3 / 64)  # but for the image at each end
     assert [len(part) for part in parts_of([0] * 1000, part_rows=256)] == [250] * 4
 
 
-class Counting:
+class CountingSource:
     """A source that tells how often it is listed."""
 
     distance: Distance = "local"
@@ -64,83 +64,83 @@ class Counting:
         self.times += 1
         return self.source.list_images()
 
-    def read(self, located: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        return self.source.read(located)
+    def read(self, refs: Sequence[ImageRef]) -> Iterator[SourceImage]:
+        return self.source.read(refs)
 
 
 def spec_of(folder: Path, root: str, **settings: Any) -> Spec:
-    made = make_spec(root, dataset__source=str(folder), **settings)
-    return made.model_copy(update={"source_revision": source_revision(made.suite.dataset)})
+    spec = make_spec(root, dataset__source=str(folder), **settings)
+    return spec.model_copy(update={"source_revision": source_revision(spec.suite.dataset)})
 
 
 def test_a_plan_is_kept_and_found_again(store: str, tmp_path: Path) -> None:
-    source = Counting(write_pictures(tmp_path / "images", 300))
-    made = spec_of(tmp_path / "images", store, preprocess__part_rows=4)
-    plan = load_or_create_plan(made, source)
+    source = CountingSource(write_pictures(tmp_path / "images", 300))
+    spec = spec_of(tmp_path / "images", store, preprocess__part_rows=4)
+    plan = load_or_create_plan(spec, source)
     assert (plan.rows, plan.listed) == (300, 300)
     assert 75 <= len(plan.parts) <= 77
     assert plan.bytes == sum(file.stat().st_size for file in (tmp_path / "images").iterdir())
     assert len({part.file for part in plan.parts}) == 2
-    assert load_or_create_plan(made, source) == plan
+    assert load_or_create_plan(spec, source) == plan
     assert source.times == 1
-    found = [one for part in plan.parts for one in read_refs(made.golden_uri, part.file, part.group)]
-    assert found == list(source.list_images())
+    refs = [ref for part in plan.parts for ref in read_refs(spec.golden_uri, part.file, part.group)]
+    assert refs == list(source.list_images())
 
 
 def test_killed_while_planning_it_plans_the_same(tmp_path: Path) -> None:
-    source = Counting(write_pictures(tmp_path / "images", 300))
-    made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=4)
-    plan = load_or_create_plan(made, source)
-    folder = f"{made.golden_uri}/plan"
+    source = CountingSource(write_pictures(tmp_path / "images", 300))
+    spec = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=4)
+    plan = load_or_create_plan(spec, source)
+    folder = f"{spec.golden_uri}/plan"
     before = {entry.key: objects.read(f"{folder}/{entry.key}") for entry in object_listing.iterate_entries(folder)}
-    for gone in (["plan.json"], ["plan.json", plan.parts[-1].file], list(before)):
-        for name in gone:
+    for removed in (["plan.json"], ["plan.json", plan.parts[-1].file], list(before)):
+        for name in removed:
             objects.delete(f"{folder}/{name}")
-        assert load_or_create_plan(made, source) == plan
+        assert load_or_create_plan(spec, source) == plan
         assert {
             entry.key: objects.read(f"{folder}/{entry.key}") for entry in object_listing.iterate_entries(folder)
         } == before
 
 
 def test_other_part_sizes_keep_the_plan_that_stands(tmp_path: Path) -> None:
-    source = Counting(write_pictures(tmp_path / "images", 20))
+    source = CountingSource(write_pictures(tmp_path / "images", 20))
     plan = load_or_create_plan(spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=4), source)
     other = spec_of(tmp_path / "images", str(tmp_path), preprocess__part_rows=7)
     assert load_or_create_plan(other, source) == plan
 
 
-def test_what_another_plan_left_behind_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+def test_parts_of_another_plan_are_not_used(tmp_path: Path) -> None:
     """A job with other part sizes died before its plan was complete."""
-    source = Counting(write_pictures(tmp_path / "images", 40))
+    source = CountingSource(write_pictures(tmp_path / "images", 40))
     load_or_create_plan(spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=10), source)
-    made = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=20)
-    objects.delete(f"{made.golden_uri}/plan/plan.json")
-    plan = load_or_create_plan(made, source)
-    found = [one for part in plan.parts for one in read_refs(made.golden_uri, part.file, part.group)]
-    assert found == list(source.list_images())
+    spec = spec_of(tmp_path / "images", str(tmp_path / "root"), preprocess__part_rows=20)
+    objects.delete(f"{spec.golden_uri}/plan/plan.json")
+    plan = load_or_create_plan(spec, source)
+    refs = [ref for part in plan.parts for ref in read_refs(spec.golden_uri, part.file, part.group)]
+    assert refs == list(source.list_images())
     assert max(part.rows for part in plan.parts) > 10
 
 
 def test_a_set_is_made_with_one_version_of_each_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Counting(write_pictures(tmp_path / "images", 5))
-    made = spec_of(tmp_path / "images", str(tmp_path / "root"))
-    load_or_create_plan(made, source)
+    source = CountingSource(write_pictures(tmp_path / "images", 5))
+    spec = spec_of(tmp_path / "images", str(tmp_path / "root"))
+    load_or_create_plan(spec, source)
     monkeypatch.setattr(part_plan, "version", lambda name: "99" if name == "pillow" else version(name))
     with pytest.raises(InputError, match=r"begun with pillow [\d.]+, now 99; delete it"):
-        load_or_create_plan(made, source)
+        load_or_create_plan(spec, source)
 
 
 def test_a_source_that_changed_is_planned_again(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "images", 5)
-    made = spec_of(folder, str(tmp_path / "root"))
+    spec = spec_of(folder, str(tmp_path / "root"))
     write_pictures(folder, 6)
     with pytest.raises(InputError, match="images: it changed after the run was planned; plan it again"):
-        load_or_create_plan(made, Counting(folder))
-    assert list(object_listing.iterate_entries(made.golden_uri)) == []
+        load_or_create_plan(spec, CountingSource(folder))
+    assert list(object_listing.iterate_entries(spec.golden_uri)) == []
 
 
-def test_a_damaged_plan_is_told(tmp_path: Path) -> None:
-    made = spec_of(write_pictures(tmp_path / "images", 5), str(tmp_path / "root"))
-    objects.write(f"{made.golden_uri}/plan/plan.json", b"{")
+def test_a_damaged_plan_is_reported(tmp_path: Path) -> None:
+    spec = spec_of(write_pictures(tmp_path / "images", 5), str(tmp_path / "root"))
+    objects.write(f"{spec.golden_uri}/plan/plan.json", b"{")
     with pytest.raises(InputError, match=r"plan\.json: not a plan .*; delete the folder"):
-        load_or_create_plan(made, Counting(tmp_path / "images"))
+        load_or_create_plan(spec, CountingSource(tmp_path / "images"))

@@ -17,8 +17,8 @@ from ray_jobs.storage import objects, parts
 HOSTILE = "<script>alert(1)</script>"
 
 
-def reject(number: int, **changed: Any) -> dict[str, Any]:
-    return {"image_id": f"{number:04d}.jpg", "reason": "corrupt", "detail": "broken", "thumbnail": None} | changed
+def reject(number: int, **fields: Any) -> dict[str, Any]:
+    return {"image_id": f"{number:04d}.jpg", "reason": "corrupt", "detail": "broken", "thumbnail": None} | fields
 
 
 def part(store: str, name: str, images: int, rejects: list[dict[str, Any]]) -> Part:
@@ -28,11 +28,11 @@ def part(store: str, name: str, images: int, rejects: list[dict[str, Any]]) -> P
     return parts.write(store, name, pa.Table.from_pylist(rows, schema=SCHEMA), footer)
 
 
-def test_rejects_are_told_escaped_and_seen(store: str) -> None:
+def test_rejects_are_listed_escaped_and_shown(store: str) -> None:
     thumbnail = encode_image(draw_picture(), "JPEG")
-    shown = reject(1, image_id=HOSTILE, detail=HOSTILE, thumbnail=base64.b64encode(thumbnail).decode())
-    made = [part(store, "part-00000", 1, [reject(0), shown]), part(store, "part-00001", 1, [])]
-    previews.write_rejects(store, f"/data/{HOSTILE}", made, {"corrupt": 2})
+    hostile_reject = reject(1, image_id=HOSTILE, detail=HOSTILE, thumbnail=base64.b64encode(thumbnail).decode())
+    parts_written = [part(store, "part-00000", 1, [reject(0), hostile_reject]), part(store, "part-00001", 1, [])]
+    previews.write_rejects(store, f"/data/{HOSTILE}", parts_written, {"corrupt": 2})
     page = objects.read(f"{store}/rejects.html").decode()
     assert "<script" not in page
     assert page.count("&lt;script&gt;") == 4  # twice the title, the image, the detail
@@ -50,8 +50,8 @@ def test_no_rejects(store: str) -> None:
 
 
 def test_the_page_is_bounded_and_the_table_is_not(store: str) -> None:
-    made = [part(store, f"part-{number:05d}", 0, [reject(row) for row in range(600)]) for number in range(2)]
-    previews.write_rejects(store, "/data", made, {"corrupt": 1200})
+    parts_written = [part(store, f"part-{number:05d}", 0, [reject(row) for row in range(600)]) for number in range(2)]
+    previews.write_rejects(store, "/data", parts_written, {"corrupt": 1200})
     page = objects.read(f"{store}/rejects.html").decode()
     assert page.count("<td>corrupt</td>") == 1000
     assert "The first 1000 are shown" in page
@@ -59,14 +59,14 @@ def test_the_page_is_bounded_and_the_table_is_not(store: str) -> None:
 
 
 def test_the_contact_sheet_shows_parts_from_beginning_to_end(store: str) -> None:
-    made = [part(store, f"part-{number:05d}", 3 if number != 4 else 0, []) for number in range(20)]
-    previews.write_preview(store, made)
+    parts_written = [part(store, f"part-{number:05d}", 3 if number != 4 else 0, []) for number in range(20)]
+    previews.write_preview(store, parts_written)
     first = objects.read(f"{store}/preview.png")
     sheet = Image.open(io.BytesIO(first))
     assert sheet.size == (8 * 116 + 4, 8 * 116 + 4)
     assert sheet.getpixel((8 * 116 - 60, 60)) == (255, 255, 255)  # a part of three images fills three places
     assert sheet.getpixel((60, 60)) != (255, 255, 255)
-    previews.write_preview(store, made)
+    previews.write_preview(store, parts_written)
     assert objects.read(f"{store}/preview.png") == first
 
 

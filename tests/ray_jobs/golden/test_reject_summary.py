@@ -9,7 +9,7 @@ BYTES = "iVBORw0KGgo" * 1000
 
 
 @pytest.mark.parametrize(
-    ("rejects", "told"),
+    ("rejects", "expected"),
     [
         ([], ""),
         ([("a.png", "empty", "")], "the first, a.png: empty"),
@@ -26,25 +26,25 @@ BYTES = "iVBORw0KGgo" * 1000
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_the_first_reject_and_the_commonest_cause(rejects: list[tuple[str, str, str]], told: str) -> None:
-    assert summarise(rejects) == told
+def test_the_first_reject_and_the_commonest_cause(rejects: list[tuple[str, str, str]], expected: str) -> None:
+    assert summarise(rejects) == expected
 
 
 def test_a_long_place_gives_way_to_the_cause() -> None:
-    shown = shorten(f"/data/{'x' * 300}.png: no such file")
-    assert shown.endswith("...: no such file")
-    assert shown.startswith("/data/xxx")
-    assert len(shown) == 100
+    text = shorten(f"/data/{'x' * 300}.png: no such file")
+    assert text.endswith("...: no such file")
+    assert text.startswith("/data/xxx")
+    assert len(text) == 100
     assert shorten(f"/data/a.png: {'why ' * 100}") == f"{('why ' * 100)[:97]}..."
 
 
-def test_where_no_rejects_were_written_nothing_is_told(tmp_path: Path) -> None:
+def test_without_a_rejects_file_nothing_is_reported(tmp_path: Path) -> None:
     assert describe_rejects(str(tmp_path)) == ""
     (tmp_path / "rejects.parquet").write_bytes(b"cut off")
     assert describe_rejects(str(tmp_path)) == ""
 
 
-def test_no_more_causes_are_kept_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_causes_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reject_summary, "MOST_CAUSES", 2)
     causes = ["a pipe", "no file", "a link", "a link", "a link", "no file"]
     line = summarise((f"{number}.png", "unreadable-source", cause) for number, cause in enumerate(causes))

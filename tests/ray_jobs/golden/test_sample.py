@@ -22,28 +22,28 @@ def images(count: int, labels: Any = None) -> list[ImageRef]:
     ]
 
 
-def drawn(listed: Any, **settings: Any) -> list[ImageRef]:
+def draw(refs: Any, **settings: Any) -> list[ImageRef]:
     with open_sample(Dataset(source="/images", **settings)) as sample:
-        sample.draw(listed)
+        sample.draw(refs)
         return list(sample)
 
 
-def ids(listed: Any, **settings: Any) -> list[str]:
-    return [one.image_id for one in drawn(listed, **settings)]
+def draw_ids(refs: Any, **settings: Any) -> list[str]:
+    return [ref.image_id for ref in draw(refs, **settings)]
 
 
 def test_without_a_limit_it_is_the_listing() -> None:
-    listed = images(100)
-    assert drawn(listed) == drawn(listed, limit=100, seed=3) == drawn(listed, limit=1000) == listed
+    refs = images(100)
+    assert draw(refs) == draw(refs, limit=100, seed=3) == draw(refs, limit=1000) == refs
 
 
 def test_a_seed_draws_the_same_images_in_the_order_of_the_listing() -> None:
-    listed = images(1000)
-    assert ids(listed, limit=5) == SAMPLE
-    assert ids(listed, limit=100) == sorted(ids(listed, limit=100))
-    assert len(set(ids(listed, limit=100))) == 100
-    assert ids(listed, limit=100) != ids(listed, limit=100, seed=1)
-    assert set(ids(listed, limit=50)) < set(ids(listed, limit=100))
+    refs = images(1000)
+    assert draw_ids(refs, limit=5) == SAMPLE
+    assert draw_ids(refs, limit=100) == sorted(draw_ids(refs, limit=100))
+    assert len(set(draw_ids(refs, limit=100))) == 100
+    assert draw_ids(refs, limit=100) != draw_ids(refs, limit=100, seed=1)
+    assert set(draw_ids(refs, limit=50)) < set(draw_ids(refs, limit=100))
 
 
 # a literal: the golden set of a seed must not change with a library
@@ -51,51 +51,51 @@ SAMPLE = ["image-000039", "image-000103", "image-000155", "image-000287", "image
 
 
 def test_the_order_of_the_listing_does_not_matter() -> None:
-    listed = images(1000, lambda number: str(number % 7))
-    shuffled = random.Random(0).sample(listed, 1000)
+    refs = images(1000, lambda number: str(number % 7))
+    shuffled = random.Random(0).sample(refs, 1000)
     for settings in ({}, {"stratify": True, "label": "kind"}):
-        assert sorted(ids(shuffled, limit=100, **settings)) == sorted(ids(listed, limit=100, **settings))
+        assert sorted(draw_ids(shuffled, limit=100, **settings)) == sorted(draw_ids(refs, limit=100, **settings))
 
 
 def test_each_image_has_the_same_chance() -> None:
-    listed = images(20)
-    counted = Counter(name for seed in range(2000) for name in ids(listed, limit=5, seed=seed))
-    assert 400 < min(counted.values()) <= max(counted.values()) < 600  # 500 +- 5 standard deviations
+    refs = images(20)
+    counts = Counter(name for seed in range(2000) for name in draw_ids(refs, limit=5, seed=seed))
+    assert 400 < min(counts.values()) <= max(counts.values()) < 600  # 500 +- 5 standard deviations
 
 
 def test_strata_keep_their_shares() -> None:
     shares = {"cat": 600, "dog": 300, "owl": 95, "yak": 5}
     kinds = [kind for kind, count in shares.items() for _ in range(count)]
-    listed = images(1000, lambda number: kinds[number])
+    refs = images(1000, lambda number: kinds[number])
     for seed in range(20):
-        counted = Counter(one.label for one in drawn(listed, limit=100, seed=seed, stratify=True, label="kind"))
-        assert sum(counted.values()) == 100
-        assert all(abs(counted[kind] - count / 10) <= 1 for kind, count in shares.items())
+        counts = Counter(ref.label for ref in draw(refs, limit=100, seed=seed, stratify=True, label="kind"))
+        assert sum(counts.values()) == 100
+        assert all(abs(counts[kind] - count / 10) <= 1 for kind, count in shares.items())
     even = images(1000, lambda number: str(number % 50))
-    assert set(Counter(one.label for one in drawn(even, limit=100, stratify=True, label="kind")).values()) == {2}
+    assert set(Counter(ref.label for ref in draw(even, limit=100, stratify=True, label="kind")).values()) == {2}
 
 
 def test_within_a_stratum_each_image_has_the_same_chance() -> None:
-    listed = images(20, lambda number: "even" if number % 2 == 0 else "odd")
+    refs = images(20, lambda number: "even" if number % 2 == 0 else "odd")
     settings = {"limit": 10, "stratify": True, "label": "kind"}
-    counted = Counter(name for seed in range(1000) for name in ids(listed, seed=seed, **settings))
-    assert 420 < min(counted.values()) <= max(counted.values()) < 580
+    counts = Counter(name for seed in range(1000) for name in draw_ids(refs, seed=seed, **settings))
+    assert 420 < min(counts.values()) <= max(counts.values()) < 580
 
 
 def test_images_without_a_label_are_a_stratum_of_their_own() -> None:
-    listed = images(100, lambda number: None if number < 50 else "cat")
-    counted = Counter(one.label for one in drawn(listed, limit=10, stratify=True, label="kind"))
-    assert counted == {None: 5, "cat": 5}
+    refs = images(100, lambda number: None if number < 50 else "cat")
+    counts = Counter(ref.label for ref in draw(refs, limit=10, stratify=True, label="kind"))
+    assert counts == {None: 5, "cat": 5}
 
 
 def test_two_images_of_one_name_are_refused() -> None:
     with pytest.raises(InputError, match="dataset /images: two images are called 'image-000003'"):
-        drawn([*images(10), images(10)[3]])
+        draw([*images(10), images(10)[3]])
 
 
-def test_a_name_that_is_not_unicode_is_told() -> None:
+def test_a_name_that_is_not_unicode_is_reported() -> None:
     with pytest.raises(InputError, match=r"dataset /images: 'caf\\udce9.jpg' is not UTF-8; rename the file"):
-        drawn([ImageRef("caf\udce9.jpg", "x")])
+        draw([ImageRef("caf\udce9.jpg", "x")])
 
 
 @pytest.mark.slow

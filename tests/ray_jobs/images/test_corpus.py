@@ -31,21 +31,21 @@ pytestmark = [
 
 
 @cache
-def made(name: str) -> bytes:
+def read_file(name: str) -> bytes:
     return corpus.FILES[name].make()
 
 
-def difference(golden: GoldenImage, shown: Image.Image) -> float:
+def difference(golden: GoldenImage, expected_image: Image.Image) -> float:
     """Mean absolute difference of the worst channel, in levels of 8 bits, to the picture at the golden image's size."""
-    expected = shown.convert("RGB").resize((golden.width, golden.height), Image.Resampling.LANCZOS)
-    seen = np.asarray(Image.open(io.BytesIO(golden.image)), dtype=float)
-    return float(np.abs(seen - np.asarray(expected, dtype=float)).mean(axis=(0, 1)).max())
+    expected = expected_image.convert("RGB").resize((golden.width, golden.height), Image.Resampling.LANCZOS)
+    actual = np.asarray(Image.open(io.BytesIO(golden.image)), dtype=float)
+    return float(np.abs(actual - np.asarray(expected, dtype=float)).mean(axis=(0, 1)).max())
 
 
 @pytest.mark.parametrize("name", [name for name, file in corpus.FILES.items() if not file.reasons])
 def test_a_file_that_is_to_be_kept_is_the_picture_with_these_repairs(name: str) -> None:
     file = corpus.FILES[name]
-    golden = prepare(made(name), SETTINGS, name)
+    golden = prepare(read_file(name), SETTINGS, name)
     assert golden.repairs == list(file.repairs)
     assert (golden.width % SETTINGS.patch, golden.height % SETTINGS.patch) == (0, 0)
     if file.shows:
@@ -54,15 +54,15 @@ def test_a_file_that_is_to_be_kept_is_the_picture_with_these_repairs(name: str) 
 
 @pytest.mark.parametrize("name", [name for name, file in corpus.FILES.items() if file.reasons])
 def test_a_file_that_is_to_be_rejected_is_for_a_reason_of_its_table(name: str) -> None:
-    with pytest.raises(ImageRejected) as caught:
-        prepare(made(name), SETTINGS, name)
-    assert caught.value.reason in corpus.FILES[name].reasons
-    assert caught.value.detail
+    with pytest.raises(ImageRejected) as error:
+        prepare(read_file(name), SETTINGS, name)
+    assert error.value.reason in corpus.FILES[name].reasons
+    assert error.value.detail
 
 
-def test_the_picture_told_of_a_file_would_not_pass_for_another() -> None:
+def test_the_expected_picture_of_a_file_would_not_pass_for_another() -> None:
     """The bounds of the table are narrow enough to tell a turned, a mirrored and a recoloured picture."""
-    golden = prepare(made("rgb.png"), SETTINGS)
+    golden = prepare(read_file("rgb.png"), SETTINGS)
     shows = corpus.FILES["rgb.png"].shows
     assert shows is not None
     scene = shows()
@@ -76,8 +76,8 @@ def test_the_picture_told_of_a_file_would_not_pass_for_another() -> None:
 @pytest.mark.slow
 def test_the_corpus_is_broad() -> None:
     assert len(corpus.FILES) == sum(map(len, corpus.GROUPS)) >= 250
-    kept = [prepare(made(name), SETTINGS) for name, file in corpus.FILES.items() if not file.reasons]
-    assert {golden.format for golden in kept} == FORMATS.keys() - {"MPO"}
+    golden_images = [prepare(read_file(name), SETTINGS) for name, file in corpus.FILES.items() if not file.reasons]
+    assert {golden.format for golden in golden_images} == FORMATS.keys() - {"MPO"}
     reasons = {reason for file in corpus.FILES.values() for reason in file.reasons}
     assert reasons == {"empty", "not-an-image", "truncated", "corrupt", "too-large", "too-small", "extreme-aspect"}
 
@@ -87,8 +87,8 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
     expected = corpus.write(tmp_path)
     assert json.loads((tmp_path / "expected.json").read_text()) == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*expected, "expected.json"])
-    ended = [prepare_row(SourceImage(name, None, tmp_path / name), SETTINGS) for name in expected]
-    for (name, outcome), end in zip(expected.items(), ended, strict=True):
+    outcomes = [prepare_row(SourceImage(name, None, tmp_path / name), SETTINGS) for name in expected]
+    for (name, outcome), end in zip(expected.items(), outcomes, strict=True):
         if isinstance(end, Reject):
             assert outcome["outcome"] == "rejected", name
             assert end.reason in outcome["reasons"], name
@@ -102,12 +102,12 @@ def test_a_bomb_takes_no_more_memory_than_a_photograph(tmp_path: Path) -> None:
     usual = tmp_path / "usual"
     usual.mkdir()
     for name in ("large.jpg", "rgb.png", "lossy.webp", "palette.bmp", "lzw.tiff", "plain.avif", "plain.heic"):
-        (usual / name).write_bytes(made(name))
+        (usual / name).write_bytes(read_file(name))
     for name in BOMBS:
-        (tmp_path / name).write_bytes(made(name))
+        (tmp_path / name).write_bytes(read_file(name))
     paths = [str(tmp_path / name) for name in BOMBS]
     command = [sys.executable, str(Path(__file__).with_name("measure_memory.py")), str(usual), *paths]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    grown = {name: int(megabytes) for name, megabytes in map(str.split, done.stdout.splitlines())}
+    process = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    grown = {name: int(megabytes) for name, megabytes in map(str.split, process.stdout.splitlines())}
     assert list(grown) == BOMBS
     assert {name: megabytes for name, megabytes in grown.items() if megabytes > MEGABYTES} == {}

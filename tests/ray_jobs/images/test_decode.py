@@ -33,10 +33,10 @@ def test_every_faulty_file_ends_as_expected(name: str) -> None:
     if expected["outcome"] == "kept":
         assert decode(data, USUAL, name).repairs == expected["repaired"]
     else:
-        with pytest.raises(ImageRejected) as caught:
+        with pytest.raises(ImageRejected) as error:
             decode(data, USUAL, name)
-        assert caught.value.reason == expected["reason"]
-        assert caught.value.detail
+        assert error.value.reason == expected["reason"]
+        assert error.value.detail
 
 
 def test_every_scene_and_photograph_is_kept_unrepaired() -> None:
@@ -47,10 +47,15 @@ def test_every_scene_and_photograph_is_kept_unrepaired() -> None:
 
 def test_pixels_are_as_the_file_has_them() -> None:
     image = draw_picture(size=(50, 30))
-    decoded = decode(encode_image(image), USUAL)
-    assert np.array_equal(decoded.pixels, np.asarray(image))
-    assert (decoded.pixels.dtype.name, decoded.width, decoded.height, decoded.format) == ("uint8", 50, 30, "PNG")
-    assert (decoded.orientation, decoded.profile, decoded.repairs) == (1, None, [])
+    image_decoded = decode(encode_image(image), USUAL)
+    assert np.array_equal(image_decoded.pixels, np.asarray(image))
+    assert (image_decoded.pixels.dtype.name, image_decoded.width, image_decoded.height, image_decoded.format) == (
+        "uint8",
+        50,
+        30,
+        "PNG",
+    )
+    assert (image_decoded.orientation, image_decoded.profile, image_decoded.repairs) == (1, None, [])
 
 
 def grey_16(values: np.ndarray) -> bytes:
@@ -59,9 +64,9 @@ def grey_16(values: np.ndarray) -> bytes:
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     values = np.array([[0, 256, 257, 514, 4096], [25700, 32896, 60000, 65534, 65535]])
-    decoded = decode(grey_16(values), USUAL)
-    grey = decoded.pixels[:, :, 0]
-    assert decoded.repairs == ["16-bit-to-8"]
+    image_decoded = decode(grey_16(values), USUAL)
+    grey = image_decoded.pixels[:, :, 0]
+    assert image_decoded.repairs == ["16-bit-to-8"]
     assert np.abs(grey - values / 257).max() < 1
     assert (grey[0, 0], grey[1, 4]) == (0, 255)
 
@@ -75,29 +80,31 @@ def test_a_dark_sixteen_bit_image_stays_dark() -> None:
 def test_an_orientation_turns_as_pillow_turns(orientation: int, form: str) -> None:
     options = {"lossless": True} if form == "WEBP" else {}
     data = encode_image(draw_picture(size=(64, 48)), form, exif=exif(orientation), **options)
-    decoded = decode(data, WHOLE)
+    image_decoded = decode(data, WHOLE)
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).astype(int)
-    assert (decoded.height, decoded.width) == expected.shape[:2]
-    assert decoded.repairs == (["exif-rotated"] if orientation > 1 else [])
-    assert np.abs(turn_upright(decoded.pixels, decoded.orientation) - expected).max() <= (0 if form != "JPEG" else 2)
+    assert (image_decoded.height, image_decoded.width) == expected.shape[:2]
+    assert image_decoded.repairs == (["exif-rotated"] if orientation > 1 else [])
+    assert np.abs(turn_upright(image_decoded.pixels, image_decoded.orientation) - expected).max() <= (
+        0 if form != "JPEG" else 2
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_what_is_transparent_becomes_white(mode: str) -> None:
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
     clear.paste((200, 0, 0, 255), (0, 0, 4, 8))
-    decoded = decode(encode_image(clear.convert(mode)), USUAL)
-    assert decoded.pixels[4, 7].tolist() == [255, 255, 255]
-    assert decoded.pixels[4, 1].tolist() != [255, 255, 255]
-    assert decoded.repairs == ["alpha-over-white"]
+    image_decoded = decode(encode_image(clear.convert(mode)), USUAL)
+    assert image_decoded.pixels[4, 7].tolist() == [255, 255, 255]
+    assert image_decoded.pixels[4, 1].tolist() != [255, 255, 255]
+    assert image_decoded.repairs == ["alpha-over-white"]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_an_opaque_alpha_is_no_repair(mode: str) -> None:
-    decoded = decode(encode_image(draw_picture().convert(mode)), USUAL)
-    assert np.array_equal(decoded.pixels, np.asarray(draw_picture().convert(mode).convert("RGB")))
-    assert decoded.repairs == []
+    image_decoded = decode(encode_image(draw_picture().convert(mode)), USUAL)
+    assert np.array_equal(image_decoded.pixels, np.asarray(draw_picture().convert(mode).convert("RGB")))
+    assert image_decoded.repairs == []
 
 
 def header_only(width: int, height: int) -> bytes:
@@ -127,9 +134,9 @@ SMALL = Preprocess(max_source_pixels=10_000)
     ],
 )
 def test_sizes_are_judged_by_the_header(size: tuple[int, int], limits: Preprocess, reason: str) -> None:
-    with pytest.raises(ImageRejected) as caught:
+    with pytest.raises(ImageRejected) as error:
         decode(header_only(*size), limits)
-    assert caught.value.reason == reason
+    assert error.value.reason == reason
 
 
 def test_a_size_just_inside_the_limits_is_kept() -> None:
@@ -156,17 +163,17 @@ def test_only_the_extension_of_another_image_format_is_wrong(name: str, repairs:
 
 
 @pytest.mark.parametrize(
-    ("size", "decoded"), [((500, 375), (500, 375)), ((1280, 960), (640, 480)), ((4032, 3024), (504, 378))]
+    ("size", "image_decoded"), [((500, 375), (500, 375)), ((1280, 960), (640, 480)), ((4032, 3024), (504, 378))]
 )
 def test_a_jpeg_is_decoded_at_the_least_scale_that_has_the_pixels(
-    size: tuple[int, int], decoded: tuple[int, int]
+    size: tuple[int, int], image_decoded: tuple[int, int]
 ) -> None:
     """At 504x364, where these are to go; the size that is told is still that of the whole image."""
     data = encode_image(Image.linear_gradient("L").resize(size).convert("RGB"), "JPEG")
-    fast, whole = decode(data, USUAL), decode(data, WHOLE)
-    assert fast.pixels.shape[1::-1] == decoded
-    assert whole.pixels.shape[1::-1] == size
-    assert (fast.width, fast.height) == (whole.width, whole.height) == size
+    fast, exact = decode(data, USUAL), decode(data, WHOLE)
+    assert fast.pixels.shape[1::-1] == image_decoded
+    assert exact.pixels.shape[1::-1] == size
+    assert (fast.width, fast.height) == (exact.width, exact.height) == size
 
 
 def originals() -> list[bytes]:
@@ -204,9 +211,9 @@ def test_hostile_bytes_are_an_image_or_rejected_and_nothing_else(
     original: bytes, changes: list[tuple[int, bytes]], keep: int
 ) -> None:
     data = bytearray(original)
-    for where, what in changes:
+    for where, patch in changes:
         where %= len(data)
-        data[where : where + len(what)] = what
+        data[where : where + len(patch)] = patch
     if keep < 3000:
         del data[keep:]
     end = prepare_row(SourceImage("", bytes(data)), USUAL)
@@ -217,22 +224,22 @@ def test_hostile_bytes_are_an_image_or_rejected_and_nothing_else(
 
 
 @pytest.mark.parametrize("error", [SyntaxError, ValueError, TypeError, struct.error, IndexError, zlib.error, EOFError])
-def test_whatever_a_codec_raises_is_a_reject(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_exception_of_a_codec_is_a_reject(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen of Pillow's codecs in 30 000 mutated files: OSError, SyntaxError, ValueError and TypeError."""
 
-    def broken(_: ImageFile.ImageFile) -> None:
+    def raise_codec_error(_: ImageFile.ImageFile) -> None:
         raise error("broken")
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", raise_codec_error)
     with pytest.raises(ImageRejected, match=r"corrupt: .*broken"):
         decode(encode_image(draw_picture()), USUAL)
 
 
 def test_memory_that_is_not_there_is_not_the_images_doing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: ImageFile.ImageFile) -> None:
+    def raise_memory_error(_: ImageFile.ImageFile) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(ImageFile.ImageFile, "load", broken)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", raise_memory_error)
     with pytest.raises(MemoryError):
         decode(encode_image(draw_picture()), USUAL)
 
@@ -240,11 +247,11 @@ def test_memory_that_is_not_there_is_not_the_images_doing(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_a_file_cut_in_the_middle_is_rejected_rather_than_grey(form: str) -> None:
     data = encode_image(draw_picture(size=(200, 150)), form)
-    with pytest.raises(ImageRejected) as caught:
+    with pytest.raises(ImageRejected) as error:
         decode(data[: len(data) // 2], USUAL)
-    assert caught.value.reason in ("truncated", "corrupt")
+    assert error.value.reason in ("truncated", "corrupt")
 
 
 def test_originals_survive() -> None:
-    sizes = [(decoded.width, decoded.height) for decoded in (decode(original, USUAL) for original in ORIGINALS)]
+    sizes = [(size.width, size.height) for size in (decode(original, USUAL) for original in ORIGINALS)]
     assert sizes == [(30, 40)] + [(40, 30)] * (len(ORIGINALS) - 1)

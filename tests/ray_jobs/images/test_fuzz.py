@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[3]
 BROKEN_RESIZE = Path(__file__).with_name("broken_resize")
 
 
-def fuzzed(findings: Path, executions: int, *first_on_path: str) -> tuple[int, dict[str, int]]:
+def run_fuzzer(findings: Path, executions: int, *first_on_path: str) -> tuple[int, dict[str, int]]:
     """The exit status and the counts of the table."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "dev.fuzz_decode", f"--executions={executions}", f"--findings={findings}"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([*first_on_path, str(ROOT)])},
@@ -26,12 +26,12 @@ def fuzzed(findings: Path, executions: int, *first_on_path: str) -> tuple[int, d
         text=True,
         timeout=600,
     )
-    lines = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines()]
-    return done.returncode, {outcome: int(count) for outcome, count in lines if count.isdigit()}
+    lines = [line.rsplit(maxsplit=1) for line in process.stdout.splitlines()]
+    return process.returncode, {outcome: int(count) for outcome, count in lines if count.isdigit()}
 
 
 def test_a_look_finds_nothing(tmp_path: Path) -> None:
-    status, counts = fuzzed(tmp_path, 3000)
+    status, counts = run_fuzzer(tmp_path, 3000)
     assert (status, counts["findings"], counts["crashes"], list(tmp_path.iterdir())) == (0, 0, 0, [])
     assert counts["executions"] >= 3000
     assert counts["kept"] > 50
@@ -40,9 +40,9 @@ def test_a_look_finds_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_planted_is_found_and_survived(tmp_path: Path) -> None:
+def test_planted_crashes_are_found_and_survived(tmp_path: Path) -> None:
     findings = tmp_path / "findings"
-    status, counts = fuzzed(findings, 100, str(BROKEN_RESIZE))
+    status, counts = run_fuzzer(findings, 100, str(BROKEN_RESIZE))
     assert status == 1
     assert counts["crashes"] >= 2  # a second child went on after the first
     assert counts["findings"] >= counts["crashes"]

@@ -24,7 +24,7 @@ USUAL = Preprocess()
 FAST, WHOLE = Preprocess(format="png"), Preprocess(format="png", filter="lanczos")
 
 
-def seen(golden: GoldenImage) -> np.ndarray:
+def read_pixels(golden: GoldenImage) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(golden.image)), dtype=float)
 
 
@@ -36,23 +36,23 @@ def photograph(name: str, size: tuple[int, int]) -> bytes:
 
 @pytest.mark.parametrize("size", [(500, 375), (1280, 960), (4000, 3000)])
 @pytest.mark.parametrize("name", ["astronaut", "cat", "china", "coffee"])
-def test_fast_is_what_the_whole_image_under_lanczos_is(name: str, size: tuple[int, int]) -> None:
+def test_the_fast_filter_is_near_lanczos_of_all_pixels(name: str, size: tuple[int, int]) -> None:
     """At least 38 dB between the two: less than a JPEG of quality 90 takes away. Fine grass alone has less, 36 dB."""
     data = photograph(name, size)
-    fast, whole = prepare(data, FAST), prepare(data, WHOLE)
-    assert (fast.width, fast.height) == (whole.width, whole.height) == (504, 364)
-    assert 10 * np.log10(255**2 / np.mean((seen(fast) - seen(whole)) ** 2)) >= 38
+    fast, exact = prepare(data, FAST), prepare(data, WHOLE)
+    assert (fast.width, fast.height) == (exact.width, exact.height) == (504, 364)
+    assert 10 * np.log10(255**2 / np.mean((read_pixels(fast) - read_pixels(exact)) ** 2)) >= 38
 
 
 def test_lanczos_is_exactly_pillows_of_all_pixels() -> None:
     """Of a file without loss; of a JPEG the two builds of libjpeg-turbo may differ by a level."""
     image = draw_picture(size=(1280, 960))
     expected = image.resize((504, 364), Image.Resampling.LANCZOS)
-    assert np.array_equal(seen(prepare(encode_image(image), WHOLE)), np.asarray(expected))
+    assert np.array_equal(read_pixels(prepare(encode_image(image), WHOLE)), np.asarray(expected))
     lossy = encode_image(image, "JPEG", quality=90, subsampling=0)
-    with Image.open(io.BytesIO(lossy)) as opened:
-        expected = opened.resize((504, 364), Image.Resampling.LANCZOS)
-    assert np.abs(seen(prepare(lossy, WHOLE)) - np.asarray(expected)).max() <= 2
+    with Image.open(io.BytesIO(lossy)) as original:
+        expected = original.resize((504, 364), Image.Resampling.LANCZOS)
+    assert np.abs(read_pixels(prepare(lossy, WHOLE)) - np.asarray(expected)).max() <= 2
 
 
 def test_a_golden_image_says_what_it_was_made_from() -> None:
@@ -86,32 +86,32 @@ def test_a_profile_after_resizing_is_a_profile_before_it(primaries: np.ndarray) 
     expected = prepare(encode_image(Image.fromarray(converted)), WHOLE)
     after = prepare(data, WHOLE)
     assert after.repairs == before == ["icc-to-srgb"]
-    assert np.abs(seen(after) - seen(expected)).mean() < 1
-    assert np.abs(seen(after) - seen(prepare(encode_image(wide.resize((1120, 560))), WHOLE))).mean() > 5
+    assert np.abs(read_pixels(after) - read_pixels(expected)).mean() < 1
+    assert np.abs(read_pixels(after) - read_pixels(prepare(encode_image(wide.resize((1120, 560))), WHOLE))).mean() > 5
 
 
 def test_files_that_cannot_be_read_are_rejected_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "there.png").write_bytes(encode_image(draw_picture()))
     names = ["there.png", "missing.png", "folder", "there.png/inside.png"]
-    ended = [prepare_row(SourceImage(name, None, tmp_path / name), USUAL) for name in names]
-    ended.append(prepare_row(SourceImage("given", encode_image(draw_picture())), USUAL))
-    assert [getattr(end, "reason", "kept") for end in ended] == ["kept", *["unreadable-source"] * 3, "kept"]
-    assert isinstance(ended[1], Reject)
-    assert ended[1].detail == f"{tmp_path}/missing.png: No such file or directory"
-    assert ended[0] == ended[4]
+    outcomes = [prepare_row(SourceImage(name, None, tmp_path / name), USUAL) for name in names]
+    outcomes.append(prepare_row(SourceImage("given", encode_image(draw_picture())), USUAL))
+    assert [getattr(end, "reason", "kept") for end in outcomes] == ["kept", *["unreadable-source"] * 3, "kept"]
+    assert isinstance(outcomes[1], Reject)
+    assert outcomes[1].detail == f"{tmp_path}/missing.png: No such file or directory"
+    assert outcomes[0] == outcomes[4]
 
 
 def test_a_failing_disk_is_no_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: Path, flags: int) -> int:
+    def fail_to_open(_: Path, flags: int) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("ray_jobs.images.prepare.os.open", broken)
+    monkeypatch.setattr("ray_jobs.images.prepare.os.open", fail_to_open)
     with pytest.raises(RetryableError, match=r"cannot read /disk/a\.png: .*Input/output error"):
         prepare_row(SourceImage("a.png", None, Path("/disk/a.png")), USUAL)
 
 
-def rejected(data: bytes) -> Reject:
+def prepare_rejected(data: bytes) -> Reject:
     end = prepare_row(SourceImage("a", data), USUAL)
     assert isinstance(end, Reject)
     return end
@@ -119,9 +119,9 @@ def rejected(data: bytes) -> Reject:
 
 @pytest.mark.parametrize("name", ["cut-50.jpg", "cut-50.png", "extraneous-many.jpg", "cut-50.tif", "cut-50-cmyk.jpg"])
 def test_a_rejected_image_shows_what_can_be_seen_of_it(name: str) -> None:
-    shown = rejected(corpus.FILES[name].make()).thumbnail
-    assert shown is not None
-    with Image.open(io.BytesIO(shown)) as image:
+    preview = prepare_rejected(corpus.FILES[name].make()).thumbnail
+    assert preview is not None
+    with Image.open(io.BytesIO(preview)) as image:
         assert (image.format, image.mode, max(image.size)) == ("JPEG", "RGB", 96)
         top = np.asarray(image)[:8].astype(int)
     expected = np.asarray(pictures.scene().resize((96, 48)))[:8]
@@ -130,7 +130,7 @@ def test_a_rejected_image_shows_what_can_be_seen_of_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["page.jpg", "empty.jpg", "bomb-60000.png", "signature-only.png", "drawing.eps"])
 def test_of_what_is_no_image_or_too_large_there_is_nothing_to_show(name: str) -> None:
-    assert rejected(corpus.FILES[name].make()).thumbnail is None
+    assert prepare_rejected(corpus.FILES[name].make()).thumbnail is None
 
 
 def test_a_thumbnail_leaves_the_decoder_as_strict_as_it_was() -> None:
@@ -142,8 +142,8 @@ def test_a_thumbnail_leaves_the_decoder_as_strict_as_it_was() -> None:
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_reason_survives_its_way_between_processes(reason: Reason) -> None:
     error = ImageRejected(reason, "on\ntwo   lines " + "x" * 400)
-    found = pickle.loads(pickle.dumps(error))
-    assert (found.reason, found.detail) == (error.reason, error.detail)
-    assert str(found) == str(error) == f"{reason}: {error.detail}"
+    copy = pickle.loads(pickle.dumps(error))
+    assert (copy.reason, copy.detail) == (error.reason, error.detail)
+    assert str(copy) == str(error) == f"{reason}: {error.detail}"
     assert error.detail.startswith("on two lines x")
     assert len(error.detail) == 300

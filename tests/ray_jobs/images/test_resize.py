@@ -22,9 +22,9 @@ def pixels(seed: int = 0, size: tuple[int, int] = (64, 48)) -> np.ndarray:
 @given(width=SIDES, height=SIDES, patch=some.sampled_from([14, 28, 32]), budget=some.integers(4, 4096))
 def test_the_target_is_the_one_the_model_would_choose(width: int, height: int, patch: int, budget: int) -> None:
     assume(max(width, height) <= 200 * min(width, height))
-    given = Preprocess(patch=patch, min_pixels=4 * patch * patch, max_pixels=budget * patch * patch)
-    high, wide = smart_resize(height, width, patch, given.min_pixels, given.max_pixels)
-    assert target_size(width, height, given) == (wide, high)
+    preprocess = Preprocess(patch=patch, min_pixels=4 * patch * patch, max_pixels=budget * patch * patch)
+    high, wide = smart_resize(height, width, patch, preprocess.min_pixels, preprocess.max_pixels)
+    assert target_size(width, height, preprocess) == (wide, high)
 
 
 @settings(max_examples=1000, deadline=None, derandomize=True)
@@ -54,10 +54,10 @@ def test_sizes_by_hand(size: tuple[int, int], expected: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("filter", ["fast", "lanczos"])
 def test_an_image_at_its_target_is_left_alone(filter: str) -> None:
-    chosen = Preprocess.model_validate({"filter": filter})
+    preprocess = Preprocess.model_validate({"filter": filter})
     there = pixels(size=(112, 112))
-    assert resize(there, (112, 112), chosen) is there
-    assert resize(pixels(size=(113, 111)), (112, 112), chosen).shape == (112, 112, 3)
+    assert resize(there, (112, 112), preprocess) is there
+    assert resize(pixels(size=(113, 111)), (112, 112), preprocess).shape == (112, 112, 3)
 
 
 @pytest.mark.parametrize("size", [(56, 28), (28, 28), (140, 84)])
@@ -78,8 +78,8 @@ def test_edges_of_a_slight_change_of_size_stay_where_they_are(filter: str) -> No
     """Half black, half white, 500 wide to 504: no half-pixel shift."""
     half = np.zeros((375, 500, 3), dtype=np.uint8)
     half[:, 250:] = 255
-    seen = resize(half, (504, 364), Preprocess.model_validate({"filter": filter}))[:, :, 0].astype(int)
-    assert np.abs(seen + seen[:, ::-1] - 255).max() <= 1
+    row = resize(half, (504, 364), Preprocess.model_validate({"filter": filter}))[:, :, 0].astype(int)
+    assert np.abs(row + row[:, ::-1] - 255).max() <= 1
 
 
 def test_upright_turns_each_orientation_its_own_way() -> None:
@@ -99,11 +99,11 @@ def test_png_keeps_every_pixel_and_jpeg_nearly() -> None:
 
 
 def test_a_higher_quality_is_nearer_to_the_pixels() -> None:
-    def lost(quality: int) -> float:
+    def mean_error(quality: int) -> float:
         data = encode(pixels(), Preprocess(format="jpeg", quality=quality))
         return float(np.abs(np.asarray(Image.open(io.BytesIO(data)), dtype=int) - pixels()).mean())
 
-    assert lost(98) < lost(80) < lost(20)
+    assert mean_error(98) < mean_error(80) < mean_error(20)
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg"])

@@ -8,7 +8,7 @@ from ray_jobs.inputs.display_text import CAPTION_CHARACTERS, sanitise, sanitise_
 
 
 @pytest.mark.parametrize(
-    ("hostile", "seen"),
+    ("hostile", "expected"),
     [
         ("a\x00b", "a␀b"),
         ("a\x1b[31mb", "a␛[31mb"),
@@ -24,8 +24,8 @@ from ray_jobs.inputs.display_text import CAPTION_CHARACTERS, sanitise, sanitise_
         ("", ""),
     ],
 )
-def test_nothing_hides_or_turns_the_line_around(hostile: str, seen: str) -> None:
-    assert sanitise(hostile).text == seen
+def test_nothing_hides_or_turns_the_line_around(hostile: str, expected: str) -> None:
+    assert sanitise(hostile).text == expected
 
 
 @settings(deadline=None)
@@ -37,8 +37,8 @@ def test_what_is_shown_is_visible_whatever_was_written(text: str) -> None:
 
 
 def test_a_long_text_says_how_long_it_is() -> None:
-    found = sanitise("x" * 100_000)
-    assert (len(found.text), found.note) == (CAPTION_CHARACTERS, "600 of 100,000 characters")
+    text = sanitise("x" * 100_000)
+    assert (len(text.text), text.note) == (CAPTION_CHARACTERS, "600 of 100,000 characters")
     assert sanitise("x" * CAPTION_CHARACTERS).note == ""
 
 

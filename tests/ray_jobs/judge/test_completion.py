@@ -1,4 +1,5 @@
-"""A judge as endpoints really answer: what is no completion is the endpoint's failure, what is one is read or told."""
+"""Answers of real endpoints: one that is no completion counts as the endpoint's failure; any other is parsed or
+reported."""
 
 import json
 from collections.abc import Callable
@@ -37,14 +38,14 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
 
 
-def judged(spec: Spec) -> dict[str, Judgement]:
-    found: dict[str, Judgement] = {}
+def read_judgements(spec: Spec) -> dict[str, Judgement]:
+    judgements: dict[str, Judgement] = {}
     for part in manifests.require_manifest(spec.captions_uri, "caption").parts:
-        found |= load_judgements(spec, spec.caption_id, part.name)
-    return found
+        judgements |= load_judgements(spec, spec.caption_id, part.name)
+    return judgements
 
 
-def planned(root: Path, url: str, **judge: Any) -> Spec:
+def write_inputs(root: Path, url: str, **judge: Any) -> Spec:
     return write_judge_inputs(make_judge_spec(str(root), url, **{"tries": 1, "concurrency": 2} | judge), TWELVE)
 
 
@@ -52,9 +53,9 @@ def number_of(question: str) -> int:
     return int(find_caption(question).split()[1])
 
 
-def only_from(first: int, said: Reply) -> Callable[[str, int], Reply]:
-    """The first so many captions are answered well, the others thus."""
-    return lambda question, before: text(GOOD) if number_of(question) < first else said
+def only_from(first: int, reply: Reply) -> Callable[[str, int], Reply]:
+    """The captions before this number are answered well, the others with the reply."""
+    return lambda question, before: text(GOOD) if number_of(question) < first else reply
 
 
 # --- completions that hold an answer ----------------------------------------------------------------------------------
@@ -88,18 +89,18 @@ READ: dict[str, Reply] = {
 }
 
 
-@pytest.mark.parametrize("said", READ.values(), ids=READ.keys())
-def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, said: Reply) -> None:
-    with serve_endpoint(lambda question, before: said) as endpoint:
-        spec = planned(tmp_path, endpoint.url)
+@pytest.mark.parametrize("content", READ.values(), ids=READ.keys())
+def test_an_answer_is_read_however_it_is_wrapped(tmp_path: Path, content: Reply) -> None:
+    with serve_endpoint(lambda question, before: content) as endpoint:
+        spec = write_inputs(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).answered == 12
         assert len(endpoint.asked) == 12
-    assert set(map(repr, judged(spec).values())) == {repr(Judgement({"judge": 4.0}, "so"))}
+    assert set(map(repr, read_judgements(spec).values())) == {repr(Judgement({"judge": 4.0}, "so"))}
 
 
 def test_thoughts_are_not_kept_so_that_no_key_is_in_them(tmp_path: Path) -> None:
     with serve_endpoint(lambda question, before: text(f"<think>my key is {KEY}</think>{GOOD}")) as endpoint:
-        spec = planned(tmp_path, endpoint.url)
+        spec = write_inputs(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).answered == 12
     assert KEY.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
@@ -139,44 +140,48 @@ USELESS: dict[str, tuple[Reply, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "line"), USELESS.values(), ids=USELESS.keys())
-def test_an_answer_that_is_none_is_shown_with_its_remedy(tmp_path: Path, said: Reply, line: str) -> None:
-    with serve_endpoint(lambda question, before: said) as endpoint:
-        spec = planned(tmp_path / "all", endpoint.url)
-        with pytest.raises(InputError, match=rf"answers in a row failed, the last: .*{line}") as caught:
+@pytest.mark.parametrize(("reply", "line"), USELESS.values(), ids=USELESS.keys())
+def test_an_invalid_answer_is_shown_with_its_remedy(tmp_path: Path, reply: Reply, line: str) -> None:
+    with serve_endpoint(lambda question, before: reply) as endpoint:
+        spec = write_inputs(tmp_path / "all", endpoint.url)
+        with pytest.raises(InputError, match=rf"answers in a row failed, the last: .*{line}") as error:
             run_judge(spec, [spec.caption_id])
-        assert str(caught.value).isprintable()
-        assert set(map(repr, judged(spec).values())) == {repr(NO_ANSWER)}, "recorded although nothing was ever answered"
+        assert str(error.value).isprintable()
+        assert set(map(repr, read_judgements(spec).values())) == {repr(NO_ANSWER)}, (
+            "recorded although nothing was ever answered"
+        )
 
-        endpoint.behave = only_from(4, said)
-        spec = planned(tmp_path / "some", endpoint.url)
+        endpoint.behave = only_from(4, reply)
+        spec = write_inputs(tmp_path / "some", endpoint.url)
         assert sum(run_judge(spec, [spec.caption_id]).failed.values()) == 8
 
 
 def test_a_criterion_that_is_missing_is_named(tmp_path: Path) -> None:
     with serve_endpoint(lambda question, before: text('{"rationale": "so", "colour": true}')) as endpoint:
-        spec = planned(tmp_path, endpoint.url, criteria=["colour", "shape"])
+        spec = write_inputs(tmp_path, endpoint.url, criteria=["colour", "shape"])
         with pytest.raises(InputError, match="the key 'shape' is missing"):
             run_judge(spec, [spec.caption_id])
 
 
-def test_a_judge_that_says_the_same_of_every_image_is_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_judge_with_equal_answers_for_all_images_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def alike(question: str, before: int) -> Reply:
         return text(GOOD)
 
-    def differing(question: str, before: int) -> Reply:
+    def answer_differently(question: str, before: int) -> Reply:
         return text(GOOD.replace("so", f"so {number_of(question)}"))
 
-    for behave, doubted in ((differing, False), (alike, True)):
+    for behave, is_doubted in ((answer_differently, False), (alike, True)):
         with serve_endpoint(behave) as endpoint, caplog.at_level("WARNING"):
-            spec = planned(tmp_path / behave.__name__, endpoint.url)
+            spec = write_inputs(tmp_path / behave.__name__, endpoint.url)
             run_judge(spec, [spec.caption_id])
-        assert ("all 12 answers are the same word for word" in caplog.text) == doubted
+        assert ("all 12 answers are the same word for word" in caplog.text) == is_doubted
 
 
-def test_a_failure_that_is_recorded_is_told_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recorded_failure_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with serve_endpoint(only_from(11, text("four", "length"))) as endpoint, caplog.at_level("WARNING"):
-        spec = planned(tmp_path, endpoint.url)
+        spec = write_inputs(tmp_path, endpoint.url)
         run_judge(spec, [spec.caption_id])
     assert (
         "1 questions have no answer, one because of: invalid-answer (not what the schema says, cut off" in caplog.text
@@ -256,32 +261,32 @@ DOWN: dict[str, tuple[Reply, type[Exception], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "kind", "line"), DOWN.values(), ids=DOWN.keys())
+@pytest.mark.parametrize(("reply", "kind", "line"), DOWN.values(), ids=DOWN.keys())
 def test_an_endpoint_that_never_answers_says_what_it_sends(
-    tmp_path: Path, said: Reply, kind: type[Exception], line: str
+    tmp_path: Path, reply: Reply, kind: type[Exception], line: str
 ) -> None:
-    with serve_endpoint(lambda question, before: said) as endpoint:
-        spec = planned(tmp_path, endpoint.url)
-        with pytest.raises(kind, match=line) as caught:
+    with serve_endpoint(lambda question, before: reply) as endpoint:
+        spec = write_inputs(tmp_path, endpoint.url)
+        with pytest.raises(kind, match=line) as error:
             run_judge(spec, [spec.caption_id])
-        assert str(caught.value).isprintable()
-        assert set(map(repr, judged(spec).values())) == {repr(NO_ANSWER)}
-        endpoint.behave = only_from(12, said)
+        assert str(error.value).isprintable()
+        assert set(map(repr, read_judgements(spec).values())) == {repr(NO_ANSWER)}
+        endpoint.behave = only_from(12, reply)
         assert run_judge(spec, [spec.caption_id]).answered == 12, "an outage was recorded"
 
 
-@pytest.mark.parametrize(("said", "kind", "line"), DOWN.values(), ids=DOWN.keys())
+@pytest.mark.parametrize(("reply", "kind", "line"), DOWN.values(), ids=DOWN.keys())
 def test_an_outage_after_the_first_answers_is_recorded_for_no_image(
-    tmp_path: Path, said: Reply, kind: type[Exception], line: str
+    tmp_path: Path, reply: Reply, kind: type[Exception], line: str
 ) -> None:
-    with serve_endpoint(only_from(12, said)) as endpoint:
-        endpoint.behave = lambda question, before: text(GOOD) if len(endpoint.asked) <= 4 else said
-        spec = planned(tmp_path, endpoint.url)
+    with serve_endpoint(only_from(12, reply)) as endpoint:
+        endpoint.behave = lambda question, before: text(GOOD) if len(endpoint.asked) <= 4 else reply
+        spec = write_inputs(tmp_path, endpoint.url)
         with pytest.raises((InputError, RetryableError), match="judge m at "):
             run_judge(spec, [spec.caption_id])
-        assert [one.failure for one in judged(spec).values()].count("judge-silent") >= 7
-        assert {one.failure for one in judged(spec).values()} == {None, "judge-silent"}
-        endpoint.behave = only_from(12, said)
+        assert [judgement.failure for judgement in read_judgements(spec).values()].count("judge-silent") >= 7
+        assert {judgement.failure for judgement in read_judgements(spec).values()} == {None, "judge-silent"}
+        endpoint.behave = only_from(12, reply)
         assert run_judge(spec, [spec.caption_id]).answered == 12
 
 
@@ -290,31 +295,31 @@ OWN = ["429 in a 200", "a page", "a stream", "nothing", "413", "400 of a context
 
 @pytest.mark.parametrize("name", OWN)
 def test_one_image_that_it_happens_to_is_one_failure(tmp_path: Path, name: str) -> None:
-    said = DOWN[name][0]
-    with serve_endpoint(lambda question, before: said if number_of(question) == 5 else text(GOOD)) as endpoint:
-        spec = planned(tmp_path, endpoint.url)
+    reply = DOWN[name][0]
+    with serve_endpoint(lambda question, before: reply if number_of(question) == 5 else text(GOOD)) as endpoint:
+        spec = write_inputs(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).answered == 11
-    assert [image for image, one in judged(spec).items() if one.failure] == ["image-05"]
+    assert [image for image, judgement in read_judgements(spec).items() if judgement.failure] == ["image-05"]
 
 
 def test_an_image_too_large_among_the_first_ones_ends_nothing(tmp_path: Path) -> None:
-    """A limit on the size of a request is met by large images only: other images are answered."""
+    """Only large images exceed a limit on the size of a request; the other images are answered."""
     with serve_endpoint(
         lambda question, before: error_reply(413) if number_of(question) < 5 else text(GOOD)
     ) as endpoint:
-        spec = planned(tmp_path, endpoint.url)
+        spec = write_inputs(tmp_path, endpoint.url)
         assert run_judge(spec, [spec.caption_id]).failed == {"judge-http-413": 5}
 
 
 def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Path) -> None:
-    """Retried within the question, after `Retry-After`, until it is answered."""
+    """The question is retried after `Retry-After` until it is answered."""
     wait = {"retry-after-ms": "150"}
 
     def behave(question: str, before: int) -> Reply:
         return text(GOOD) if before else error_in_success_reply(429, **wait)
 
     with serve_endpoint(behave) as endpoint:
-        spec = planned(tmp_path, endpoint.url, tries=3, concurrency=12)
+        spec = write_inputs(tmp_path, endpoint.url, tries=3, concurrency=12)
         assert run_judge(spec, [spec.caption_id]).answered == 12
         assert len(endpoint.asked) == 24
         assert endpoint.headers[-1]["x-stainless-retry-count"] == "1"
@@ -322,24 +327,24 @@ def test_an_error_with_a_status_of_success_is_waited_for_as_it_says(tmp_path: Pa
 
 def test_a_quota_that_is_used_up_is_not_asked_for_again(tmp_path: Path) -> None:
     with serve_endpoint(lambda question, before: Reply(429, QUOTA)) as endpoint:
-        spec = planned(tmp_path, endpoint.url, tries=6, concurrency=1)
+        spec = write_inputs(tmp_path, endpoint.url, tries=6, concurrency=1)
         with pytest.raises(InputError, match=ACCOUNT):
             run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 1
 
 
 def test_a_caption_that_an_error_repeats_is_no_word_of_the_account(tmp_path: Path) -> None:
-    """Whoever writes captions must not be able to end a job."""
+    """An author of captions must not be able to end a job."""
     with serve_endpoint(lambda question, before: error_reply(429, "bad: insufficient_quota")) as endpoint:
-        spec = planned(tmp_path, endpoint.url)
+        spec = write_inputs(tmp_path, endpoint.url)
         with pytest.raises(RetryableError, match="rate-limit"):
             run_judge(spec, [spec.caption_id])
 
 
-@pytest.mark.parametrize("sent", ["x" * 80 + KEY, '{"choices": "' + "x" * 80 + KEY + '"}', "<html>" + "x" * 85 + KEY])
-def test_no_half_of_a_key_is_shown_where_an_answer_is_cut(tmp_path: Path, sent: str) -> None:
-    with serve_endpoint(lambda question, before: Reply(200, sent.encode())) as endpoint:
-        spec = planned(tmp_path, endpoint.url)
-        with pytest.raises(InputError, match="no-completion") as caught:
+@pytest.mark.parametrize("reply", ["x" * 80 + KEY, '{"choices": "' + "x" * 80 + KEY + '"}', "<html>" + "x" * 85 + KEY])
+def test_no_half_of_a_key_is_shown_where_an_answer_is_cut(tmp_path: Path, reply: str) -> None:
+    with serve_endpoint(lambda question, before: Reply(200, reply.encode())) as endpoint:
+        spec = write_inputs(tmp_path, endpoint.url)
+        with pytest.raises(InputError, match="no-completion") as error:
             run_judge(spec, [spec.caption_id])
-    assert KEY[:6] not in str(caught.value)
+    assert KEY[:6] not in str(error.value)

@@ -35,21 +35,21 @@ def good(text: str, before: int) -> Reply:
     return answer_reply(score=4)
 
 
-def told(spec: Spec, caption_id: str | None = None) -> dict[str, Judgement]:
+def read_judgements(spec: Spec, caption_id: str | None = None) -> dict[str, Judgement]:
     names = [part.name for part in manifests.require_manifest(spec.captions_uri, "caption").parts]
-    found: dict[str, Judgement] = {}
+    judgements: dict[str, Judgement] = {}
     for name in names:
-        found |= load_judgements(spec, caption_id or spec.caption_id, name)
-    return found
+        judgements |= load_judgements(spec, caption_id or spec.caption_id, name)
+    return judgements
 
 
-def only(number: int, said: Reply, times: int = 99) -> Callable[[str, int], Reply]:
+def only(number: int, reply: Reply, times: int = 99) -> Callable[[str, int], Reply]:
     """The caption with this number fares thus so many times; everything else is well."""
-    return lambda text, before: said if find_caption(text) == f"caption {number}" and before < times else good(text, 0)
+    return lambda text, before: reply if find_caption(text) == f"caption {number}" and before < times else good(text, 0)
 
 
 def failures(spec: Spec) -> dict[str, str]:
-    return {name: str(one.failure) for name, one in told(spec).items() if one.failure}
+    return {name: str(judgement.failure) for name, judgement in read_judgements(spec).items() if judgement.failure}
 
 
 def bytes_kept(root: Path) -> bytes:
@@ -63,7 +63,9 @@ def test_every_caption_is_asked_once_with_its_image_and_nothing_a_second_time(tm
         )
         totals = run_judge(spec, [spec.caption_id])
         assert sorted(map(find_caption, endpoint.texts())) == sorted(SIX.values())
-        assert {name: one.values for name, one in told(spec).items()} == {name: {"judge": 4.0} for name in SIX}
+        assert {name: judgement.values for name, judgement in read_judgements(spec).items()} == {
+            name: {"judge": 4.0} for name in SIX
+        }
         assert (totals.questions, totals.answered, totals.cached, totals.failed) == (6, 6, 0, {})
         assert (totals.total_usage.prompt_tokens, totals.total_usage.completion_tokens) == (600, 60)
         assert totals.total_usage.cost == pytest.approx(600 * 2e-6 + 60 * 10e-6)
@@ -95,13 +97,13 @@ def test_the_same_caption_by_another_checkpoint_is_not_asked_again(tmp_path: Pat
         totals = run_judge(second, [second.caption_id, first.caption_id])
         assert [find_caption(text) for text in endpoint.texts()[6:]] == ["something else"]
         assert (totals.questions, totals.cached, totals.run_usage.questions) == (7, 6, 1)
-        assert set(told(second)) == set(told(second, first.caption_id)) == set(SIX)
+        assert set(read_judgements(second)) == set(read_judgements(second, first.caption_id)) == set(SIX)
 
 
-def test_a_model_that_moves_behind_its_name_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_changes_behind_its_name_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def behave(text: str, before: int) -> Reply:
-        named = {"caption 0": {"model": f"m-{KEY}"}, "caption 1": {"model": ["m"], "system_fingerprint": None}}
-        return Reply(body=answer_reply(score=4).body | named.get(find_caption(text), {"model": "m-0805"}))
+        servers = {"caption 0": {"model": f"m-{KEY}"}, "caption 1": {"model": ["m"], "system_fingerprint": None}}
+        return Reply(body=answer_reply(score=4).body | servers.get(find_caption(text), {"model": "m-0805"}))
 
     with serve_endpoint(behave) as endpoint, caplog.at_level(logging.WARNING):
         first = write_judge_inputs(
@@ -131,12 +133,12 @@ def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX | {"image-1": None, "image-2": ""})
         run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == 5
-        assert "image-1" not in told(spec)
-        assert told(spec)["image-2"].values == {"judge": 4.0}  # an empty caption is one to judge
+        assert "image-1" not in read_judgements(spec)
+        assert read_judgements(spec)["image-2"].values == {"judge": 4.0}  # an empty caption is one to judge
 
 
 @pytest.mark.parametrize(
-    ("said", "reason", "asked"),
+    ("reply", "reason", "tries"),
     [
         (error_reply(429), "judge-rate-limit", 2),
         (error_reply(500), "judge-server-error", 2),
@@ -160,16 +162,16 @@ def test_a_caption_that_failed_is_not_asked_about(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_stays_wrong_is_missing_with_its_reason_and_never_zero(
-    tmp_path: Path, said: Reply, reason: str, asked: int
+    tmp_path: Path, reply: Reply, reason: str, tries: int
 ) -> None:
-    with serve_endpoint(only(2, said)) as endpoint:
+    with serve_endpoint(only(2, reply)) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, timeout_seconds=0.5, concurrency=1), SIX)
         totals = run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": reason}
-        assert told(spec)["image-2"].values == {}
+        assert read_judgements(spec)["image-2"].values == {}
         assert totals.failed == {reason: 1}
         assert totals.answered == 5
-        assert endpoint.counted[next(text for text in endpoint.texts() if "caption 2" in text)] == asked
+        assert endpoint.counted[next(text for text in endpoint.texts() if "caption 2" in text)] == tries
         count = len(endpoint.asked)
         run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) == count, "a failure stands for the run that met it"
@@ -177,11 +179,11 @@ def test_what_stays_wrong_is_missing_with_its_reason_and_never_zero(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "replies",
     [error_reply(429), error_reply(500), Reply(body=b"{", cut=True), answer_reply(score=9), Reply(body=b"{")],
 )
-def test_what_goes_away_is_tried_again(tmp_path: Path, said: Reply) -> None:
-    with serve_endpoint(only(2, said, times=1)) as endpoint:
+def test_what_goes_away_is_tried_again(tmp_path: Path, replies: Reply) -> None:
+    with serve_endpoint(only(2, replies, times=1)) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         totals = run_judge(spec, [spec.caption_id])
         assert failures(spec) == {}
@@ -194,20 +196,23 @@ def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
         assert failures(spec) == {"image-2": "judge-rate-limit"}
-        asked = [json.dumps(body) for body in endpoint.asked]
-        assert sum("caption 2" in body for body in asked) == 1
-        assert len(asked) in (6, 7)  # when it comes last, one that was answered is asked again to prove the endpoint up
+        bodies = [json.dumps(body) for body in endpoint.asked]
+        assert sum("caption 2" in body for body in bodies) == 1
+        assert len(bodies) in (
+            6,
+            7,
+        )  # when it comes last, one that was answered is asked again to prove the endpoint up
 
-    at: list[float] = []
+    times: list[float] = []
 
     def behave(text: str, before: int) -> Reply:
-        at.append(time.monotonic())
+        times.append(time.monotonic())
         return Reply(429, {}, {"Retry-After": "1"}) if before == 0 else good(text, 0)
 
     with serve_endpoint(behave) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path / "other"), endpoint.url), {"image-0": "caption 0"})
         assert run_judge(spec, [spec.caption_id]).answered == 1
-    assert at[1] - at[0] >= 1
+    assert times[1] - times[0] >= 1
 
 
 def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: Path) -> None:
@@ -217,8 +222,8 @@ def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: P
         assert failures(spec) == {"image-2": "judge-request-rejected"}
         endpoint.behave = good
         endpoint.asked.clear()
-        forced = spec.model_copy(update={"force": "manual"})
-        run_judge(forced, [forced.caption_id])
+        forced_spec = spec.model_copy(update={"force": "manual"})
+        run_judge(forced_spec, [forced_spec.caption_id])
         assert [find_caption(text) for text in endpoint.texts()] == ["caption 2"]
         assert failures(spec) == {}
 
@@ -242,8 +247,8 @@ def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Pat
         run_judge(spec, [spec.caption_id])
         before = objects.read(f"{spec.run_uri}/judge.json")
         endpoint.behave = good
-        forced = spec.model_copy(update={"force": "manual"}).with_folders({}, "forced/manual/1")
-        run_judge(forced, [forced.caption_id])
+        forced_spec = spec.model_copy(update={"force": "manual"}).with_folders({}, "forced/manual/1")
+        run_judge(forced_spec, [forced_spec.caption_id])
         assert objects.read(f"{spec.run_uri}/judge.json") == before
         assert objects.read(f"{spec.run_uri}/forced/manual/1/judge.json") != before
 
@@ -340,7 +345,7 @@ def test_half_of_the_answers_missing_is_half_missing(tmp_path: Path) -> None:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=8), many)
         totals = run_judge(spec, [spec.caption_id])
     assert (totals.answered, totals.failed) == (10, {"judge-server-error": 10})
-    assert {one.values["judge"] for one in told(spec).values() if not one.failure} == {3.0}
+    assert {judgement.values["judge"] for judgement in read_judgements(spec).values() if not judgement.failure} == {3.0}
 
 
 def test_the_concurrency_bounds_the_whole_job(tmp_path: Path) -> None:
@@ -385,7 +390,7 @@ def test_plain_text_in_a_fence_is_read(tmp_path: Path) -> None:
     with serve_endpoint(lambda text, before: Reply(body=completion(fenced))) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
-    assert {one.values["judge"] for one in told(spec).values()} == {2.0}
+    assert {judgement.values["judge"] for judgement in read_judgements(spec).values()} == {2.0}
 
 
 # --- an endpoint that is down -----------------------------------------------------------------------------------------
@@ -394,7 +399,7 @@ TWENTY = {f"image-{number:02d}": f"caption {number}" for number in range(20)}
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "line"),
+    ("reply", "kind", "line"),
     [
         (
             error_reply(500),
@@ -411,23 +416,23 @@ TWENTY = {f"image-{number:02d}": f"caption {number}" for number in range(20)}
     ],
 )
 def test_an_endpoint_that_never_answers_ends_the_job_in_one_line(
-    tmp_path: Path, said: Reply, kind: type[Exception], line: str
+    tmp_path: Path, reply: Reply, kind: type[Exception], line: str
 ) -> None:
-    with serve_endpoint(lambda text, before: said) as endpoint:
+    with serve_endpoint(lambda text, before: reply) as endpoint:
         spec = write_judge_inputs(
             make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=1, timeout_seconds=0.4), SIX
         )
-        with pytest.raises(kind, match=line) as told_why:
+        with pytest.raises(kind, match=line) as error:
             run_judge(spec, [spec.caption_id])
         assert len(endpoint.asked) <= 6
-        assert KEY not in str(told_why.value)
-        assert "\n" not in str(told_why.value)
+        assert KEY not in str(error.value)
+        assert "\n" not in str(error.value)
         endpoint.behave = good
         assert run_judge(spec, [spec.caption_id]).answered == 6, "the outage was recorded as failures of images"
     assert KEY.encode() not in bytes_kept(tmp_path)
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_an_endpoint_without_a_listener(tmp_path: Path) -> None:
     spec = write_judge_inputs(make_judge_spec(str(tmp_path), "http://127.0.0.1:9/v1", tries=1, concurrency=2), SIX)
     with pytest.raises(
         RetryableError, match=r"judge m at http://127.0.0.1:9/v1: 6 answers in a row failed.*connection-error"
@@ -435,7 +440,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
         run_judge(spec, [spec.caption_id])
 
 
-def test_an_outage_in_the_middle_is_trouble_and_what_was_answered_is_kept(tmp_path: Path) -> None:
+def test_an_outage_in_the_middle_is_a_retryable_error_and_keeps_the_answers(tmp_path: Path) -> None:
     with serve_endpoint(good) as endpoint:
         endpoint.behave = lambda text, before: good(text, 0) if len(endpoint.asked) <= 8 else error_reply(500)
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
@@ -525,8 +530,8 @@ def test_one_caption_that_a_firewall_dislikes_is_one_failure(tmp_path: Path) -> 
 
 def test_refusals_in_a_row_are_no_outage_of_an_endpoint_that_answers(tmp_path: Path) -> None:
     def late(text: str, before: int) -> Reply:
-        mine = int(find_caption(text).split()[1])
-        return good(text, 0) if mine < 4 else Reply(body=completion(None, refusal="no"))
+        number = int(find_caption(text).split()[1])
+        return good(text, 0) if number < 4 else Reply(body=completion(None, refusal="no"))
 
     with serve_endpoint(late) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1, concurrency=2), TWENTY)
@@ -583,16 +588,16 @@ def test_a_key_that_is_part_of_every_answer_spoils_none(
     with serve_endpoint(lambda text, before: answer_reply(score=1)) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         assert run_judge(spec, [spec.caption_id]).answered == 6
-    assert list(told(spec).values()) == [Judgement({"judge": 1.0}, "so")] * 6
+    assert list(read_judgements(spec).values()) == [Judgement({"judge": 1.0}, "so")] * 6
 
 
-@pytest.mark.parametrize("written", [KEY, KEY.replace("-", r"\u002d")])
-def test_a_key_in_a_rationale_is_masked_and_the_score_stays(tmp_path: Path, written: str) -> None:
-    said = completion(f'{{"rationale": "I was given {written}", "score": 3}}')
-    with serve_endpoint(lambda text, before: Reply(body=said)) as endpoint:
+@pytest.mark.parametrize("spelling", [KEY, KEY.replace("-", r"\u002d")])
+def test_a_key_in_a_rationale_is_masked_and_the_score_stays(tmp_path: Path, spelling: str) -> None:
+    reply = completion(f'{{"rationale": "I was given {spelling}", "score": 3}}')
+    with serve_endpoint(lambda text, before: Reply(body=reply)) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
-    assert list(told(spec).values()) == [Judgement({"judge": 3.0}, "I was given ***")] * 6
+    assert list(read_judgements(spec).values()) == [Judgement({"judge": 3.0}, "I was given ***")] * 6
     assert KEY.encode() not in bytes_kept(tmp_path)
 
 
@@ -641,7 +646,7 @@ def test_half_a_surrogate_pair_in_an_answer_can_be_kept(tmp_path: Path) -> None:
     with serve_endpoint(lambda text, before: odd if "1" in find_caption(text) else escaped) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
-    assert {one.rationale for one in told(spec).values()} == {"? so"}
+    assert {judgement.rationale for judgement in read_judgements(spec).values()} == {"? so"}
 
 
 # --- races and kills --------------------------------------------------------------------------------------------------
@@ -679,8 +684,8 @@ def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> 
             process.wait()
         limit = 10**6
         assert driver(spec, tmp_path).wait() == 0
-        assert len(told(spec)) == 40
-        assert not any(one.failure for one in told(spec).values())
+        assert len(read_judgements(spec)) == 40
+        assert not any(judgement.failure for judgement in read_judgements(spec).values())
         assert set(map(find_caption, endpoint.texts())) == set(many.values())
         assert sum(endpoint.again().values()) - len(endpoint.again()) <= 3 * 2
         assert run_judge(spec, [spec.caption_id]).run_usage.questions == 40
@@ -710,7 +715,7 @@ def test_two_jobs_at_once_both_succeed(tmp_path: Path) -> None:
             thread.join()
         assert failed == []
         for spec in specs:
-            assert {one.values.get("judge") for one in told(spec).values()} == {4.0}
+            assert {judgement.values.get("judge") for judgement in read_judgements(spec).values()} == {4.0}
         before = len(endpoint.asked)
         run_judge(specs[0], [specs[0].caption_id])
         assert len(endpoint.asked) == before

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.integration
 COUNT = 24
 
 
-def captioned(folder: Path, endpoint: JudgeEndpoint) -> Spec:
-    """A spec with its golden set, and a caption for every image of it."""
+def write_captioned_run(folder: Path, endpoint: JudgeEndpoint) -> Spec:
+    """A spec with its golden set and a caption for every image."""
     judge = {"kind": "openai", "model": "m", "base_url": endpoint.url, "concurrency": 2, "tries": 2}
     spec = plan_spec(
         folder,
@@ -35,18 +35,25 @@ def captioned(folder: Path, endpoint: JudgeEndpoint) -> Spec:
         gate={"coverage": 0.9, "metrics": {"judge": {"margin": 0.1}}},
     )
     run_stage("preprocess", spec)
-    made = []
+    parts_written = []
     for part in manifests.require_manifest(spec.golden_uri, "preprocess").parts:
         ids = parts.read(spec.golden_uri, part.name, ["image_id"])["image_id"].to_pylist()
-        told = [{"image_id": one, "caption": f"caption {one}", "finish_reason": "stop", "tokens": 2} for one in ids]
-        made.append(parts.write(spec.captions_uri, part.name, pa.Table.from_pylist(told, schema=SCHEMA), {"lost": {}}))
-    manifests.commit(spec.captions_uri, manifests.build_manifest("captions", spec.caption_id, made, COUNT, {}, {}))
+        rows_of_part = [
+            {"image_id": image_id, "caption": f"caption {image_id}", "finish_reason": "stop", "tokens": 2}
+            for image_id in ids
+        ]
+        parts_written.append(
+            parts.write(spec.captions_uri, part.name, pa.Table.from_pylist(rows_of_part, schema=SCHEMA), {"lost": {}})
+        )
+    manifests.commit(
+        spec.captions_uri, manifests.build_manifest("captions", spec.caption_id, parts_written, COUNT, {}, {})
+    )
     return spec
 
 
 def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, on_cluster: Cluster) -> None:
     with serve_endpoint(lambda text, before: Reply(hang=0.1, body=answer_reply(score=4).body)) as endpoint:
-        spec = captioned(tmp_path, endpoint)
+        spec = write_captioned_run(tmp_path, endpoint)
         kill_when(start_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY), lambda: len(endpoint.asked) >= 7)
         assert not objects.exists(f"{spec.run_uri}/verdict.json")
         output = run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
@@ -62,8 +69,8 @@ def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, o
             objects.delete(f"{spec.run_uri}/{name}")
         run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         assert len(endpoint.asked) == count
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert KEY.encode() not in kept
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert KEY.encode() not in stored
 
 
 def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_path: Path, on_cluster: Cluster) -> None:
@@ -71,14 +78,14 @@ def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_pa
         return answer_reply(score=4) if int(find_caption(text).split()[1].split(".")[0]) % 2 else error_reply(500)
 
     with serve_endpoint(half) as endpoint:
-        spec = captioned(tmp_path, endpoint)
+        spec = write_captioned_run(tmp_path, endpoint)
         run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         verdict = Verdict.model_validate_json(objects.read(f"{spec.run_uri}/verdict.json"))
         assert verdict.outcome == "INCOMPLETE"
-        told = read_rows(spec.scores_uri)
-        assert [row["judge"] for row in told].count(None) == COUNT // 2
-        assert {row["judge"] for row in told} == {4.0, None}
-        assert {row["failure"] for row in told} == {None, "judge-server-error"}
+        score_rows = read_rows(spec.scores_uri)
+        assert [row["judge"] for row in score_rows].count(None) == COUNT // 2
+        assert {row["judge"] for row in score_rows} == {4.0, None}
+        assert {row["failure"] for row in score_rows} == {None, "judge-server-error"}
 
         endpoint.behave = lambda text, before: answer_reply(score=4)
         endpoint.asked.clear()
@@ -117,7 +124,7 @@ def test_an_endpoint_that_is_of_no_use_ends_the_job_in_one_line(
     line: str,
 ) -> None:
     with serve_endpoint(behave) as endpoint:
-        spec = captioned(tmp_path, endpoint)
+        spec = write_captioned_run(tmp_path, endpoint)
         output = run_stage("evaluate", spec, expected=code, **environment)
     failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert line in failure.message

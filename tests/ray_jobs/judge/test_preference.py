@@ -1,4 +1,4 @@
-"""Pairs in both orders: what is preferred, what contradicts itself, what is missing."""
+"""Pairs in both orders: preferences, contradictions, and missing answers."""
 
 import json
 from collections.abc import Callable
@@ -24,10 +24,10 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
 
 
-def preferred(
+def judge_pairs(
     root: Path, choose: Callable[[str], Reply], ours: dict[str, str | None], theirs: dict[str, str | None], **judge: Any
 ) -> tuple[Spec, dict[str, dict[str, Any]], Manifest]:
-    """The preferences when the endpoint says to each pair what `choose` does."""
+    """The preferences when the endpoint answers each pair as `choose` says."""
 
     def behave(text: str, before: int) -> Reply:
         return choose(text) if "Which caption" in text else answer_reply(score=3)
@@ -39,13 +39,15 @@ def preferred(
         )
         run_judge(spec, [spec.caption_id, other.caption_id])
     captions = manifests.require_manifest(spec.captions_uri, "caption")
-    listed = [Part.model_validate_json(compare_part({"part": part.name}, spec)["part"]) for part in captions.parts]
+    compared_parts = [
+        Part.model_validate_json(compare_part({"part": part.name}, spec)["part"]) for part in captions.parts
+    ]
     rows = {row["image_id"]: row for part in captions.parts for row in read_preferences(spec, part.name)}
-    return spec, rows, commit_preferences(spec, captions, listed)
+    return spec, rows, commit_preferences(spec, captions, compared_parts)
 
 
 def position(text: str) -> str:
-    """Where our caption stands in the question."""
+    """The position of our caption in the question."""
     return "first" if "ours" in text.partition("Second: ")[0] else "second"
 
 
@@ -64,7 +66,7 @@ def other(place: str) -> str:
 def test_a_judge_that_agrees_with_itself_is_believed(
     tmp_path: Path, choose: Callable[[str], Reply], preference: float
 ) -> None:
-    _, rows, manifest = preferred(tmp_path, choose, dict(OURS), dict(THEIRS))
+    _, rows, manifest = judge_pairs(tmp_path, choose, dict(OURS), dict(THEIRS))
     assert {row["preference"] for row in rows.values()} == {preference}
     assert {(row["consistent"], row["failure"], row["rationale"]) for row in rows.values()} == {(True, None, "so")}
     assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (6, 6, {})
@@ -79,8 +81,10 @@ def test_a_judge_that_agrees_with_itself_is_believed(
         lambda text: answer_reply(better="first" if position(text) == "first" else "tie"),
     ],
 )
-def test_a_judge_that_contradicts_itself_has_told_its_habit(tmp_path: Path, choose: Callable[[str], Reply]) -> None:
-    _, rows, manifest = preferred(tmp_path, choose, dict(OURS), dict(THEIRS))
+def test_a_judge_that_contradicts_itself_shows_its_position_bias(
+    tmp_path: Path, choose: Callable[[str], Reply]
+) -> None:
+    _, rows, manifest = judge_pairs(tmp_path, choose, dict(OURS), dict(THEIRS))
     assert {(row["preference"], row["consistent"], row["failure"]) for row in rows.values()} == {(0.0, False, None)}
     assert manifest.details["position_bias"] == 1.0
     assert manifest.details["inconsistent"] == 6
@@ -90,7 +94,7 @@ def test_equal_captions_are_a_tie_without_asking(tmp_path: Path) -> None:
     def never(text: str) -> Reply:
         raise AssertionError(text)
 
-    _, rows, manifest = preferred(tmp_path, never, dict(OURS), dict(OURS))
+    _, rows, manifest = judge_pairs(tmp_path, never, dict(OURS), dict(OURS))
     assert {(row["preference"], row["consistent"], row["failure"]) for row in rows.values()} == {(0.0, None, None)}
     assert (manifest.details["equal"], manifest.details["asked"]) == (6, 0)
     assert manifest.details["position_bias"] is None
@@ -105,7 +109,7 @@ def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> N
         return answer_reply(better=position(text))
 
     ours, theirs = OURS | {"image-1": None}, THEIRS | {"image-2": None, "image-5": ""}
-    spec, rows, manifest = preferred(tmp_path, choose, ours, theirs)
+    spec, rows, manifest = judge_pairs(tmp_path, choose, ours, theirs)
     assert {name: row["failure"] for name, row in rows.items() if row["failure"]} == {
         "image-1": "no-caption", "image-2": "no-caption", "image-3": "judge-server-error",
         "image-4": "judge-invalid-answer",
@@ -123,7 +127,7 @@ def test_what_cannot_be_compared_is_missing_with_its_reason(tmp_path: Path) -> N
 
 
 def test_preferences_stand(tmp_path: Path) -> None:
-    spec, rows, manifest = preferred(
+    spec, rows, manifest = judge_pairs(
         tmp_path, lambda text: answer_reply(better=position(text)), dict(OURS), dict(THEIRS)
     )
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
@@ -134,17 +138,17 @@ def test_preferences_stand(tmp_path: Path) -> None:
 
 
 def test_the_references_stand_beside_the_pair(tmp_path: Path) -> None:
-    seen: list[str] = []
+    questions: list[str] = []
 
     def choose(text: str) -> Reply:
-        seen.append(text)
+        questions.append(text)
         return answer_reply(better="tie")
 
     prompt = "Which caption is nearer to {references}? {first} or {second}"
-    preferred(
+    judge_pairs(
         tmp_path, choose, {"image-0": "{second} ours"}, {"image-0": "{references} theirs"}, pairwise_prompt=prompt
     )
-    assert len(seen) == 2
-    assert all('"a picture of image-0"' in text for text in seen)
-    assert all(text.count("<data>") == 3 for text in seen)
-    assert {text.index('"{second} ours"') < text.index('"{references} theirs"') for text in seen} == {True, False}
+    assert len(questions) == 2
+    assert all('"a picture of image-0"' in text for text in questions)
+    assert all(text.count("<data>") == 3 for text in questions)
+    assert {text.index('"{second} ours"') < text.index('"{references} theirs"') for text in questions} == {True, False}

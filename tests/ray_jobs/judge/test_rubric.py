@@ -12,7 +12,7 @@ PLAIN = Judge(kind="vllm", model="/m")
 CRITERIA = Judge(kind="vllm", model="/m", criteria=("colour", "shape", "size"))
 
 
-def said(**answers: object) -> str:
+def make_answer(**answers: object) -> str:
     return json.dumps({"rationale": "because"} | answers)
 
 
@@ -38,16 +38,16 @@ def test_the_answer_is_held_to_rationale_first_then_verdicts() -> None:
 
 
 def test_a_judgement_by_criteria_is_the_share_that_holds() -> None:
-    found = rubric.parse_answer(CRITERIA, said(colour=True, shape=False, size=True), None)
-    assert found.values == {
+    judgement = rubric.parse_answer(CRITERIA, make_answer(colour=True, shape=False, size=True), None)
+    assert judgement.values == {
         "judge": pytest.approx(2 / 3), "judge_colour": 1.0, "judge_shape": 0.0, "judge_size": 1.0
     }  # fmt: skip
-    assert (found.rationale, found.failure) == ("because", None)
-    assert tuple(found.values) == CRITERIA.metrics()
+    assert (judgement.rationale, judgement.failure) == ("because", None)
+    assert tuple(judgement.values) == CRITERIA.metrics()
 
 
 def test_a_judgement_by_score() -> None:
-    assert rubric.parse_answer(PLAIN, said(score=4), None).values == {"judge": 4.0}
+    assert rubric.parse_answer(PLAIN, make_answer(score=4), None).values == {"judge": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_a_judgement_by_score() -> None:
         (PLAIN, "[]"),
         (PLAIN, "null"),
         (PLAIN, json.dumps({"score": 4})),
-        (PLAIN, said()),
-        (PLAIN, said(score=0)),
-        (PLAIN, said(score=6)),
-        (PLAIN, said(score=4.5)),
-        (PLAIN, said(score="4")),
-        (PLAIN, said(score=True)),
-        (PLAIN, said(score=4, confidence=1)),
+        (PLAIN, make_answer()),
+        (PLAIN, make_answer(score=0)),
+        (PLAIN, make_answer(score=6)),
+        (PLAIN, make_answer(score=4.5)),
+        (PLAIN, make_answer(score="4")),
+        (PLAIN, make_answer(score=True)),
+        (PLAIN, make_answer(score=4, confidence=1)),
         (PLAIN, '{"rationale": "r", "score": 1, "score": 5}'),
         (PLAIN, '{"rationale": "r", "rationale": "s", "score": 5}'),
         (PLAIN, '{"rationale": "r", "score": NaN}'),
@@ -75,35 +75,35 @@ def test_a_judgement_by_score() -> None:
         (PLAIN, '{"rationale": "r", "score": ' + "9" * 5000 + "}"),
         (PLAIN, '{"rationale": ["r"], "score": 4}'),
         (PLAIN, '{"rationale": null, "score": 4}'),
-        (PLAIN, said(score=4) + said(score=5)),
-        (PLAIN, "the answer: " + said(score=4)),
-        (PLAIN, "```json\n" + said(score=4) + "\n```\n```json\n" + said(score=5) + "\n```"),
+        (PLAIN, make_answer(score=4) + make_answer(score=5)),
+        (PLAIN, "the answer: " + make_answer(score=4)),
+        (PLAIN, "```json\n" + make_answer(score=4) + "\n```\n```json\n" + make_answer(score=5) + "\n```"),
         (PLAIN, '{"rationale": "' + "x" * 20_000 + '", "score": 4}'),
         (PLAIN, "[" * 19_000),
         (PLAIN, '{"rationale": ' * 1500),
-        (CRITERIA, said(colour=True, shape=False)),
-        (CRITERIA, said(colour=True, shape=False, size=1)),
-        (CRITERIA, said(colour=True, shape=False, size="true")),
-        (CRITERIA, said(colour=True, shape=False, size=None)),
+        (CRITERIA, make_answer(colour=True, shape=False)),
+        (CRITERIA, make_answer(colour=True, shape=False, size=1)),
+        (CRITERIA, make_answer(colour=True, shape=False, size="true")),
+        (CRITERIA, make_answer(colour=True, shape=False, size=None)),
     ],
 )
 def test_a_useless_answer_is_a_failure_of_the_judge_and_no_score(judge: Judge, answer: str) -> None:
-    found = rubric.parse_answer(judge, answer, None)
-    assert (found.values, found.failure) == ({}, "judge-invalid-answer")
-    assert found.rationale == answer[:400]
+    judgement = rubric.parse_answer(judge, answer, None)
+    assert (judgement.values, judgement.failure) == ({}, "judge-invalid-answer")
+    assert judgement.rationale == answer[:400]
 
 
 def test_a_fence_of_markdown_is_taken_off() -> None:
-    assert rubric.parse_answer(PLAIN, f"```json\n{said(score=4)}\n```\n", None).values == {"judge": 4.0}
-    assert rubric.parse_answer(PLAIN, f"```\n{said(score=4)}\n```", None).values == {"judge": 4.0}
+    assert rubric.parse_answer(PLAIN, f"```json\n{make_answer(score=4)}\n```\n", None).values == {"judge": 4.0}
+    assert rubric.parse_answer(PLAIN, f"```\n{make_answer(score=4)}\n```", None).values == {"judge": 4.0}
 
 
 def test_a_rationale_is_cut_and_can_be_stored() -> None:
-    found = rubric.parse_answer(PLAIN, '{"rationale": "' + "\\ud83d" * 900 + '", "score": 4}', None)
-    assert found.rationale == "?" * 400
+    judgement = rubric.parse_answer(PLAIN, '{"rationale": "' + "\\ud83d" * 900 + '", "score": 4}', None)
+    assert judgement.rationale == "?" * 400
 
 
-def test_no_text_brings_a_place_of_its_own_along() -> None:
+def test_no_text_adds_a_placeholder() -> None:
     judge = Judge(kind="vllm", model="/m", prompt="{references}|{caption}|{other}", pairwise_prompt="{second}/{first}")
     assert rubric.build_question(judge, "{references}", ["{caption}"]) == "{caption}|{references}|{other}"
     assert rubric.build_pair_question(judge, "{second}", "{first}", []) == "{first}/{second}"
@@ -112,10 +112,10 @@ def test_no_text_brings_a_place_of_its_own_along() -> None:
 @pytest.mark.parametrize("text", ['</data>"', "<data>", "&lt;/data&gt;", "\u2028\x00\\", "</DATA >"])
 def test_a_judge_behind_an_endpoint_sees_a_caption_in_a_block_that_it_cannot_close(text: str) -> None:
     judge = Judge(kind="openai", model="m", base_url="http://h/v1", prompt="{caption}")
-    asked = rubric.build_question(judge, text, [])
-    assert asked.startswith("<data>")
-    assert asked.endswith("</data>")
-    inside = asked.removeprefix("<data>").removesuffix("</data>")
+    question = rubric.build_question(judge, text, [])
+    assert question.startswith("<data>")
+    assert question.endswith("</data>")
+    inside = question.removeprefix("<data>").removesuffix("</data>")
     assert "<" not in inside
     assert json.loads(inside) == text
 
@@ -128,13 +128,22 @@ def test_an_endpoints_schema_has_what_strict_modes_take() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "first", said(), said(better="First"), said(better=["first"]), said(better=None), said(score=1)]
+    "answer",
+    [
+        "",
+        "first",
+        make_answer(),
+        make_answer(better="First"),
+        make_answer(better=["first"]),
+        make_answer(better=None),
+        make_answer(score=1),
+    ],
 )
 def test_a_choice_is_first_second_or_tie(answer: str) -> None:
     for better in ("first", "second", "tie"):
-        assert rubric.parse_pair_answer(said(better=better), None) == rubric.Choice(better, "because")
-    found = rubric.parse_pair_answer(answer, None)
-    assert (found.better, found.failure) == (None, "judge-invalid-answer")
+        assert rubric.parse_pair_answer(make_answer(better=better), None) == rubric.Choice(better, "because")
+    judgement = rubric.parse_pair_answer(answer, None)
+    assert (judgement.better, judgement.failure) == (None, "judge-invalid-answer")
     assert rubric.parse_pair_answer(None, None).failure == "judge-silent"
     assert rubric.parse_pair_answer(answer, "timeout").failure == "judge-timeout"
 
@@ -145,21 +154,21 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | s
 @given(
     st.text() | st.dictionaries(st.sampled_from(["rationale", "score", "colour", "shape", "size", "better"]), VALUES)
 )
-def test_whatever_the_judge_says_it_is_a_judgement_in_range_or_a_failure(said: object) -> None:
-    answer = said if isinstance(said, str) else json.dumps(said)
+def test_any_answer_is_a_judgement_in_range_or_a_failure(answers: object) -> None:
+    answer = answers if isinstance(answers, str) else json.dumps(answers)
     for judge in (PLAIN, CRITERIA):
-        found = rubric.parse_answer(judge, answer, None)
-        assert bool(found.values) != bool(found.failure)
-        assert set(found.values) in (set(), set(judge.metrics()))
+        judgement = rubric.parse_answer(judge, answer, None)
+        assert bool(judgement.values) != bool(judgement.failure)
+        assert set(judgement.values) in (set(), set(judge.metrics()))
         low, high = (0, 1) if judge.criteria else (1, 5)
-        assert all(low <= value <= high for value in found.values.values())
+        assert all(low <= value <= high for value in judgement.values.values())
     choice = rubric.parse_pair_answer(answer, None)
     assert (choice.better in rubric.BETTER) != bool(choice.failure)
 
 
-def test_an_engine_that_fails_or_says_nothing_is_told_apart() -> None:
+def test_an_engine_failure_and_an_empty_answer_are_distinguished() -> None:
     assert rubric.parse_answer(PLAIN, None, "engine-error").failure == "judge-engine-error"
-    assert rubric.parse_answer(PLAIN, said(score=4), "image-missing").failure == "judge-image-missing"
+    assert rubric.parse_answer(PLAIN, make_answer(score=4), "image-missing").failure == "judge-image-missing"
     assert rubric.parse_answer(PLAIN, None, None).failure == rubric.NO_ANSWER.failure == "judge-silent"
 
 
@@ -168,13 +177,13 @@ def test_the_judges_metrics_can_gate() -> None:
     assert make_suite(**settings, gate__metrics={"judge": {"margin": 0}, "judge_colour": {"margin": 0}})
 
 
-def test_an_answer_is_told_again_without_what_its_rationale_must_not_say() -> None:
+def test_the_rationale_of_an_answer_is_redacted() -> None:
     answer = '{"score":4,"rationale":"my secret: %s"}'
     answer %= "é" * (rubric.ANSWER_CHARACTERS - len(answer) + 2)
     assert len(answer) == rubric.ANSWER_CHARACTERS
-    told = rubric.redact_rationale(PLAIN, answer, False, lambda text: text.replace("secret", "***"))
-    assert "secret" not in told
-    assert rubric.parse_answer(PLAIN, told, None).values == {"judge": 4.0}
+    rationale = rubric.redact_rationale(PLAIN, answer, False, lambda text: text.replace("secret", "***"))
+    assert "secret" not in rationale
+    assert rubric.parse_answer(PLAIN, rationale, None).values == {"judge": 4.0}
     assert rubric.redact_rationale(PLAIN, answer, False, lambda text: text) == answer
-    pair = rubric.redact_rationale(PLAIN, f"```\n{said(better='tie')}\n```", True, lambda text: "***")
+    pair = rubric.redact_rationale(PLAIN, f"```\n{make_answer(better='tie')}\n```", True, lambda text: "***")
     assert rubric.parse_pair_answer(pair, None) == rubric.Choice("tie", "***")

@@ -1,4 +1,4 @@
-"""Tables of captions in memory, by the functions that make those on disk."""
+"""Tables of captions in memory, by the functions that compute those on disk."""
 
 import numpy as np
 
@@ -11,9 +11,9 @@ from ray_jobs.metrics.text.tokenise import number_terms
 
 def corpus_of_captions(texts: list[str]) -> CorpusStats:
     terms = number_terms(texts)
-    bigrams, whole = number_ngrams(*terms, 2)[0], number_texts(*terms)
-    return CorpusStats(bigrams=_table(bigrams), texts=_table(whole))
+    bigrams, text_terms = number_ngrams(*terms, 2)[0], number_texts(*terms)
+    return CorpusStats(bigrams=_table(bigrams), texts=_table(text_terms))
 
 
-def _table(found: np.ndarray) -> Frequencies:
-    return Frequencies(len(found), (frequencies.sum_counts([frequencies.count_numbers(found)], least=2),))
+def _table(values: np.ndarray) -> Frequencies:
+    return Frequencies(len(values), (frequencies.sum_counts([frequencies.count_numbers(values)], least=2),))

@@ -42,7 +42,7 @@ def test_it_is_compiled_once_a_process() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("def measure(:\n", r"metric polite: polite\.py, line 1: invalid syntax"),
         ("x = 1\n\n\nif x\n", r"metric polite: polite\.py, line 4: expected ':'"),
@@ -69,8 +69,8 @@ def test_it_is_compiled_once_a_process() -> None:
         ("raise SystemExit(3)", r"polite\.py fails on import \(SystemExit: 3\)"),
     ],
 )
-def test_a_file_that_is_no_metric_is_one_clear_line(source: str, told: str) -> None:
-    with pytest.raises(InputError, match=told) as error:
+def test_a_file_that_is_no_metric_is_one_clear_line(source: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         load_metrics({"polite": source})
     assert "\n" not in str(error.value)
 
@@ -81,7 +81,7 @@ def test_a_name_that_is_taken_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         ("return 1 / 0", r"ZeroDivisionError: division by zero \(polite\.py, line 10\)"),
         ("raise KeyError('a\\nb')", "KeyError"),
@@ -98,9 +98,9 @@ def test_a_name_that_is_taken_is_refused() -> None:
         ("return 1e9", r"1e\+09 is outside its range"),
     ],
 )
-def test_what_goes_wrong_on_an_image_names_it(body: str, told: str) -> None:
+def test_what_goes_wrong_on_an_image_names_it(body: str, message: str) -> None:
     metric = load_metrics({"polite": with_measure(body)})["polite"]
-    with pytest.raises(InputError, match=rf"metric polite: image 'dir/a\.png': .*{told}") as error:
+    with pytest.raises(InputError, match=rf"metric polite: image 'dir/a\.png': .*{message}") as error:
         measure_image(metric, CAPTION, "dir/a.png")
     assert "\n" not in str(error.value)
 
@@ -111,8 +111,8 @@ def test_a_share_is_of_zeros_and_ones(body: str) -> None:
     with pytest.raises(InputError, match=r"metric polite: image 'a': gave .*; a share's values are 0 and 1, correct"):
         measure_image(load_metrics({"polite": share})["polite"], CAPTION, "a")
     for fine in (True, 0, 1.0, None):
-        one = load_metrics({"polite": share.replace(body, f"return {fine}")})["polite"]
-        assert measure_image(one, CAPTION, "a") == fine
+        metric = load_metrics({"polite": share.replace(body, f"return {fine}")})["polite"]
+        assert measure_image(metric, CAPTION, "a") == fine
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_share_is_of_zeros_and_ones(body: str) -> None:
     [("return None", None), ("return True", 1.0), ("return 3", 3.0),
      ("import numpy; return numpy.float32(0.5)", 0.5), ("import numpy; return numpy.int64(2)", 2.0)],
 )  # fmt: skip
-def test_numbers_of_any_kind_and_none_are_values(body: str, expected: float | None) -> None:
-    found = measure_image(load_metrics({"polite": with_measure(body)})["polite"], CAPTION, "a")
-    assert found == expected
-    assert found is None or type(found) is float
+def test_any_number_type_and_none_are_values(body: str, expected: float | None) -> None:
+    value = measure_image(load_metrics({"polite": with_measure(body)})["polite"], CAPTION, "a")
+    assert value == expected
+    assert value is None or type(value) is float

@@ -1,4 +1,4 @@
-"""The metrics of fields, each against a second way to work it out."""
+"""The metrics of fields, each compared with a second way to compute it."""
 
 import itertools
 import random
@@ -33,19 +33,19 @@ FIELDS: dict[str, Any] = {
 TRUTH = {name: f"column of {name}" for name in FIELDS["properties"] if name != "untold"}
 
 
-def said(fields: dict[str, Any] | None, **truth: Any) -> CaptionContext:
+def make_context(fields: dict[str, Any] | None, **truth: Any) -> CaptionContext:
     return CaptionContext("a", 1, "stop", fields=fields, truth=truth)
 
 
 def test_each_field_with_a_truth_has_the_metrics_of_its_type() -> None:
-    made = make_spec(caption__fields=FIELDS, dataset__truth=TRUTH)
-    new = {name: one for name, one in build_metrics(made).items() if name not in build_metrics(make_spec())}
+    spec = make_spec(caption__fields=FIELDS, dataset__truth=TRUTH)
+    new = {name: metric for name, metric in build_metrics(spec).items() if name not in build_metrics(make_spec())}
     assert list(new) == [
         "fields_valid", "field_count", "field_colour", "field_objects_recall", "field_objects_precision", "field_flags",
         "field_box_iou", "field_boxes_iou", "field_found_recall", "field_found_precision", "field_found_iou",
     ]  # fmt: skip
-    assert {one.direction for one in new.values()} == {1}
-    assert {one.range for one in new.values()} == {(0, 1)}
+    assert {metric.direction for metric in new.values()} == {1}
+    assert {metric.range for metric in new.values()} == {(0, 1)}
     assert [metric.of for metric in new.values()][:3] == ["", "count", "colour"]
 
 
@@ -86,17 +86,19 @@ def test_a_suites_own_metric_cannot_have_the_name_of_one_of_them() -> None:
     ],
 )
 def test_a_field_is_right_or_wrong(answer: Any, truth: Any, expected: float) -> None:
-    assert field_match.measure("it", said({"it": answer}, it=truth)) == expected
+    assert field_match.measure("it", make_context({"it": answer}, it=truth)) == expected
 
 
 MEASURES = [field_match.measure, object_lists.recall, object_lists.precision, box_iou.measure]
 
 
-@pytest.mark.parametrize("measure", MEASURES, ids=lambda one: f"{one.__module__.rpartition('.')[2]}.{one.__name__}")
+@pytest.mark.parametrize(
+    "measure", MEASURES, ids=lambda function: f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+)
 def test_an_answer_that_does_not_fit_is_wrong_and_an_image_without_a_truth_has_no_value(measure: Any) -> None:
-    assert measure("it", said(None, it=[])) == 0
-    assert measure("it", said({"it": []})) is None
-    assert measure("it", said(None)) is None
+    assert measure("it", make_context(None, it=[])) == 0
+    assert measure("it", make_context({"it": []})) is None
+    assert measure("it", make_context(None)) is None
 
 
 @pytest.mark.parametrize(
@@ -114,17 +116,17 @@ def test_an_answer_that_does_not_fit_is_wrong_and_an_image_without_a_truth_has_n
     ],
 )
 def test_lists_of_objects(answer: list[Any], truth: list[Any], recall: float, precision: float) -> None:
-    caption = said({"it": answer}, it=truth)
+    caption = make_context({"it": answer}, it=truth)
     assert object_lists.recall("it", caption) == pytest.approx(recall)
     assert object_lists.precision("it", caption) == pytest.approx(precision)
 
 
 def by_crossing_out(answer: list[str], truth: list[str]) -> int:
-    """How many of the answer are right: each true object is crossed out once."""
-    left, right = list(truth), 0
-    for one in answer:
-        if one in left:
-            left.remove(one)
+    """The number of right items in the answer: each true object is crossed out once."""
+    unmatched, right = list(truth), 0
+    for item in answer:
+        if item in unmatched:
+            unmatched.remove(item)
             right += 1
     return right
 
@@ -133,7 +135,7 @@ def by_crossing_out(answer: list[str], truth: list[str]) -> int:
 def test_lists_of_objects_by_crossing_out(seed: int) -> None:
     rng = random.Random(seed)
     answer, truth = ([rng.choice("abcd") for _ in range(rng.randrange(1, 8))] for _ in range(2))
-    caption, right = said({"it": answer}, it=truth), by_crossing_out(answer, truth)
+    caption, right = make_context({"it": answer}, it=truth), by_crossing_out(answer, truth)
     assert object_lists.recall("it", caption) == pytest.approx(right / len(truth))
     assert object_lists.precision("it", caption) == pytest.approx(right / len(answer))
 
@@ -143,13 +145,17 @@ def test_lists_of_objects_by_crossing_out(seed: int) -> None:
 
 def by_pixels(first: list[int], second: list[int]) -> float:
     """Intersection over union by counting unit squares."""
-    one, other = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
-    one[first[1] : first[3], first[0] : first[2]] = True
-    other[second[1] : second[3], second[0] : second[2]] = True
-    return float((one & other).sum() / (one | other).sum()) if (one | other).any() else float(first == second)
+    mask, other_mask = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    mask[first[1] : first[3], first[0] : first[2]] = True
+    other_mask[second[1] : second[3], second[0] : second[2]] = True
+    return (
+        float((mask & other_mask).sum() / (mask | other_mask).sum())
+        if (mask | other_mask).any()
+        else float(first == second)
+    )
 
 
-def drawn(rng: random.Random) -> list[int]:
+def draw_box(rng: random.Random) -> list[int]:
     xs, ys = (sorted(rng.randrange(20) for _ in range(2)) for _ in range(2))
     return [xs[0], ys[0], xs[1], ys[1]]
 
@@ -157,13 +163,13 @@ def drawn(rng: random.Random) -> list[int]:
 @pytest.mark.parametrize("seed", range(100))
 def test_intersection_over_union_by_pixels(seed: int) -> None:
     rng = random.Random(seed)
-    first, second = drawn(rng), drawn(rng)
+    first, second = draw_box(rng), draw_box(rng)
     assert box_iou.intersection_over_union(first, second) == pytest.approx(by_pixels(first, second))
     assert box_iou.intersection_over_union(first, first) == 1
 
 
 def by_all_matchings(said_boxes: list[list[int]], true_boxes: list[list[int]]) -> float:
-    """The mean over pairs and leftovers of the best of all matchings of boxes that meet."""
+    """The mean over pairs and leftovers of the best of all matchings of overlapping boxes."""
     longer, shorter = sorted((said_boxes, true_boxes), key=len, reverse=True)
     best = max(
         (
@@ -179,9 +185,9 @@ def by_all_matchings(said_boxes: list[list[int]], true_boxes: list[list[int]]) -
 @pytest.mark.parametrize("seed", range(50))
 def test_boxes_by_trying_all_matchings(seed: int) -> None:
     rng = random.Random(seed)
-    answer, truth = ([drawn(rng) for _ in range(rng.randrange(1, 5))] for _ in range(2))
-    found = box_iou.measure("it", said({"it": answer}, it=truth))
-    assert found == pytest.approx(by_all_matchings(answer, truth))
+    answer, truth = ([draw_box(rng) for _ in range(rng.randrange(1, 5))] for _ in range(2))
+    value = box_iou.measure("it", make_context({"it": answer}, it=truth))
+    assert value == pytest.approx(by_all_matchings(answer, truth))
 
 
 @pytest.mark.parametrize(
@@ -201,22 +207,25 @@ def test_boxes_by_trying_all_matchings(seed: int) -> None:
     ],
 )
 def test_boxes(answer: list[Any], truth: list[Any], expected: float) -> None:
-    assert box_iou.measure("it", said({"it": answer}, it=truth)) == pytest.approx(expected)
+    assert box_iou.measure("it", make_context({"it": answer}, it=truth)) == pytest.approx(expected)
 
 
 def test_a_matching_is_of_the_largest_sum_not_of_the_first_come() -> None:
-    """A greedy one takes the first box's best, and leaves the second with nothing."""
+    """A greedy matching takes the best of the first box, and leaves nothing for the second."""
     answer, truth = [[0, 0, 10, 10], [0, 0, 10, 6]], [[0, 0, 10, 7], [0, 4, 10, 13]]
-    assert box_iou.measure("it", said({"it": answer}, it=truth)) == pytest.approx((6 / 13 + 6 / 7) / 2)
+    assert box_iou.measure("it", make_context({"it": answer}, it=truth)) == pytest.approx((6 / 13 + 6 / 7) / 2)
 
 
 def test_what_a_metric_of_fields_needs() -> None:
     of_count = Metric("x", "u", 1, (0, 1), needs="truth", of="count")
-    assert (of_count.has_inputs(said({}, count=1)), of_count.has_inputs(said({}, colour=1))) == (True, False)
+    assert (of_count.has_inputs(make_context({}, count=1)), of_count.has_inputs(make_context({}, colour=1))) == (
+        True,
+        False,
+    )
     of_any = Metric("x", "u", 1, (0, 1), needs="truth")
-    assert (of_any.has_inputs(said(None, count=1)), of_any.has_inputs(said({}))) == (True, False)
+    assert (of_any.has_inputs(make_context(None, count=1)), of_any.has_inputs(make_context({}))) == (True, False)
     of_answer = Metric("x", "u", 1, (0, 1), needs="fields")
-    assert (of_answer.has_inputs(said({})), of_answer.has_inputs(said(None))) == (True, False)
+    assert (of_answer.has_inputs(make_context({})), of_answer.has_inputs(make_context(None))) == (True, False)
 
 
 def test_declared_names_are_those_of_the_schema() -> None:

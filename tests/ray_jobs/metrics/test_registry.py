@@ -61,25 +61,25 @@ def test_names_and_directions_are_had_without_the_libraries_that_measure() -> No
         "print(sorted({name.split('.')[0] for name in sys.modules} & set(sys.argv[1:])))"
     )
     heavy = ["numpy", "pyarrow", "ray", "torch", "sacrebleu", "rapidfuzz", "py3langid", "transformers", "scipy"]
-    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    process = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+    assert process.stdout == "[]\n"
 
 
-def test_a_run_declares_its_own_the_models_and_the_judges_metrics_too() -> None:
+def test_a_run_declares_custom_clip_and_judge_metrics_too() -> None:
     source = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', -1, (0, 1), measure=lambda c: 0.5)"
-    planned = make_spec(
+    spec = make_spec(
         metrics__own=["shout.py"], metrics__clip="/models/clip",
         judge__kind="vllm", judge__model="/m", judge__criteria=["colour"], judge__pairwise=True,
     )  # fmt: skip
     clip = Checkpoint(uri="/models/clip", name="clip", fingerprint="c" * 16)
-    planned = planned.model_copy(update={"own_metrics": {"shout": source}, "clip": clip})
-    found = build_metrics(planned)
-    assert list(found) == [
+    spec = spec.model_copy(update={"own_metrics": {"shout": source}, "clip": clip})
+    metrics = build_metrics(spec)
+    assert list(metrics) == [
         *BUILT_IN, "shout", "clipscore", "refclipscore", "judge", "judge_colour", "preference"
     ]  # fmt: skip
-    assert all(name == metric.name for name, metric in found.items())
-    assert (found["judge"].range, found["judge"].kind) == ((0, 1), "mean")
-    assert (found["judge_colour"].range, found["judge_colour"].kind) == ((0, 1), "share")
+    assert all(name == metric.name for name, metric in metrics.items())
+    assert (metrics["judge"].range, metrics["judge"].kind) == ((0, 1), "mean")
+    assert (metrics["judge_colour"].range, metrics["judge_colour"].kind) == ((0, 1), "share")
     assert list(build_metrics(make_spec())) == list(BUILT_IN)
     assert build_metrics(make_spec(judge__kind="vllm", judge__model="/m"))["judge"].range == (1, 5)
 
@@ -87,39 +87,40 @@ def test_a_run_declares_its_own_the_models_and_the_judges_metrics_too() -> None:
 SHOUT = "from ray_jobs.metrics import Metric\nMETRIC = Metric('shout', 'share', 0, (0, 1), measure=lambda c: 0.5)"
 
 
-def test_a_metric_without_a_direction_does_not_gate_and_that_is_told() -> None:
-    own = {"own_metrics": {"shout": SHOUT}}
-    gating = make_spec(metrics__own=["shout.py"], gate__metrics={"shout": {"margin": 0.1}}).model_copy(update=own)
+def test_a_metric_without_a_direction_does_not_gate_and_this_is_reported() -> None:
+    update = {"own_metrics": {"shout": SHOUT}}
+    gating = make_spec(metrics__own=["shout.py"], gate__metrics={"shout": {"margin": 0.1}}).model_copy(update=update)
     with pytest.raises(
         InputError, match=r"gate\.metrics: shout has no direction, so nothing is worse; give its METRIC"
     ):
         build_metrics(gating)
-    limited = make_spec(metrics__own=["shout.py"], gate__limits={"shout": {"max": 0.1}}).model_copy(update=own)
+    limited = make_spec(metrics__own=["shout.py"], gate__limits={"shout": {"max": 0.1}}).model_copy(update=update)
     assert build_metrics(limited)["shout"].direction == 0
 
 
 def test_the_columns_beside_the_metrics_are_reserved(tmp_path: Path) -> None:
-    planned = make_spec(root=str(tmp_path))
+    spec = make_spec(root=str(tmp_path))
     captions = [{"image_id": "a", "failure": "engine-error"}]
     table, _ = score_part.build_scores(
-        planned, "x", "part-00000", captions, [{"label": "l", "references": []}], CorpusStats()
+        spec, "x", "part-00000", captions, [{"label": "l", "references": []}], CorpusStats()
     )
     assert set(table.column_names) == {*RESERVED, *BUILT_IN} - {"preference"}
 
 
 @pytest.mark.parametrize("name", ["empty", "clipscore", "judge", *RESERVED])
 def test_an_own_metric_cannot_take_a_name_that_is_there(name: str) -> None:
-    planned = make_spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
+    spec = make_spec(judge__kind="vllm", judge__model="/m").model_copy(update={"own_metrics": {name: ""}})
     with pytest.raises(InputError, match=f"metric {name}: Assay has a metric of this name"):
-        build_metrics(planned)
+        build_metrics(spec)
 
 
 @pytest.mark.parametrize(
-    "own", [["empty.py"], ["a/x.py", "b/x.py"], ["clipscore.py"], ["judge.py"], *([f"{name}.py"] for name in RESERVED)]
+    "custom",
+    [["empty.py"], ["a/x.py", "b/x.py"], ["clipscore.py"], ["judge.py"], *([f"{name}.py"] for name in RESERVED)],
 )
-def test_a_suite_with_two_metrics_of_one_name_is_refused(own: list[str]) -> None:
+def test_a_suite_with_two_metrics_of_one_name_is_refused(custom: list[str]) -> None:
     with pytest.raises(ValueError, match="is there already; rename"):
-        make_suite(metrics__own=own, metrics__clip="/m", judge__kind="vllm", judge__model="/m")
+        make_suite(metrics__own=custom, metrics__clip="/m", judge__kind="vllm", judge__model="/m")
     assert make_suite(metrics__own=["x.py", "y.py"])
 
 

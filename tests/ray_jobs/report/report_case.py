@@ -36,13 +36,13 @@ def make_images(count: int, references: Sequence[str] = ("a red square",)) -> li
     return [Image(f"scenes/{number:03d}.png", references, "square") for number in range(count)]
 
 
-def make_comparison(metric: str, difference: float | None = -2.0, **changed: Any) -> Comparison:
-    told: dict[str, Any] = {
+def make_comparison(metric: str, difference: float | None = -2.0, **fields: Any) -> Comparison:
+    values: dict[str, Any] = {
         "metric": metric, "outcome": "FAIL", "method": "paired t", "n": 12, "baseline": 60.0, "candidate": 58.0,
         "difference": difference, "low": -3.5, "high": -0.5, "margin": 1.0, "p_worse": 0.002, "p_holm": 0.004,
         "detectable": 1.25,
     }  # fmt: skip
-    return Comparison(**told | changed)
+    return Comparison(**values | fields)
 
 
 class ReportCase:
@@ -65,23 +65,23 @@ class ReportCase:
         verdict: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        made: Spec = make_spec(root=str(root), called=called, **GATED | settings)
-        write_golden(made, pictures, rejected)
+        spec: Spec = make_spec(root=str(root), called=called, **GATED | settings)
+        write_golden(spec, pictures, rejected)
         before = make_spec(root=str(root), fingerprint="b" * 16, called="step-1", **GATED | settings)
         if old is not None:
-            made = made.model_copy(update={"baseline": make_baseline(before)})
-            write_run(made, before.caption_id, pictures, old)
+            spec = spec.model_copy(update={"baseline": make_baseline(before)})
+            write_run(spec, before.caption_id, pictures, old)
         if anchor:
             first = make_spec(root=str(root), fingerprint="a" * 16, called=anchor, **GATED | settings)
-            made = made.model_copy(update={"anchor": make_baseline(first)})
-        manifest = write_run(made, made.caption_id, pictures, new)
-        self.spec, self.scores = made, write_scores(made, manifest, new, **details or {})
+            spec = spec.model_copy(update={"anchor": make_baseline(first)})
+        manifest = write_run(spec, spec.caption_id, pictures, new)
+        self.spec, self.scores = spec, write_scores(spec, manifest, new, **details or {})
         if judge is not None:
-            objects.write(f"{made.run_uri}/judge.json", json.dumps(judge).encode())
+            objects.write(f"{spec.run_uri}/judge.json", json.dumps(judge).encode())
         if comparisons is None:
             comparisons = [make_comparison("chrf"), make_comparison("exact_match")] if old is not None else []
-        told = {"outcome": outcome, "reason": reason, "baseline": made.baseline, "alpha": 0.0027}
-        self.verdict = Verdict(comparisons=tuple(comparisons), **told | (verdict or {}))
+        fields = {"outcome": outcome, "reason": reason, "baseline": spec.baseline, "alpha": 0.0027}
+        self.verdict = Verdict(comparisons=tuple(comparisons), **fields | (verdict or {}))
         self.uri = write_report(self.spec, self.scores, self.verdict)
         self.html = objects.read(self.uri).decode()
 

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this ma
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield started
-        started.close()
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportCase:
     return hostile_run(tmp_path_factory.mktemp("hostile"))
 
 
-class Opened:
+class OpenedPage:
     """The report in a page of the browser, with all that it asked for and complained about."""
 
     def __init__(self, browser: Browser, report: ReportCase, **context: Any) -> None:
@@ -45,29 +45,29 @@ class Opened:
 
 
 def test_hostile_captions_run_nothing_and_fetch_nothing(browser: Browser, hostile: ReportCase) -> None:
-    opened = Opened(browser, hostile)
-    fetched = [url for url in opened.asked if not url.startswith("data:image/jpeg;base64,")]
+    page = OpenedPage(browser, hostile)
+    fetched = [url for url in page.asked if not url.startswith("data:image/jpeg;base64,")]
     assert fetched == [f"file://{hostile.uri}"]
-    assert opened.told == []
-    assert opened.page.title().startswith("<script>document.title='owned'</script>")  # as text
-    assert opened.page.locator("script, img[src='x'], [onmouseover], [onerror]").count() == 0
-    assert opened.page.evaluate("getComputedStyle(document.body).display") == "block"
-    assert opened.page.locator("section").count() >= 6
+    assert page.told == []
+    assert page.page.title().startswith("<script>document.title='owned'</script>")  # as text
+    assert page.page.locator("script, img[src='x'], [onmouseover], [onerror]").count() == 0
+    assert page.page.evaluate("getComputedStyle(document.body).display") == "block"
+    assert page.page.locator("section").count() >= 6
 
 
 def test_what_the_policy_forbids_is_stopped_by_the_browser_too(browser: Browser, hostile: ReportCase) -> None:
     """Were escaping ever to fail, the page's own policy still stands in the way."""
-    opened = Opened(browser, hostile)
+    page = OpenedPage(browser, hostile)
     unescaped = '<img src="http://127.0.0.1:9/x" onerror="document.title=1">'
-    opened.page.evaluate("text => document.body.insertAdjacentHTML('beforeend', text)", unescaped)
-    opened.page.wait_for_timeout(200)
-    assert opened.page.title() != "1"
-    assert any("Content Security Policy" in told for told in opened.told)
+    page.page.evaluate("text => document.body.insertAdjacentHTML('beforeend', text)", unescaped)
+    page.page.wait_for_timeout(200)
+    assert page.page.title() != "1"
+    assert any("Content Security Policy" in message for message in page.told)
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP, {"width": 320, "height": 500}], ids=["phone", "desktop", "narrow"])
 def test_nothing_sticks_out(browser: Browser, hostile: ReportCase, size: dict[str, int]) -> None:
-    page = Opened(browser, hostile, viewport=size).page
+    page = OpenedPage(browser, hostile, viewport=size).page
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     wide = page.evaluate(
         """() => [...document.querySelectorAll('body *')].filter(one => !one.closest('.wide, svg, blockquote')
@@ -77,7 +77,7 @@ def test_nothing_sticks_out(browser: Browser, hostile: ReportCase, size: dict[st
 
 
 def test_all_pictures_are_there(browser: Browser, tmp_path: Path) -> None:
-    page = Opened(browser, ReportCase(tmp_path, make_images(30), make_results(30, -40), make_results(30))).page
+    page = OpenedPage(browser, ReportCase(tmp_path, make_images(30), make_results(30, -40), make_results(30))).page
     widths = page.evaluate("[...document.images].map(one => one.naturalWidth)")
     assert widths
     assert min(widths) > 0
@@ -103,16 +103,16 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_is_readable_in_light_and_dark(browser: Browser, hostile: ReportCase, scheme: Any) -> None:
     """A contrast of at least 4.5 to 1, as WCAG 2.2 (1.4.3) asks of text of this size."""
-    page = Opened(browser, hostile, color_scheme=scheme).page
+    page = OpenedPage(browser, hostile, color_scheme=scheme).page
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != (
         "rgba(0, 0, 0, 0)" if scheme == "light" else "rgb(255, 255, 255)"
     )
     assert min(page.evaluate(CONTRAST)) >= 4.5
 
 
-def test_on_paper_it_is_dark_on_white_and_whole(browser: Browser, tmp_path: Path) -> None:
+def test_the_printed_page_is_dark_on_white_and_complete(browser: Browser, tmp_path: Path) -> None:
     report = ReportCase(tmp_path, make_images(12), make_results(12, -40), make_results(12))
-    page = Opened(browser, report, color_scheme="dark").page
+    page = OpenedPage(browser, report, color_scheme="dark").page
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"

@@ -41,21 +41,21 @@ SETTINGS: dict[str, Any] = {
 IMAGES = [Image(f"{number}.png") for number in range(4)]
 
 
-def said(count: int, colour: str) -> str:
+def make_answer(count: int, colour: str) -> str:
     return json.dumps({"caption": "a dot", "count": count, "colour": colour, "boxes": [[0, 1, 2, 3]]})
 
 
-def with_fields(made: Spec, caption_id: str, answers: list[str]) -> None:
+def with_fields(spec: Spec, caption_id: str, answers: list[str]) -> None:
     """Write the captions of a run anew, as the caption stage writes answers with fields."""
     rows = [
         {"row": n, "text": text, "finish_reason": "stop", "failure": None, "detail": None, "image_id": f"{n}.png"}
         | dict.fromkeys(["prompt_tokens", "tokens", "arrived", "finished"], 1)
         for n, text in enumerate(answers)
     ]
-    table, fits = add_fields(pa.Table.from_pylist(rows), made.suite.caption)
-    schema = pa.schema([*SCHEMA, *column_types(made.suite.caption).items()])
+    table, fits = add_fields(pa.Table.from_pylist(rows), spec.suite.caption)
+    schema = pa.schema([*SCHEMA, *column_types(spec.suite.caption).items()])
     table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
-    uri = made.captions_uri_of(caption_id)
+    uri = spec.captions_uri_of(caption_id)
     objects.delete(f"{uri}/manifest.json")
     objects.delete(manifests.uri_of_part(uri, "part-00000"))
     part = parts.write(uri, "part-00000", table, {"lost": {}, "fields": fits})
@@ -71,36 +71,38 @@ def runs(tmp_path: Path) -> tuple[Spec, Spec]:
     write_golden(new, IMAGES)
     right = [CaptionResult(values={"field_count": 1.0, "fields_valid": 1.0})] * 4
     wrong = [CaptionResult(values={"field_count": 0.0, "fields_valid": float(n != 1)}) for n in range(4)]
-    for made, written in ((old, right), (new, wrong)):
-        manifest = write_run(made, made.caption_id, IMAGES, written)
-        write_scores(made, manifest, written)
-    with_fields(new, old.caption_id, [said(3, "red")] * 4)
-    with_fields(new, new.caption_id, [said(5, HOSTILE), '{"count": ', said(6, "blue"), said(7, "blue")])
+    for spec, answers in ((old, right), (new, wrong)):
+        manifest = write_run(spec, spec.caption_id, IMAGES, answers)
+        write_scores(spec, manifest, answers)
+    with_fields(new, old.caption_id, [make_answer(3, "red")] * 4)
+    with_fields(
+        new, new.caption_id, [make_answer(5, HOSTILE), '{"count": ', make_answer(6, "blue"), make_answer(7, "blue")]
+    )
     add_truth(new, [{"count": 3, "colour": HOSTILE}] * 4)
     return old, new
 
 
-def add_truth(made: Spec, truths: list[dict[str, Any]]) -> None:
-    table = parts.read(made.golden_uri, "part-00000")
+def add_truth(spec: Spec, truths: list[dict[str, Any]]) -> None:
+    table = parts.read(spec.golden_uri, "part-00000")
     column = pa.array([json.dumps(truth) for truth in truths], pa.string())
-    for uri in (manifests.uri_of_part(made.golden_uri, "part-00000"), f"{made.golden_uri}/manifest.json"):
+    for uri in (manifests.uri_of_part(spec.golden_uri, "part-00000"), f"{spec.golden_uri}/manifest.json"):
         objects.delete(uri)
-    part = parts.write(made.golden_uri, "part-00000", table.append_column("truth", column), {})
-    manifests.commit(made.golden_uri, manifests.build_manifest("golden", made.golden_id, [part], 4, {}, {}))
+    part = parts.write(spec.golden_uri, "part-00000", table.append_column("truth", column), {})
+    manifests.commit(spec.golden_uri, manifests.build_manifest("golden", spec.golden_id, [part], 4, {}, {}))
 
 
 def assert_shown(html: str) -> None:
     assert HOSTILE not in html
     assert "<script>" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    for told in (
+    for snippet in (
         "<dt>count</dt>",
         "[[0, 1, 2, 3]]",
         "does not fit the schema",
         "not-json: the answer is not JSON",
         "truth",
     ):
-        assert told in html, told
+        assert snippet in html, snippet
 
 
 def test_the_report_shows_the_fields_of_its_examples(runs: tuple[Spec, Spec]) -> None:
@@ -116,10 +118,10 @@ def test_the_report_shows_the_fields_of_its_examples(runs: tuple[Spec, Spec]) ->
     assert_shown(objects.read(write_report(new, Scores.model_validate_json(scores), verdict)).decode())
 
 
-def test_so_does_the_page_of_a_comparison(runs: tuple[Spec, Spec]) -> None:
-    for made in runs:
-        objects.write(f"{made.run_uri}/record.json", make_record(made).model_dump_json().encode())
-    old, new = (load_run(made.run_uri) for made in runs)
+def test_the_page_of_a_comparison_shows_fields(runs: tuple[Spec, Spec]) -> None:
+    for spec in runs:
+        objects.write(f"{spec.run_uri}/record.json", make_record(spec).model_dump_json().encode())
+    old, new = (load_run(spec.run_uri) for spec in runs)
     metrics, left_out = find_comparable_metrics(old, new)
     assert set(metrics) == {"field_count", "fields_valid"}
     assert_shown(build_page(old, new, compare_runs(old, new, metrics), left_out))

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from ray_jobs.report.histogram import BINS, Histogram, align_bins
 
 
-def counted(*batches: list[float]) -> Histogram:
-    made = Histogram()
+def make_histogram(*batches: list[float]) -> Histogram:
+    histogram = Histogram()
     for batch in batches:
-        made.add(np.array(batch, dtype=float))
-    return made
+        histogram.add(np.array(batch, dtype=float))
+    return histogram
 
 
 def inside(histogram: Histogram, values: list[float]) -> None:
@@ -26,55 +26,55 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_va
 
 
 @given(st.lists(st.lists(FINITE, max_size=30), max_size=4))
-def test_every_value_is_in_its_bin_in_whatever_batches_they_come(batches: list[list[float]]) -> None:
+def test_every_value_is_in_its_bin_for_any_batches(batches: list[list[float]]) -> None:
     values = [value for batch in batches for value in batch]
-    made = counted(*batches)
-    assert made.n == sum(made.counts.values()) == len(values)
+    histogram = make_histogram(*batches)
+    assert histogram.n == sum(histogram.counts.values()) == len(values)
     if values:
-        assert max(made.counts) - min(made.counts) < BINS
-        inside(made, values)
-        assert made.mean == pytest.approx(np.mean(values), abs=1e-6)
+        assert max(histogram.counts) - min(histogram.counts) < BINS
+        inside(histogram, values)
+        assert histogram.mean == pytest.approx(np.mean(values), abs=1e-6)
 
 
 def test_what_is_missing_is_left_out() -> None:
-    made = counted([math.nan, 1.0, math.inf, -math.inf])
-    assert (made.n, made.mean) == (1, 1.0)
-    assert counted([math.nan]).mean is None
-    assert counted([]).n == 0
+    histogram = make_histogram([math.nan, 1.0, math.inf, -math.inf])
+    assert (histogram.n, histogram.mean) == (1, 1.0)
+    assert make_histogram([math.nan]).mean is None
+    assert make_histogram([]).n == 0
 
 
 @pytest.mark.parametrize("value", [0.0, 1e300, -1e300, 1e-300, 5e-324, 0.1])
 def test_all_equal(value: float) -> None:
-    made = counted([value] * 5)
-    assert list(made.counts.values()) == [5]
-    assert made.distinct == {value: 5}
+    histogram = make_histogram([value] * 5)
+    assert list(histogram.counts.values()) == [5]
+    assert histogram.distinct == {value: 5}
 
 
 def test_the_ends_of_what_a_float_can_be() -> None:
-    made = counted([-1.7e308, 1.7e308, 0.0])
-    assert made.n == 3
-    assert max(made.counts) - min(made.counts) < BINS
+    histogram = make_histogram([-1.7e308, 1.7e308, 0.0])
+    assert histogram.n == 3
+    assert max(histogram.counts) - min(histogram.counts) < BINS
 
 
 def test_few_values_are_counted_by_themselves() -> None:
-    assert counted([0, 1, 1], [1]).distinct == {0: 1, 1: 3}
-    assert counted([float(value) for value in range(13)]).distinct is None
-    assert counted(*([float(value)] for value in range(13))).distinct is None
+    assert make_histogram([0, 1, 1], [1]).distinct == {0: 1, 1: 3}
+    assert make_histogram([float(value) for value in range(13)]).distinct is None
+    assert make_histogram(*([float(value)] for value in range(13))).distinct is None
 
 
 def test_memory_is_constant() -> None:
-    made = Histogram()
+    histogram = Histogram()
     generator = np.random.default_rng(0)
     for scale in range(200):
-        made.add(generator.normal(0, 1 + scale, 1000))
-    assert made.n == 200_000
-    assert len(made.counts) <= BINS
-    assert made.distinct is None
+        histogram.add(generator.normal(0, 1 + scale, 1000))
+    assert histogram.n == 200_000
+    assert len(histogram.counts) <= BINS
+    assert histogram.distinct is None
 
 
 @given(st.lists(FINITE, min_size=1, max_size=40), st.lists(FINITE, max_size=40))
-def test_two_over_the_same_bins(one: list[float], other: list[float]) -> None:
-    edges, ones, others = align_bins(counted(one), counted(other))
+def test_two_over_the_same_bins(first: list[float], other: list[float]) -> None:
+    edges, ones, others = align_bins(make_histogram(first), make_histogram(other))
     assert len(edges) == len(ones) + 1 == len(others) + 1 <= BINS + 1
     assert edges == sorted(edges)
-    assert (sum(ones), sum(others)) == (len(one), len(other))
+    assert (sum(ones), sum(others)) == (len(first), len(other))

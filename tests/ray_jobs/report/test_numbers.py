@@ -13,7 +13,7 @@ def test_decimals_go_by_the_largest(largest: float, places: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "places", "sign", "written"),
+    ("value", "places", "sign", "expected"),
     [
         (None, 3, False, "–"),
         (math.nan, 3, False, "–"),
@@ -26,8 +26,8 @@ def test_decimals_go_by_the_largest(largest: float, places: int) -> None:
         (1234567.0, 0, False, "1,234,567"),
     ],
 )
-def test_numbers(value: float | None, places: int, sign: bool, written: str) -> None:
-    assert numbers.format_number(value, places, sign) == written
+def test_numbers(value: float | None, places: int, sign: bool, expected: str) -> None:
+    assert numbers.format_number(value, places, sign) == expected
 
 
 def test_a_p_value_is_never_nothing() -> None:

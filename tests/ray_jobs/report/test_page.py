@@ -46,18 +46,25 @@ def sound(page: str) -> Outline:
     outline = Outline(page)
     tags = [tag for tag, _ in outline.tags]
     assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & set(tags)
-    assert not [name for _, found in outline.tags for name in found if name.startswith("on")]
+    assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
     addresses = [
-        found[name] or "" for _, found in outline.tags for name in ("src", "href", "xlink:href") if name in found
+        attributes[name] or ""
+        for _, attributes in outline.tags
+        for name in ("src", "href", "xlink:href")
+        if name in attributes
     ]
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
-    policies = [found["content"] for _, found in outline.tags if found.get("http-equiv") == "Content-Security-Policy"]
+    policies = [
+        attributes["content"]
+        for _, attributes in outline.tags
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policies == [
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     ]
-    assert all(found.get("alt") for tag, found in outline.tags if tag == "img")
-    assert all(found.get("scope") for tag, found in outline.tags if tag == "th")
-    ids = [found["id"] for _, found in outline.tags if "id" in found]
+    assert all(attributes.get("alt") for tag, attributes in outline.tags if tag == "img")
+    assert all(attributes.get("scope") for tag, attributes in outline.tags if tag == "th")
+    ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert tags.count("h1") == 1
     assert "None" not in re.sub(r'data:[^"]*', "", page)
@@ -66,7 +73,7 @@ def sound(page: str) -> Outline:
 
 
 def test_a_run_that_failed(tmp_path: Path) -> None:
-    made = ReportCase(
+    case = ReportCase(
         tmp_path,
         make_images(12),
         make_results(12, shift=-40),
@@ -75,22 +82,22 @@ def test_a_run_that_failed(tmp_path: Path) -> None:
         details={"languages": {"en": 0.75}, "label_hit_by_words": [{"from": 4, "to": 7, "n": 12, "mean": 0.5}]},
         rejected={"corrupt": 1, "truncated": 2},
     )
-    outline = sound(made.html)
-    text = made.text
-    assert made.uri == f"{made.spec.run_uri}/report.html"
+    outline = sound(case.html)
+    text = case.text
+    assert case.uri == f"{case.spec.run_uri}/report.html"
     assert "FAIL chrf 2.000 worse" in text
     assert "read 15 rejected 3 2 truncated, 1 corrupt captioned 12 without a caption 0 scored 12" in text
-    assert f"{made.spec.golden_uri}/rejects.html" in text
+    assert f"{case.spec.golden_uri}/rejects.html" in text
     row = "✕ FAIL 60.00 58.00 \u22122.00 \u22123.50 to \u22120.50 0.0040 1.00 1.25 12 paired t"
     assert re.search(rf"chrf&nbsp; ↑ chrF2 {re.escape(row)}", text)
     assert "Got worse the most chrf, difference from the baseline" in text
     assert text.count("because of 11") == 2  # of both, for the image that got worse the most
-    for told in ("asked 10", "cached 14", "prompt 30,211", "cost 0.250", "en 0.750", "from 4, to 7, n 12 mean 0.500"):
-        assert told in text
-    for told in ("start 31.0 s", "steady 6 min 52 s", "vllm 0.29.0", f"captions {made.spec.caption_id}"):
-        assert told in text
+    for phrase in ("asked 10", "cached 14", "prompt 30,211", "cost 0.250", "en 0.750", "from 4, to 7, n 12 mean 0.500"):
+        assert phrase in text
+    for phrase in ("start 31.0 s", "steady 6 min 52 s", "vllm 0.29.0", f"captions {case.spec.caption_id}"):
+        assert phrase in text
     assert [tag for tag, _ in outline.tags].count("img") == 10
-    assert made.html.count("<svg viewBox") == 3 + 2  # chrf, exact_match and words; the trends of what gates
+    assert case.html.count("<svg viewBox") == 3 + 2  # chrf, exact_match and words; the trends of what gates
 
 
 def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp_path: Path) -> None:
@@ -98,7 +105,7 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
         metric="words", kind="max", limit=9.0, outcome="INCONCLUSIVE", method="t", n=12, value=5.0, low=4.0, high=9.5,
         p_worse=0.5, decisive_n=400,
     )  # fmt: skip
-    made = ReportCase(
+    case = ReportCase(
         tmp_path,
         make_images(12),
         make_results(12),
@@ -114,8 +121,8 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
         anchor="step-0",
         verdict={"limits": (check,)},
     )
-    sound(made.html)
-    assert re.findall(r"<caption>([^<]*)</caption>", made.html)[:6] == [
+    sound(case.html)
+    assert re.findall(r"<caption>([^<]*)</caption>", case.html)[:6] == [
         "Images",
         "Gating, against the baseline step-1",
         "Gating, against the anchor step-0",
@@ -123,21 +130,21 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
         "Advisory, against the baseline step-1",
         "Advisory, against the anchor step-0",
     ]
-    assert "? INCONCLUSIVE 1,234 images would decide" in made.text
-    assert "(\u22129.00 to +4.00)" in made.text
-    assert "7 clusters" in made.text
-    assert "at most 9.000 5.000 4.000 to 9.500" in made.text
-    assert "? INCONCLUSIVE 400 images would decide" in made.text
+    assert "? INCONCLUSIVE 1,234 images would decide" in case.text
+    assert "(\u22129.00 to +4.00)" in case.text
+    assert "7 clusters" in case.text
+    assert "at most 9.000 5.000 4.000 to 9.500" in case.text
+    assert "? INCONCLUSIVE 400 images would decide" in case.text
 
 
 def test_images_are_ranked_by_what_fails(tmp_path: Path) -> None:
-    told = [make_comparison("chrf", outcome="PASS"), make_comparison("exact_match")]
-    made = ReportCase(tmp_path, make_images(12), make_results(12, shift=-40), make_results(12), comparisons=told)
-    assert "Got worse the most exact_match, difference from the baseline" in made.text
+    comparisons = [make_comparison("chrf", outcome="PASS"), make_comparison("exact_match")]
+    case = ReportCase(tmp_path, make_images(12), make_results(12, shift=-40), make_results(12), comparisons=comparisons)
+    assert "Got worse the most exact_match, difference from the baseline" in case.text
 
 
 def test_advisory_rows_have_no_verdict(tmp_path: Path) -> None:
-    told = [
+    comparisons = [
         make_comparison("chrf", advisory=True, outcome="FAIL"),
         make_comparison("exact_match", advisory=True, low=0.1, high=0.4, difference=0.2),
         make_comparison("words", advisory=True, low=-1.0, high=1.0, difference=0.0),
@@ -145,81 +152,83 @@ def test_advisory_rows_have_no_verdict(tmp_path: Path) -> None:
             "characters", difference=None, advisory=True, low=None, high=None, candidate=None, baseline=None
         ),
     ]
-    made = ReportCase(tmp_path, make_images(8), make_results(8), make_results(8), outcome="PASS", comparisons=told)
-    sound(made.html)
-    for said in ("▼ worse", "▲ better", "no clear difference", "too few images"):
-        assert said in made.text
-    assert "✕ FAIL" not in made.text
+    case = ReportCase(
+        tmp_path, make_images(8), make_results(8), make_results(8), outcome="PASS", comparisons=comparisons
+    )
+    sound(case.html)
+    for phrase in ("▼ worse", "▲ better", "no clear difference", "too few images"):
+        assert phrase in case.text
+    assert "✕ FAIL" not in case.text
 
 
 def test_the_first_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
-    made = ReportCase(tmp_path, make_images(30), make_results(30), None, "PASS", "accepted as the first baseline")
-    sound(made.html)
-    assert "PASS accepted as the first baseline" in made.text
-    assert "Nothing was compared." in made.text
-    assert "Lowest chrf" in made.text
-    assert "Highest chrf" in made.text
-    assert "baseline step" not in made.text
-    assert "1 checkpoint, step-2" in made.text
+    case = ReportCase(tmp_path, make_images(30), make_results(30), None, "PASS", "accepted as the first baseline")
+    sound(case.html)
+    assert "PASS accepted as the first baseline" in case.text
+    assert "Nothing was compared." in case.text
+    assert "Lowest chrf" in case.text
+    assert "Highest chrf" in case.text
+    assert "baseline step" not in case.text
+    assert "1 checkpoint, step-2" in case.text
 
 
 def test_one_image(tmp_path: Path) -> None:
-    made = ReportCase(tmp_path, make_images(1), make_results(1), None, "PASS", "accepted")
-    sound(made.html)
-    assert "Lowest chrf" in made.text
-    assert "Highest" not in made.text
+    case = ReportCase(tmp_path, make_images(1), make_results(1), None, "PASS", "accepted")
+    sound(case.html)
+    assert "Lowest chrf" in case.text
+    assert "Highest" not in case.text
     sound(ReportCase(tmp_path / "b", make_images(1), make_results(1, 5.0), make_results(1), comparisons=[]).html)
 
 
 def test_no_image_has_a_caption(tmp_path: Path) -> None:
     nothing = [CaptionResult(None, {"chrf": None, "exact_match": None}, failure="engine-error", detail="too long")] * 5
-    made = ReportCase(
+    case = ReportCase(
         tmp_path, make_images(5), nothing, make_results(5), "INCOMPLETE", "only 0 of 5 images have a caption", []
     )
-    sound(made.html)
-    assert "INCOMPLETE only 0 of 5 images have a caption" in made.text
-    assert "captioned 0 without a caption 5 5 engine-error scored 0 without a score 5 5 no-caption" in made.text
-    assert made.text.count("no-caption: engine-error too long") == 3
-    assert "Got worse" not in made.text
+    sound(case.html)
+    assert "INCOMPLETE only 0 of 5 images have a caption" in case.text
+    assert "captioned 0 without a caption 5 5 engine-error scored 0 without a score 5 5 no-caption" in case.text
+    assert case.text.count("no-caption: engine-error too long") == 3
+    assert "Got worse" not in case.text
 
 
 def test_no_references_no_judge_no_labels(tmp_path: Path) -> None:
     plain = [CaptionResult("a caption", {"words": 2.0 + number, "empty": 0.0}) for number in range(6)]
     pictures = [Image(f"{number}.png") for number in range(6)]
-    made = ReportCase(tmp_path, pictures, plain, plain, "PASS", "the suite gates on no metric", [], gate__metrics={})
-    sound(made.html)
-    assert "No image differs in empty." in made.text
-    assert 'class="references"' not in made.html
-    assert 'class="rationale"' not in made.html
-    assert "judge" not in made.text.partition("stored in")[0]
+    case = ReportCase(tmp_path, pictures, plain, plain, "PASS", "the suite gates on no metric", [], gate__metrics={})
+    sound(case.html)
+    assert "No image differs in empty." in case.text
+    assert 'class="references"' not in case.html
+    assert 'class="rationale"' not in case.html
+    assert "judge" not in case.text.partition("stored in")[0]
 
 
 def test_failures_of_the_judge_are_shown_with_its_answer(tmp_path: Path) -> None:
     new = make_results(6)
     new[2] = CaptionResult("fine", {"chrf": 50.0}, failure="judge-invalid-answer", rationale='{"rationale": "<b>cut')
-    made = ReportCase(tmp_path, make_images(6), new, make_results(6))
-    sound(made.html)
-    assert "scenes/002.png judge-invalid-answer {&#34;rationale&#34;: &#34;&lt;b&gt;cut" in made.text
+    case = ReportCase(tmp_path, make_images(6), new, make_results(6))
+    sound(case.html)
+    assert "scenes/002.png judge-invalid-answer {&#34;rationale&#34;: &#34;&lt;b&gt;cut" in case.text
 
 
 def test_the_words_that_differ_are_marked(tmp_path: Path) -> None:
     old = [CaptionResult("one small red square", {"chrf": 90.0})]
     new = [CaptionResult("one large red circle", {"chrf": 10.0})]
-    made = ReportCase(tmp_path, make_images(1), new, old)
-    assert re.findall(r"<mark>([^<]*)</mark>", made.html) == ["small", "square", "large", "circle"]
-    made = ReportCase(tmp_path / "b", make_images(1), [CaptionResult("nothing alike at all", {"chrf": 1.0})], old)
-    assert "<mark>" not in made.html
+    case = ReportCase(tmp_path, make_images(1), new, old)
+    assert re.findall(r"<mark>([^<]*)</mark>", case.html) == ["small", "square", "large", "circle"]
+    case = ReportCase(tmp_path / "b", make_images(1), [CaptionResult("nothing alike at all", {"chrf": 1.0})], old)
+    assert "<mark>" not in case.html
 
 
-def test_an_empty_caption_says_that_it_is(tmp_path: Path) -> None:
-    made = ReportCase(tmp_path, make_images(1), [CaptionResult("  ", {"chrf": 0.0})], make_results(1))
-    assert "(empty caption)" in made.text
+def test_an_empty_caption_is_marked(tmp_path: Path) -> None:
+    case = ReportCase(tmp_path, make_images(1), [CaptionResult("  ", {"chrf": 0.0})], make_results(1))
+    assert "(empty caption)" in case.text
 
 
 def test_two_checkpoints_of_one_name(tmp_path: Path) -> None:
-    made = ReportCase(tmp_path, make_images(3), make_results(3), make_results(3), called="step-1")
-    sound(made.html)
-    assert "step-1 bbbbbbbb" in made.text
+    case = ReportCase(tmp_path, make_images(3), make_results(3), make_results(3), called="step-1")
+    sound(case.html)
+    assert "step-1 bbbbbbbb" in case.text
 
 
 HOSTILE = {
@@ -253,7 +262,7 @@ def hostile_run(root: Path, **settings: Any) -> ReportCase:
     old += [CaptionResult("x", {"chrf": 1.0})] * 4
     pictures += [Image(f"more {number}") for number in range(4)]
     script = HOSTILE["script"]
-    told: dict[str, Any] = {
+    hostile_texts: dict[str, Any] = {
         "reason": " ".join(texts)[:5000],
         "called": script + HOSTILE["attribute"] + HOSTILE["reversed"] + HOSTILE["control"],
         "judge": {script: {script: script}},
@@ -261,46 +270,46 @@ def hostile_run(root: Path, **settings: Any) -> ReportCase:
         "comparisons": [make_comparison("chrf", method=script)],
         "rejected": {script: 2},
     }
-    return ReportCase(root, pictures, new, old, **told | settings)
+    return ReportCase(root, pictures, new, old, **hostile_texts | settings)
 
 
 def test_hostile_text_is_text(tmp_path: Path) -> None:
-    made = hostile_run(tmp_path)
-    sound(made.html)
-    assert "owned" in made.html  # shown, so that one sees what was written
-    assert not re.search(r"<script|<img src=x|\son\w+=\"doc", made.html)
-    assert "{{ 7 * 7 }}" in made.text
-    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ufffe\uffff]", made.html)
-    assert "bell␇nul␀escape␛[31m" in made.text
-    assert "… 600 of 100,000 characters shown" in made.text
-    assert html.escape(HOSTILE["arabic"]) in made.text
-    assert len(made.html) < 1_000_000
+    case = hostile_run(tmp_path)
+    sound(case.html)
+    assert "owned" in case.html  # shown, so that one sees what was written
+    assert not re.search(r"<script|<img src=x|\son\w+=\"doc", case.html)
+    assert "{{ 7 * 7 }}" in case.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069\ufffe\uffff]", case.html)
+    assert "bell␇nul␀escape␛[31m" in case.text
+    assert "… 600 of 100,000 characters shown" in case.text
+    assert html.escape(HOSTILE["arabic"]) in case.text
+    assert len(case.html) < 1_000_000
 
 
-def test_the_report_of_a_part_that_is_gone_says_so(tmp_path: Path) -> None:
-    made = ReportCase(tmp_path, make_images(3), make_results(3), make_results(3))
-    objects.delete(uri_of_part(made.spec.scores_uri, "part-00000"))
+def test_a_report_over_a_missing_part_says_so(tmp_path: Path) -> None:
+    case = ReportCase(tmp_path, make_images(3), make_results(3), make_results(3))
+    objects.delete(uri_of_part(case.spec.scores_uri, "part-00000"))
     from ray_jobs.report.write_report import write_report
 
     with pytest.raises(InputError, match="part-00000"):
-        write_report(made.spec, made.scores, made.verdict)
+        write_report(case.spec, case.scores, case.verdict)
 
 
 def test_an_image_that_does_not_open_is_left_out(tmp_path: Path) -> None:
     pictures = [Image("a", data=b"not an image"), Image("b", data=b"")]
-    made = ReportCase(tmp_path, pictures, make_results(2, -9.0), make_results(2))
-    sound(made.html)
-    assert "no image" in made.text
+    case = ReportCase(tmp_path, pictures, make_results(2, -9.0), make_results(2))
+    sound(case.html)
+    assert "no image" in case.text
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    made = [
+    case = [
         ReportCase(tmp_path / "same", make_images(12), make_results(12, -9.0), make_results(12)).html for _ in range(2)
     ]
-    assert made[0] == made[1]
+    assert case[0] == case[1]
 
 
 def test_on_a_bucket(s3: str) -> None:
-    made = ReportCase(s3, make_images(3), make_results(3, -9.0), make_results(3))
-    sound(made.html)
-    assert made.uri.startswith("s3://")
+    case = ReportCase(s3, make_images(3), make_results(3, -9.0), make_results(3))
+    sound(case.html)
+    assert case.uri.startswith("s3://")

@@ -17,9 +17,9 @@ HOSTILE = "<script>alert(1)</script>$\\frac{1}{0}$&\u202e"
 
 
 def histogram(*values: float) -> Histogram:
-    made = Histogram()
-    made.add(np.array(values, dtype=float))
-    return made
+    bins = Histogram()
+    bins.add(np.array(values, dtype=float))
+    return bins
 
 
 def texts(svg: str) -> list[str]:
@@ -54,7 +54,7 @@ MANY = [float(value) for value in np.random.default_rng(0).normal(60, 9, 500)]
         ([5.0, 5.0 + 1e-12], [5.0]),
     ],
 )
-def test_a_distribution_whatever_the_values(candidate: list[float], baseline: list[float]) -> None:
+def test_a_distribution_of_any_values(candidate: list[float], baseline: list[float]) -> None:
     svg = plots.draw_distribution(histogram(*candidate), histogram(*baseline) if baseline else None)
     sound(svg)
     assert "var(--candidate)" in svg
@@ -115,7 +115,7 @@ def test_a_figure_has_no_id_that_another_one_could_have_too() -> None:
         (3.0, 3.0, 5, ["3"]),
     ],
 )
-def test_ticks_are_round_and_told_apart(low: float, high: float, most: int, expected: list[str]) -> None:
+def test_ticks_are_round_and_distinct(low: float, high: float, most: int, expected: list[str]) -> None:
     texts = write_ticks(nice_ticks(low, high, most))
     assert [text.replace("e\u2212", "e-") for text in texts] == expected
 

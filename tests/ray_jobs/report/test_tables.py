@@ -13,9 +13,9 @@ def summary(direction: int) -> Summary:
 @pytest.mark.parametrize(
     ("direction", "word"), [(1, "▲ better"), (-1, "▲ better"), (0, "▲ higher")]
 )  # a difference is signed so that positive is better, where there is a better
-def test_a_metric_of_ones_own_that_is_neither_good_nor_bad_is_not_better(direction: int, word: str) -> None:
-    told = make_comparison("politeness", 2.0, advisory=True, low=1.0, high=3.0)
-    (row,) = tables.build_comparison_rows([told], {"politeness": summary(direction)})
+def test_a_custom_metric_without_a_direction_is_not_better(direction: int, word: str) -> None:
+    comparison_row = make_comparison("politeness", 2.0, advisory=True, low=1.0, high=3.0)
+    (row,) = tables.build_comparison_rows([comparison_row], {"politeness": summary(direction)})
     assert (row.direction, row.word) == (direction, word)
 
 

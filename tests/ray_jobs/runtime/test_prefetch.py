@@ -42,22 +42,22 @@ def test_an_error_comes_in_its_turn_and_the_rest_is_not_read() -> None:
             raise RetryableError("connection lost")
         return number
 
-    taken: list[int] = []
+    fetched: list[int] = []
 
     def items() -> Iterator[int]:
         for number in range(1000):
-            taken.append(number)
+            fetched.append(number)
             yield number
 
     with pytest.raises(RetryableError, match="connection lost"):
         list(prefetch(fetch, items(), 2))
-    assert len(taken) < 7
-    found = prefetch(fetch, range(3), 2)
-    assert next(found) == 0
-    found.close()  # type: ignore[attr-defined] # who stops asking is not kept waiting
+    assert len(fetched) < 7
+    values = prefetch(fetch, range(3), 2)
+    assert next(values) == 0
+    values.close()  # type: ignore[attr-defined] # who stops asking is not kept waiting
 
 
-def test_no_more_parts_are_held_than_are_read_ahead() -> None:
+def test_at_most_the_parts_read_ahead_are_in_memory() -> None:
     """As many as are read ahead, and the one in hand, however many parts there are."""
 
     class Part:
@@ -65,12 +65,12 @@ def test_no_more_parts_are_held_than_are_read_ahead() -> None:
 
     alive: weakref.WeakSet[Part] = weakref.WeakSet()
 
-    def read(name: str) -> Part:
+    def read_part(name: str) -> Part:
         part = Part()
         alive.add(part)
         return part
 
     most = 0
-    for _ in prefetch(read, [str(number) for number in range(200)], 8):
+    for _ in prefetch(read_part, [str(number) for number in range(200)], 8):
         most = max(most, len(alive))
     assert most <= 8 + 2

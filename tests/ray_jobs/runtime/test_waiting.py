@@ -24,32 +24,32 @@ def short_waits(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtur
             thread.join(20)
 
 
-def test_a_wait_is_told_again_and_again_and_not_after_it(caplog: pytest.LogCaptureFixture) -> None:
-    asked = threading.Semaphore(0)
+def test_a_wait_is_logged_repeatedly_and_not_after_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    calls = threading.Semaphore(0)
 
     def describe() -> str:
-        asked.release()
+        calls.release()
         return "waiting for Godot"
 
     with log_while_waiting(describe):
         for _ in range(3):
-            assert asked.acquire(timeout=20)
-    told = [line for line in caplog.messages if line.startswith("waiting for Godot; 0 s so far")]
-    assert len(told) >= 2
+            assert calls.acquire(timeout=20)
+    lines = [line for line in caplog.messages if line.startswith("waiting for Godot; 0 s so far")]
+    assert len(lines) >= 2
 
 
-def test_a_short_wait_and_one_that_cannot_be_described_say_nothing(
+def test_a_short_or_indescribable_wait_logs_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = threading.Semaphore(0)
+    calls = threading.Semaphore(0)
 
     def describe() -> str:
-        asked.release()
+        calls.release()
         raise OSError("the cluster is away")
 
     with log_while_waiting(describe):
         for _ in range(2):
-            assert asked.acquire(timeout=20)
+            assert calls.acquire(timeout=20)
     monkeypatch.setattr(waiting, "AFTER", 600)
     with log_while_waiting(lambda: "too soon"):
         pass
@@ -69,19 +69,19 @@ def test_a_copy_that_another_process_makes_is_waited_for_with_a_line(
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        told = threading.Event()
+        logged = threading.Event()
         handler = logging.Handler()
-        handler.emit = lambda record: told.set()  # type: ignore[method-assign]
+        handler.emit = lambda record: logged.set()  # type: ignore[method-assign]
         waiting.log.addHandler(handler)
 
         def end_when_told() -> None:
-            if told.wait(20):
+            if logged.wait(20):
                 holder.terminate()
 
         threading.Thread(target=end_when_told, daemon=True).start()
         try:
             with node_cache._lock_copy(copy, wait=60):
-                assert told.is_set()
+                assert logged.is_set()
         finally:
             waiting.log.removeHandler(handler)
     assert f"waiting for the process that makes {copy}; 0 s so far" in caplog.messages

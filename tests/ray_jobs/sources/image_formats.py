@@ -72,9 +72,9 @@ def folder_with_csv(place: Path) -> dict[str, Any]:
 
 def parquet_of_bytes(place: Path) -> dict[str, Any]:
     place.mkdir()
-    whole = make_table(pa.array(PICTURES, pa.binary()))
-    pq.write_table(whole.slice(0, 3), place / "a.parquet", row_group_size=2)
-    pq.write_table(whole.slice(3), place / "b.parquet", row_group_size=3)
+    table = make_table(pa.array(PICTURES, pa.binary()))
+    pq.write_table(table.slice(0, 3), place / "a.parquet", row_group_size=2)
+    pq.write_table(table.slice(3), place / "b.parquet", row_group_size=3)
     return {"source": place}
 
 
@@ -95,11 +95,11 @@ def parquet_of_paths(place: Path) -> dict[str, Any]:
 def arrow_files(place: Path) -> dict[str, Any]:
     """Both formats of Arrow IPC in one folder."""
     place.mkdir()
-    whole = make_table(pa.array(PICTURES, pa.large_binary()))
-    with pa.ipc.new_file(place / "a.arrow", whole.schema) as file:
-        file.write_table(whole.slice(0, 5), max_chunksize=2)
-    with pa.ipc.new_stream(place / "b.feather", whole.schema) as stream:
-        stream.write_table(whole.slice(5), max_chunksize=1)
+    table = make_table(pa.array(PICTURES, pa.large_binary()))
+    with pa.ipc.new_file(place / "a.arrow", table.schema) as file:
+        file.write_table(table.slice(0, 5), max_chunksize=2)
+    with pa.ipc.new_stream(place / "b.feather", table.schema) as stream:
+        stream.write_table(table.slice(5), max_chunksize=1)
     return {"source": place}
 
 
@@ -194,11 +194,11 @@ def measure_listing_peak(source: Source, count: int) -> int:
         tracemalloc.stop()
 
 
-def read_refs(dataset: Dataset, located: list[ImageRef] | None = None) -> list[SourceImage]:
+def read_refs(dataset: Dataset, refs: list[ImageRef] | None = None) -> list[SourceImage]:
     """What a worker reads: it gets source and located rows pickled, and may be the first to open that source."""
-    chosen = list_refs(dataset) if located is None else located
-    source, sent = pickle.loads(pickle.dumps((open_source(dataset), chosen)))
-    return list(source.read(sent))
+    refs_chosen = list_refs(dataset) if refs is None else refs
+    source, refs_sent = pickle.loads(pickle.dumps((open_source(dataset), refs_chosen)))
+    return list(source.read(refs_sent))
 
 
 def read_bytes(row: SourceImage) -> bytes | None:

@@ -22,14 +22,14 @@ class Reply:
 @contextmanager
 def serve_replies(answer: Callable[[str, int], Reply]) -> Iterator[str]:
     """The address of a server that answers each path, asked for the n-th time from 1, as told."""
-    asked: dict[str, int] = {}
+    counts: dict[str, int] = {}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            asked[self.path] = asked.get(self.path, 0) + 1
-            reply = answer(self.path, asked[self.path])
+            counts[self.path] = counts.get(self.path, 0) + 1
+            reply = answer(self.path, counts[self.path])
             try:
                 if reply.status:
                     self.send_response(reply.status)

@@ -21,7 +21,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 46
         "captions.txt", "metadata.jsonl", "metadata.csv",
     ],
 )  # fmt: skip
-def test_a_pointer_in_place_of_a_data_set_is_told(store: str, name: str) -> None:
+def test_a_pointer_in_place_of_a_data_set_is_reported(store: str, name: str) -> None:
     objects.write(f"{store}/it/{name}", POINTER)
     source = f"{store}/it" if name.startswith(("data/", "metadata")) else f"{store}/it/{name}"
     kind = "folder" if name.startswith("metadata") else "auto"
@@ -29,6 +29,6 @@ def test_a_pointer_in_place_of_a_data_set_is_told(store: str, name: str) -> None
         read_refs(Dataset(source=source, references="caption", format=kind))
 
 
-def test_a_pointer_in_place_of_an_image_is_told() -> None:
+def test_a_pointer_in_place_of_an_image_is_reported() -> None:
     with pytest.raises(ImageRejected, match=REMEDY):
         open_header(POINTER, Preprocess())

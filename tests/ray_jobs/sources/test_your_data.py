@@ -25,13 +25,15 @@ def examples() -> dict[str, list[tuple[str, str, str]]]:
     """The blocks of each section that has a suite: kind, path, content."""
     sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]
     blocks = {section.partition("\n")[0]: BLOCK.findall(section) for section in sections}
-    return {title: found for title, found in blocks.items() if any(kind == "yaml" for kind, _, _ in found)}
+    return {
+        title: code_blocks for title, code_blocks in blocks.items() if any(kind == "yaml" for kind, _, _ in code_blocks)
+    }
 
 
 EXAMPLES = examples()
 
 
-def put(store: str, kind: str, path: str, content: str) -> None:
+def write_block(store: str, kind: str, path: str, content: str) -> None:
     """Write the file or the files that a block shows."""
     if kind == "files":
         for number, name in enumerate(content.split()):
@@ -68,7 +70,7 @@ def test_an_example_is_read_as_its_table_says(store: str, title: str) -> None:
         elif kind == "rows":
             expected = [[cell.strip() for cell in line.split("|")] for line in content.splitlines()]
         else:
-            put(store, kind, path, content)
+            write_block(store, kind, path, content)
     for name in ("source", "label_names"):
         if name in settings:
             settings[name] = f"{store}/{settings[name]}"

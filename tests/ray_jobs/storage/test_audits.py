@@ -12,10 +12,10 @@ from ray_jobs.storage import audits, objects
 from ray_jobs.storage.audits import Audit, Difference
 
 
-def audit(**told: Any) -> Audit:
-    made = make_spec()
-    whose = {"caption_id": made.caption_id, "checkpoint": made.checkpoint, "created_at": datetime.now(UTC)}
-    return Audit(**whose | {"images": 3, "equal": 3} | told)
+def audit(**reason: Any) -> Audit:
+    spec = make_spec()
+    whose = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint, "created_at": datetime.now(UTC)}
+    return Audit(**whose | {"images": 3, "equal": 3} | reason)
 
 
 DIFFERENT = {"equal": 1, "ties": 1, "differing": 1, "worst_gap": None}
@@ -31,7 +31,7 @@ def test_the_first_one_stands(store: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "passed"),
+    ("reason", "passed"),
     [
         ({}, True),
         ({"equal": 2, "ties": 1}, True),
@@ -39,13 +39,13 @@ def test_the_first_one_stands(store: str) -> None:
         ({"images": 0, "equal": 0, "not_audited": "engine.audit is 0"}, False),
     ],
 )
-def test_what_is_passed(store: str, told: dict[str, Any], passed: bool) -> None:
+def test_what_is_passed(store: str, reason: dict[str, Any], passed: bool) -> None:
     assert not audits.has_passed(store)
-    audits.commit(store, audit(**told))
+    audits.commit(store, audit(**reason))
     assert audits.has_passed(store) is passed
 
 
-def test_what_is_no_audit_is_told_and_has_not_passed(store: str) -> None:
+def test_an_invalid_audit_is_reported_and_has_not_passed(store: str) -> None:
     objects.write(audits.uri_of(store), b"{}")
     assert not audits.has_passed(store)
     with pytest.raises(InputError, match=r"audit.json: not an audit \(ValidationError\); delete it and audit again"):
@@ -64,7 +64,7 @@ def test_what_cannot_be_audited() -> None:
 
 
 @pytest.mark.parametrize(
-    ("details", "swapped"),
+    ("details", "is_swapped"),
     [
         ({"engine": {"kind": "warm", "warm": True, "swapped": True}}, True),
         ({"engine": {"kind": "warm", "warm": False, "swapped": False}}, False),
@@ -72,8 +72,8 @@ def test_what_cannot_be_audited() -> None:
         ({}, True),
     ],
 )
-def test_captions_that_do_not_say_what_made_them_are_taken_for_a_swapped_engines(
-    details: dict[str, Any], swapped: bool
+def test_captions_without_an_engine_report_count_as_a_swapped_engines(
+    details: dict[str, Any], is_swapped: bool
 ) -> None:
     sums: dict[str, Any] = {"rows_in": 0, "rows_out": 0, "parts": (), "created_at": datetime.now(UTC)}
-    assert Manifest(stage="captions", id="c", details=details, **sums).weights_swapped is swapped
+    assert Manifest(stage="captions", id="c", details=details, **sums).weights_swapped is is_swapped

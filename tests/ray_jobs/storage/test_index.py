@@ -16,13 +16,13 @@ from ray_jobs.storage import index, index_rebuild, objects, records
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def made(root: str, number: int, **settings: Any) -> Record:
-    planned = make_spec(root=root, fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
-    return make_record(planned, at=NOON + timedelta(minutes=number))
+def make_entry(root: str, number: int, **settings: Any) -> Record:
+    spec = make_spec(root=root, fingerprint=f"{number:016x}", called=f"step-{number}", **settings)
+    return make_record(spec, published_at=NOON + timedelta(minutes=number))
 
 
-def names(found: index.Index) -> list[str]:
-    return [line.checkpoint.name for line in found.records.values()]
+def names(loaded_index: index.Index) -> list[str]:
+    return [line.checkpoint.name for line in loaded_index.records.values()]
 
 
 def test_what_a_line_says(store: str) -> None:
@@ -35,19 +35,21 @@ def test_what_a_line_says(store: str) -> None:
         "judge": Summary(**nothing),
         "odd": Summary(**nothing | {"mean": math.inf}),
     }
-    kept = records.publish(store, make_record(second, "FAIL", NOON, "worse").model_copy(update={"metrics": metrics}))
+    published = records.publish(
+        store, make_record(second, "FAIL", NOON, "worse").model_copy(update={"metrics": metrics})
+    )
     (line,) = index.load(store, "small").records.values()
     assert (line.run_uri, line.checkpoint, line.outcome, line.reason) == (
-        kept.run_uri, kept.checkpoint, "FAIL", "worse",
+        published.run_uri, published.checkpoint, "FAIL", "worse",
     )  # fmt: skip
-    assert (line.baseline, line.published_at, line.images) == ("step-0", NOON, kept.images)
+    assert (line.baseline, line.published_at, line.images) == ("step-0", NOON, published.images)
     assert line.means == {"chrf": (61.2346, 0.333333), "words": (12.0, None)}  # what is missing is not there
 
 
 def test_newest_last_and_each_suite_its_own(store: str) -> None:
     for number in (3, 1, 2):
-        records.publish(store, made(store, number))
-    records.publish(store, made(store, 9, name="other"))
+        records.publish(store, make_entry(store, number))
+    records.publish(store, make_entry(store, 9, name="other"))
     assert names(index.load(store, "small")) == ["step-1", "step-2", "step-3"]
     assert names(index.load(store, "other")) == ["step-9"]
     assert names(index.load(store, "none")) == []
@@ -55,19 +57,19 @@ def test_newest_last_and_each_suite_its_own(store: str) -> None:
 
 def test_publishing_reads_only_what_the_file_lacks(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
-        records.publish(store, made(store, number))
-    index.add(store, [made(store, 5)])  # as a kill leaves it: listed, not in the file
+        records.publish(store, make_entry(store, number))
+    index.add(store, [make_entry(store, 5)])  # as a kill leaves it: listed, not in the file
     assert len(index.load(store, "small").records) < len(index.list_entries(store, "small"))
     original = objects.read
-    asked: list[str] = []
+    uris: list[str] = []
 
-    def read(uri: str, *bound: Any) -> bytes:
-        asked.append(uri)
-        return original(uri, *bound)
+    def read_noted(uri: str, *arguments: Any) -> bytes:
+        uris.append(uri)
+        return original(uri, *arguments)
 
-    monkeypatch.setattr(objects, "read", read)
-    records.publish(store, made(store, 6))
-    entries = [uri for uri in asked if "/index/" in uri and not uri.endswith("/index.json")]
+    monkeypatch.setattr(objects, "read", read_noted)
+    records.publish(store, make_entry(store, 6))
+    entries = [uri for uri in uris if "/index/" in uri and not uri.endswith("/index.json")]
     assert len(entries) == 1
     assert "step-5" in entries[0]
     assert names(index.load(store, "small")) == [f"step-{number}" for number in range(7)]
@@ -76,7 +78,7 @@ def test_publishing_reads_only_what_the_file_lacks(store: str, monkeypatch: pyte
 def _publish(root: str, number: int, start: Barrier, environment: dict[str, str]) -> None:
     os.environ.update(environment)
     start.wait()
-    records.publish(root, made(root, number))
+    records.publish(root, make_entry(root, number))
 
 
 @pytest.mark.slow
@@ -98,75 +100,75 @@ def test_a_slow_writer_that_puts_an_old_file_over_the_new_one_mends_it(
 ) -> None:
     """The one interleaving that loses a record where there is no second look."""
     write = objects.write
-    raced: list[Any] = []
+    threads: list[Any] = []
 
-    def slow(uri: str, data: bytes) -> None:
-        if uri.endswith("/index.json") and not raced:
-            raced.append(uri)
-            records.publish(store, made(store, 2))  # from listing to writing, another run published
+    def write_slowly(uri: str, data: bytes) -> None:
+        if uri.endswith("/index.json") and not threads:
+            threads.append(uri)
+            records.publish(store, make_entry(store, 2))  # from listing to writing, another run published
             assert "step-2" in names(index.load(store, "small"))
         write(uri, data)
 
-    monkeypatch.setattr(objects, "write", slow)
-    records.publish(store, made(store, 1))
-    assert raced
+    monkeypatch.setattr(objects, "write", write_slowly)
+    records.publish(store, make_entry(store, 1))
+    assert threads
     assert names(index.load(store, "small")) == ["step-1", "step-2"]
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"suite": "small", "records": {"a/b": {}}}'])
 def test_a_file_that_cannot_be_read_is_made_again(store: str, content: bytes) -> None:
-    records.publish(store, made(store, 1))
+    records.publish(store, make_entry(store, 1))
     objects.write(f"{store}/index/small/index.json", content)
     assert names(index.load(store, "small")) == []
-    records.publish(store, made(store, 2))
+    records.publish(store, make_entry(store, 2))
     assert names(index.load(store, "small")) == ["step-1", "step-2"]
 
 
-def test_a_record_that_is_gone_is_dropped(store: str) -> None:
+def test_a_deleted_record_is_dropped(store: str) -> None:
     for number in (1, 2):
-        records.publish(store, made(store, number))
-    objects.delete(f"{made(store, 1).run_uri}/record.json")
-    objects.delete(index.entry_uri(store, made(store, 1)))
+        records.publish(store, make_entry(store, number))
+    objects.delete(f"{make_entry(store, 1).run_uri}/record.json")
+    objects.delete(index.entry_uri(store, make_entry(store, 1)))
     assert names(index.refresh(store, "small")) == ["step-2"]
 
 
 def test_an_entry_that_holds_no_record_is_read_from_its_run(store: str) -> None:
-    records.publish(store, made(store, 1))
-    objects.write(index.entry_uri(store, made(store, 1)), b"overwritten")
+    records.publish(store, make_entry(store, 1))
+    objects.write(index.entry_uri(store, make_entry(store, 1)), b"overwritten")
     objects.delete(f"{store}/index/small/index.json")
     assert names(index.refresh(store, "small")) == ["step-1"]
 
 
-def test_an_entry_without_a_record_stops_nobody(store: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_entry_without_a_record_stops_no_reader(store: str, caplog: pytest.LogCaptureFixture) -> None:
     for number in (1, 2):
-        records.publish(store, made(store, number))
-    objects.write(index.entry_uri(store, made(store, 1)), b"{}")
-    objects.delete(f"{made(store, 1).run_uri}/record.json")
+        records.publish(store, make_entry(store, number))
+    objects.write(index.entry_uri(store, make_entry(store, 1)), b"{}")
+    objects.delete(f"{make_entry(store, 1).run_uri}/record.json")
     objects.delete(f"{store}/index/small/index.json")
     for call in (index.refresh, index.load_complete):
         caplog.clear()
         assert names(call(store, "small")) == ["step-2"]
-        assert {one.getMessage() for one in caplog.records if one.name == "assay"} == {
-            f"index entry {index.entry_uri(store, made(store, 1))}: no record of it can be read, left out; "
+        assert {log_record.getMessage() for log_record in caplog.records if log_record.name == "assay"} == {
+            f"index entry {index.entry_uri(store, make_entry(store, 1))}: no record of it can be read, left out; "
             f"run python -m ray_jobs.records rebuild {store}"
         }
-    records.publish(store, made(store, 3))
+    records.publish(store, make_entry(store, 3))
     assert names(index.load(store, "small")) == ["step-2", "step-3"]
     assert index_rebuild.rebuild_index(store) == (2, [])
     caplog.clear()
     index.load_complete(store, "small")
-    assert not [one for one in caplog.records if one.name == "assay"]
+    assert not [log_record for log_record in caplog.records if log_record.name == "assay"]
 
 
 def test_rebuilding_while_a_run_publishes_keeps_it(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    records.publish(store, made(store, 1))
+    records.publish(store, make_entry(store, 1))
     add = index.add
 
-    def late(root: str, listed: list[Record]) -> None:
-        if len(listed) == 1 and listed[0].checkpoint.name == "step-1":
+    def late(root: str, entries: list[Record]) -> None:
+        if len(entries) == 1 and entries[0].checkpoint.name == "step-1":
             monkeypatch.setattr(index, "add", add)
-            records.publish(store, made(store, 2))  # after the rebuild has looked for records
-        add(root, listed)
+            records.publish(store, make_entry(store, 2))  # after the rebuild has looked for records
+        add(root, entries)
 
     monkeypatch.setattr(index, "add", late)
     assert index_rebuild.rebuild_index(store) == (1, [])

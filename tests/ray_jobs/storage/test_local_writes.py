@@ -34,13 +34,13 @@ def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
 
         monkeypatch.setattr(os, name, call)
 
-    def shown(path: Any) -> str:
+    def call(path: Any) -> str:
         relative = Path(path).relative_to(tmp_path)
         return "a new file" if local_writes.HIDDEN.fullmatch(relative.name) else str(relative)
 
-    record("fsync", lambda descriptor: shown(os.readlink(f"/proc/self/fd/{descriptor}")))
-    record("replace", lambda _, target: shown(target))
-    record("link", lambda _, target: shown(target))
+    record("fsync", lambda descriptor: call(os.readlink(f"/proc/self/fd/{descriptor}")))
+    record("replace", lambda _, target: call(target))
+    record("link", lambda _, target: call(target))
     return calls
 
 
@@ -62,7 +62,7 @@ def test_upload_and_delete_are_on_disk_too(events: list[str], tmp_path: Path) ->
     objects.delete(f"{tmp_path}/nowhere/part")  # none being there is fine
 
 
-def test_who_loses_a_race_goes_on_when_the_winners_name_is_on_disk(events: list[str], tmp_path: Path) -> None:
+def test_the_loser_of_a_race_returns_when_the_winners_name_is_on_disk(events: list[str], tmp_path: Path) -> None:
     objects.create(f"{tmp_path}/manifest", b"first")
     events.clear()
     assert not objects.create(f"{tmp_path}/manifest", b"second")
@@ -70,7 +70,7 @@ def test_who_loses_a_race_goes_on_when_the_winners_name_is_on_disk(events: list[
 
 
 @pytest.mark.parametrize(("number", "outcome"), [(5, RetryableError), (28, InputError), (22, None)])
-def test_a_disk_that_cannot_keep_a_name_is_told(
+def test_a_disk_that_cannot_sync_a_name_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, outcome: type[Exception] | None
 ) -> None:
     """An I/O error and a full disk; a file system that cannot sync a folder is as good as it gets."""
@@ -146,7 +146,7 @@ KEPT: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", KEPT)
-def test_what_no_writer_left_is_kept(tmp_path: Path, kind: str) -> None:
+def test_files_of_no_writer_are_kept(tmp_path: Path, kind: str) -> None:
     KEPT[kind](tmp_path)
     (other,) = tmp_path.iterdir()
     if kind != "a link":
@@ -156,10 +156,10 @@ def test_what_no_writer_left_is_kept(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_folder_is_looked_through_once_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[str] = []
+    looked_up: list[str] = []
     original = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: looked.append(str(path)) or original(path))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(os, "scandir", lambda path: looked_up.append(str(path)) or original(path))  # type: ignore[func-returns-value]
     for number in range(3):
         objects.write(f"{tmp_path}/{number}", b"x")
         objects.write(f"{tmp_path}/below/{number}", b"x")
-    assert looked == [str(tmp_path), f"{tmp_path}/below"]
+    assert looked_up == [str(tmp_path), f"{tmp_path}/below"]

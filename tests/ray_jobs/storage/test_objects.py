@@ -80,12 +80,12 @@ def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
 def test_entries_of_a_directory_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         objects.write(f"{tmp_path}/{number:02d}/x", b"")
-    looked: list[str] = []
+    looked_up: list[str] = []
     original = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or original(path))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(os, "scandir", lambda path: looked_up.append(path) or original(path))  # type: ignore[func-returns-value]
     listing = object_listing.iterate_entries(str(tmp_path))
     assert next(listing).key == "00/x"
-    assert len(looked) == 2
+    assert len(looked_up) == 2
 
 
 def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
@@ -146,13 +146,13 @@ def test_upload(store: str, tmp_path: Path) -> None:
 
 def test_one_entry(store: str) -> None:
     objects.write(f"{store}/a/val.parquet", b"four")
-    (listed,) = object_listing.iterate_entries(f"{store}/a")
-    assert object_listing.find_entry(f"{store}/a/val.parquet") == listed
+    (entry,) = object_listing.iterate_entries(f"{store}/a")
+    assert object_listing.find_entry(f"{store}/a/val.parquet") == entry
     for nothing in (f"{store}/a", f"{store}/a/missing", store):
         assert object_listing.find_entry(nothing) is None
 
 
-def test_the_version_tells_content_of_the_same_size_apart(store: str) -> None:
+def test_the_version_distinguishes_content_of_the_same_size(store: str) -> None:
     objects.write(f"{store}/x", b"one")
     (before,) = object_listing.iterate_entries(store)
     objects.write(f"{store}/x", b"two")
@@ -169,7 +169,7 @@ def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) 
     def short_pages(name: str) -> object:
         pages = original(name)
         inner = pages.paginate
-        pages.paginate = lambda **asked: inner(**asked, PaginationConfig={"PageSize": 3})
+        pages.paginate = lambda **arguments: inner(**arguments, PaginationConfig={"PageSize": 3})
         return pages
 
     monkeypatch.setattr(client, "get_paginator", short_pages)
@@ -187,17 +187,17 @@ def test_download(s3: str, tmp_path: Path) -> None:
 
 def race(uri: str, writers: int) -> list[str]:
     """The words of the writers that were told they were first, all having waited for one start."""
-    start, told = FORK.Barrier(writers), FORK.Queue()
+    start, outcomes = FORK.Barrier(writers), FORK.Queue()
 
     def writer(word: str) -> None:
         objects.exists(uri)  # the connection is made before the start
         start.wait(60)
-        told.put((word, objects.create(uri, word.encode() * 1000)))
+        outcomes.put((word, objects.create(uri, word.encode() * 1000)))
 
     processes = [FORK.Process(target=writer, args=(f"{number:04d}",)) for number in range(writers)]
     for process in processes:
         process.start()
-    answers = [told.get(timeout=120) for _ in processes]
+    answers = [outcomes.get(timeout=120) for _ in processes]
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * writers
@@ -215,7 +215,7 @@ def test_of_racing_creators_one_wins_and_its_bytes_stand(tmp_path: Path) -> None
 
 @pytest.mark.integration
 @pytest.mark.parametrize("s3", ["swift"], indirect=True)
-def test_of_racing_creators_on_s3_the_bytes_of_one_that_won_stand(s3: str) -> None:
+def test_of_concurrent_creators_on_s3_a_winners_bytes_are_stored(s3: str) -> None:
     """AWS lets one win. Swift looks before it writes, so that in a tight race several are told that they won: what
     must hold even then is that nobody who lost, and no mixture, stands."""
     winners = race(f"{s3}/manifest.json", 16)
@@ -275,16 +275,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("put", [objects.write, objects.create])
-def test_a_full_disk_is_one_clear_line_and_keeps_the_old_object(small_disk: Path, put: object) -> None:
+@pytest.mark.parametrize("write_object", [objects.write, objects.create])
+def test_a_full_disk_is_one_clear_line_and_keeps_the_old_object(small_disk: Path, write_object: object) -> None:
     uri = str(small_disk / "part.parquet")
-    if put is objects.write:
+    if write_object is objects.write:
         objects.write(uri, b"old")
-    with pytest.raises(InputError) as caught:
-        put(uri, b"x" * 2_000_000)  # type: ignore[operator]
-    assert str(caught.value) == (f"cannot write {uri}: the disk is full; free space or move ASSAY_ROOT, then rerun")
-    assert [path.name for path in small_disk.iterdir()] == (["part.parquet"] if put is objects.write else [])
-    assert put is objects.create or objects.read(uri) == b"old"
+    with pytest.raises(InputError) as error:
+        write_object(uri, b"x" * 2_000_000)  # type: ignore[operator]
+    assert str(error.value) == (f"cannot write {uri}: the disk is full; free space or move ASSAY_ROOT, then rerun")
+    assert [path.name for path in small_disk.iterdir()] == (["part.parquet"] if write_object is objects.write else [])
+    assert write_object is objects.create or objects.read(uri) == b"old"
     objects.write(uri, b"new")  # the space was given back
 
 
@@ -314,20 +314,20 @@ def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("a file")
-    for put in (objects.write, objects.create):
+    for write_object in (objects.write, objects.create):
         with pytest.raises(InputError, match="check the path and its permissions"):
-            put(str(tmp_path / "root" / "golden" / "x"), b"")
+            write_object(str(tmp_path / "root" / "golden" / "x"), b"")
         with pytest.raises(InputError, match="check the path and its permissions"):
-            put(str(tmp_path / "root" / "x"), b"")
+            write_object(str(tmp_path / "root" / "x"), b"")
 
 
 def test_no_bucket_is_one_clear_line(s3: str) -> None:
     uri = f"{s3}-that-is-not-there/x"
-    told = f"cannot write {uri}: there is no such bucket; create it or correct the URI"
-    for put in (objects.write, objects.create):
-        with pytest.raises(InputError) as caught:
-            put(uri, b"")
-        assert str(caught.value) == told
+    message = f"cannot write {uri}: there is no such bucket; create it or correct the URI"
+    for write_object in (objects.write, objects.create):
+        with pytest.raises(InputError) as error:
+            write_object(uri, b"")
+        assert str(error.value) == message
     with pytest.raises(InputError, match="there is no such bucket"):
         list(object_listing.iterate_entries(uri))
 
@@ -366,17 +366,17 @@ def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "message"),
     [
         ("gs://b/x", "gs://b/x: cannot open gs://; use s3://bucket/key or a local directory"),
         ("http://h/x", "http://h/x: cannot open http://; use s3://bucket/key or a local directory"),
         ("s3:///x", "s3:///x: names no bucket; use s3://bucket/key"),
     ],
 )
-def test_a_uri_it_cannot_open(uri: str, told: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_a_uri_it_cannot_open(uri: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
         objects.read(uri)
-    assert str(caught.value) == told
+    assert str(error.value) == message
 
 
 def test_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from ray_jobs.storage.pairing import find_rows, read_floats, take_rows
 )
 def test_values_in_another_order(ids: list[str], among: list[str], expected: list[float | None]) -> None:
     values = np.arange(1.0, len(among) + 1)
-    taken = take_rows(values, find_rows(ids, among))
-    np.testing.assert_equal(taken, np.array(expected, dtype=float))
+    values_taken = take_rows(values, find_rows(ids, among))
+    np.testing.assert_equal(values_taken, np.array(expected, dtype=float))
 
 
 @pytest.mark.parametrize("column", [[1, None], [True, None], [1.0, None]])

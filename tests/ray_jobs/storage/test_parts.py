@@ -11,7 +11,7 @@ from ray_jobs.storage import manifests, objects, parts
 TABLE = pa.table({"image_id": ["a", "b"], "caption": ["one", None]})
 
 
-def test_a_part_says_what_it_holds(store: str) -> None:
+def test_a_part_describes_its_rows(store: str) -> None:
     part = parts.write(store, "part-00000", TABLE, {"lost": {"empty": 1}, "note": "kept"})
     data = objects.read(f"{store}/parts/part-00000.parquet")
     assert part == Part(name="part-00000", rows=2, lost={"empty": 1}, blake3=blake3(data).hexdigest())
@@ -30,11 +30,11 @@ def test_the_first_writer_of_a_part_stands_and_is_the_one_described(store: str) 
 
 
 def test_the_same_rows_are_the_same_bytes(tmp_path: Path) -> None:
-    one = parts.write(str(tmp_path / "a"), "p", TABLE, {"lost": {}})
-    assert parts.write(str(tmp_path / "b"), "p", TABLE, {"lost": {}}) == one
+    first = parts.write(str(tmp_path / "a"), "p", TABLE, {"lost": {}})
+    assert parts.write(str(tmp_path / "b"), "p", TABLE, {"lost": {}}) == first
 
 
-def test_a_part_that_is_gone_or_broken_is_trouble_with_a_remedy(store: str) -> None:
+def test_a_missing_or_broken_part_is_a_retryable_error_with_a_remedy(store: str) -> None:
     with pytest.raises(RetryableError, match=r"part-00000\.parquet: the part is missing, and no manifest names it"):
         parts.read(store, "part-00000")
     objects.write(f"{store}/parts/part-00000.parquet", b"PAR1 and nothing")
@@ -42,53 +42,60 @@ def test_a_part_that_is_gone_or_broken_is_trouble_with_a_remedy(store: str) -> N
         parts.read(store, "part-00000")
 
 
-def some(*rows_and_lost: tuple[int, dict[str, int]]) -> list[Part]:
-    return [Part(name=f"p{n}", rows=rows, lost=lost, blake3="") for n, (rows, lost) in enumerate(rows_and_lost)]
+def make_parts(*rows_and_lost: tuple[int, dict[str, int]]) -> list[Part]:
+    return [
+        Part(name=f"p{n}", rows=rows, lost=lost_counts, blake3="")
+        for n, (rows, lost_counts) in enumerate(rows_and_lost)
+    ]
 
 
 def test_a_golden_part_has_no_row_for_what_it_rejected() -> None:
-    made = manifests.build_manifest(
-        "golden", "x", reversed(some((3, {"empty": 1}), (2, {"empty": 1, "corrupt": 1}))), 8, {}, {}
+    manifest = manifests.build_manifest(
+        "golden", "x", reversed(make_parts((3, {"empty": 1}), (2, {"empty": 1, "corrupt": 1}))), 8, {}, {}
     )
-    assert (made.rows_in, made.rows_out, made.lost) == (8, 5, {"corrupt": 1, "empty": 2})
-    assert [part.name for part in made.parts] == ["p0", "p1"]
+    assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (8, 5, {"corrupt": 1, "empty": 2})
+    assert [part.name for part in manifest.parts] == ["p0", "p1"]
 
 
 def test_a_caption_part_has_a_row_for_what_failed() -> None:
-    made = manifests.build_manifest("captions", "x", some((4, {"engine-error": 1}), (4, {})), 8, {}, {})
-    assert (made.rows_in, made.rows_out, made.lost) == (8, 7, {"engine-error": 1})
+    manifest = manifests.build_manifest("captions", "x", make_parts((4, {"engine-error": 1}), (4, {})), 8, {}, {})
+    assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (8, 7, {"engine-error": 1})
 
 
 @pytest.mark.parametrize(
-    ("stage", "listed", "rows_in"),
+    ("stage", "sums", "rows_in"),
     [
-        ("golden", some((3, {"empty": 1}), (4, {})), 9),  # a row lost without a reason
-        ("golden", some((4, {}), (4, {})), 7),  # a row too many
-        ("captions", some((4, {}), (3, {})), 8),
-        ("captions", some((4, {}), (4, {}), (4, {})), 8),
-        ("scores", some((4, {"no-caption": 1})), 5),
+        ("golden", make_parts((3, {"empty": 1}), (4, {})), 9),  # a row lost without a reason
+        ("golden", make_parts((4, {}), (4, {})), 7),  # a row too many
+        ("captions", make_parts((4, {}), (3, {})), 8),
+        ("captions", make_parts((4, {}), (4, {}), (4, {})), 8),
+        ("scores", make_parts((4, {"no-caption": 1})), 5),
         ("golden", [], 3),
     ],
 )
-def test_sums_that_do_not_hold_are_no_manifest(stage: str, listed: list[Part], rows_in: int) -> None:
+def test_sums_that_do_not_hold_are_no_manifest(stage: str, sums: list[Part], rows_in: int) -> None:
     with pytest.raises(RetryableError, match="rows expected in its parts"):
-        manifests.build_manifest(stage, "x", listed, rows_in, {}, {})  # type: ignore[arg-type]
+        manifests.build_manifest(stage, "x", sums, rows_in, {}, {})  # type: ignore[arg-type]
 
 
 def test_the_first_manifest_stands(store: str) -> None:
     assert manifests.load_manifest(store) is None
-    first = manifests.commit(store, manifests.build_manifest("golden", "x", some((1, {})), 1, {"prepare": 1.0}, {}))
-    second = manifests.commit(store, manifests.build_manifest("golden", "x", some((1, {})), 1, {"prepare": 2.0}, {}))
+    first = manifests.commit(
+        store, manifests.build_manifest("golden", "x", make_parts((1, {})), 1, {"prepare": 1.0}, {})
+    )
+    second = manifests.commit(
+        store, manifests.build_manifest("golden", "x", make_parts((1, {})), 1, {"prepare": 2.0}, {})
+    )
     assert second == first == manifests.load_manifest(store) == manifests.require_manifest(store, "preprocess")
 
 
-def test_a_stage_that_is_not_complete_or_whose_manifest_is_none(store: str) -> None:
+def test_an_incomplete_stage_or_an_invalid_manifest(store: str) -> None:
     with pytest.raises(InputError, match="the preprocess stage is not complete; run it first"):
         manifests.require_manifest(store, "preprocess")
     objects.write(f"{store}/manifest.json", b"{}")
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         manifests.load_manifest(store)
-    assert str(caught.value) == f"{store}/manifest.json: not a manifest (ValidationError); delete it and rerun"
+    assert str(error.value) == f"{store}/manifest.json: not a manifest (ValidationError); delete it and rerun"
 
 
 def test_forgetting_happens_once_a_token(store: str) -> None:

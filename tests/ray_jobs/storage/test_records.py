@@ -27,69 +27,73 @@ def index(root: str) -> dict[str, bytes]:
 
 
 def test_publishing_again_keeps_the_first_record(store: str) -> None:
-    made = make_spec(root=store)
-    first = records.publish(store, make_record(made, "PASS", NOON))
-    again = records.publish(store, make_record(made, "FAIL", NOON + timedelta(days=1)))
+    spec = make_spec(root=store)
+    first = records.publish(store, make_record(spec, "PASS", NOON))
+    again = records.publish(store, make_record(spec, "FAIL", NOON + timedelta(days=1)))
     assert again == first
-    assert records.read(made.run_uri) == first
+    assert records.read(spec.run_uri) == first
     assert [entry.outcome for entry in index_of_records.list_entries(store, "small")] == ["PASS"]
 
 
 def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None:
-    made = make_record(make_spec(root=store), at=NOON)
-    records.publish(store, made)
+    record = make_record(make_spec(root=store), at=NOON)
+    records.publish(store, record)
     before = index(store)
     for key in before:
         objects.delete(f"{store}/index/{key}")
-    records.publish(store, made)
+    records.publish(store, record)
     assert index(store) == before
 
 
 def test_runs_that_publish_at_once_are_all_indexed(store: str) -> None:
-    made = [make_record(make_spec(root=store, fingerprint=f"{n:016x}", called=f"step-{n}"), at=NOON) for n in range(8)]
-    threads = [threading.Thread(target=records.publish, args=(store, one)) for one in made]
+    published = [
+        make_record(make_spec(root=store, fingerprint=f"{n:016x}", called=f"step-{n}"), at=NOON) for n in range(8)
+    ]
+    threads = [threading.Thread(target=records.publish, args=(store, record)) for record in published]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {entry.run_id for entry in index_of_records.list_entries(store, "small")} == {one.run_id for one in made}
+    assert {entry.run_id for entry in index_of_records.list_entries(store, "small")} == {
+        record.run_id for record in published
+    }
 
 
 def test_what_an_entry_says(store: str) -> None:
-    made = make_spec(root=store, called="step--3 (best)")
-    records.publish(store, make_record(made, "INCONCLUSIVE", NOON))
+    spec = make_spec(root=store, called="step--3 (best)")
+    records.publish(store, make_record(spec, "INCONCLUSIVE", NOON))
     (entry,) = index_of_records.list_entries(store, "small")
     assert entry == (
         "small",
-        made.series_id,
+        spec.series_id,
         "20260101T120000.000000Z",
         "step-3-best-ffffffff",
-        made.run_id,
+        spec.run_id,
         "INCONCLUSIVE",
     )
-    assert entry.run_uri(store) == made.run_uri
+    assert entry.run_uri(store) == spec.run_uri
     assert index_of_records.list_entries(store, "another") == []
 
 
 def test_entries_come_oldest_first_over_all_series(store: str) -> None:
     days = [3, 1, 2]
     for day in days:
-        made = make_spec(root=store, called=f"day-{day}", caption__prompt=f"question {day % 2}")
-        records.publish(store, make_record(made, at=NOON + timedelta(days=day)))
+        spec = make_spec(root=store, called=f"day-{day}", caption__prompt=f"question {day % 2}")
+        records.publish(store, make_record(spec, at=NOON + timedelta(days=day)))
     names = [entry.checkpoint_folder[:5] for entry in index_of_records.list_entries(store, "small")]
     assert names == ["day-1", "day-2", "day-3"]
 
 
 def test_rebuilding_gives_the_index_that_publishing_gave(store: str) -> None:
     for number in range(3):
-        made = make_spec(root=store, fingerprint=f"{number:016x}", name=f"suite-{number % 2}")
-        records.publish(store, make_record(made, "PASS", NOON + timedelta(days=number)))
+        spec = make_spec(root=store, fingerprint=f"{number:016x}", name=f"suite-{number % 2}")
+        records.publish(store, make_record(spec, "PASS", NOON + timedelta(days=number)))
     before = index(store)
     assert len(before) == 3 + 2  # the entries, and a file of all of them for each suite
-    lost, kept = sorted(key for key in before if "--" in key)[:2]
+    absent, present = sorted(key for key in before if "--" in key)[:2]
     objects.write(f"{store}/index/suite-1/index.json", b"overwritten")
-    objects.delete(f"{store}/index/{lost}")
-    objects.write(f"{store}/index/{kept}", b"overwritten")
+    objects.delete(f"{store}/index/{absent}")
+    objects.write(f"{store}/index/{present}", b"overwritten")
     objects.write(f"{store}/index/suite-0/scale/20200101T000000.000000Z--gone-00000000--0123--PASS.json", b"{}")
     assert index_rebuild.rebuild_index(store) == (3, [])
     assert index(store) == before
@@ -102,30 +106,30 @@ def test_the_command_rebuilds(tmp_path: Path) -> None:
         objects.delete(f"{tmp_path}/index/{key}")
     command = [sys.executable, "-m", "ray_jobs.records", "rebuild", str(tmp_path)]
     root = Path(__file__).parents[3]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout == "1 records indexed\n"
+    process = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert process.stdout == "1 records indexed\n"
     assert index(str(tmp_path)) == before
 
 
 def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:
     root = str(tmp_path)
-    made, broken = make_spec(root=root), make_spec(root=root, fingerprint="b" * 16, called="step-2")
-    for one in (made, broken):
-        records.publish(root, make_record(one))
+    good, broken = make_spec(root=root), make_spec(root=root, fingerprint="b" * 16, called="step-2")
+    for spec in (good, broken):
+        records.publish(root, make_record(spec))
     objects.write(f"{broken.run_uri}/record.json", b"{}")
     command = [sys.executable, "-m", "ray_jobs.records", "rebuild", root]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
-    assert done.stdout == "1 records indexed, 1 left out\n"
-    assert done.stderr == (
+    process = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
+    assert process.stdout == "1 records indexed, 1 left out\n"
+    assert process.stderr == (
         f"left out: {broken.run_uri}/record.json: not a record of this version (ValidationError); "
         "publish that run again\n"
     )
-    assert [entry.run_id for entry in index_of_records.list_entries(root, "small")] == [made.run_id]
+    assert [entry.run_id for entry in index_of_records.list_entries(root, "small")] == [good.run_id]
     assert records.publish(root, make_record(broken)).run_id == broken.run_id  # the remedy that the line names
     assert len(index_of_records.list_entries(root, "small")) == 2
 
 
-def test_what_is_no_entry_is_none(store: str) -> None:
+def test_an_invalid_entry_is_none(store: str) -> None:
     records.publish(store, make_record(make_spec(root=store)))
     for name in ("README.json", "a--b.json", "x/notes.txt", "20260101--step--0123--PASS.json.bak"):
         objects.write(f"{store}/index/small/{make_spec(root=store).series_id}/{name}", b"{}")
@@ -135,73 +139,73 @@ def test_what_is_no_entry_is_none(store: str) -> None:
 # --- a record that another replaces -----------------------------------------------------------------------------------
 
 
-def told(made: Spec, outcome: str, day: int = 0, reason: str = "as told") -> Record:
-    return make_record(made, outcome, NOON + timedelta(days=day), reason)
+def make_told_record(spec: Spec, outcome: str, day: int = 0, reason: str = "as told") -> Record:
+    return make_record(spec, outcome, NOON + timedelta(days=day), reason)
 
 
-def stands(root: str, made: Spec, outcome: str, reason: str = "as told") -> None:
+def assert_current(root: str, spec: Spec, outcome: str, reason: str = "as told") -> None:
     """Record, entries and index file all say this one thing of the run."""
-    assert (records.read(made.run_uri).verdict.outcome, records.read(made.run_uri).verdict.reason) == (outcome, reason)
-    assert [one.outcome for one in index_of_records.list_entries(root, "small") if one.run_id == made.run_id] == [
+    assert (records.read(spec.run_uri).verdict.outcome, records.read(spec.run_uri).verdict.reason) == (outcome, reason)
+    assert [entry.outcome for entry in index_of_records.list_entries(root, "small") if entry.run_id == spec.run_id] == [
         outcome
     ]
-    lines = [one for one in loaded(root, "small").records.values() if one.run_id == made.run_id]
-    assert [(one.outcome, one.reason) for one in lines] == [(outcome, reason)]
+    lines = [entry for entry in loaded(root, "small").records.values() if entry.run_id == spec.run_id]
+    assert [(entry.outcome, entry.reason) for entry in lines] == [(outcome, reason)]
 
 
 @pytest.mark.parametrize("outcome", ["PASS", "FAIL", "INCONCLUSIVE"])
 def test_incomplete_is_no_dead_end(store: str, outcome: str) -> None:
-    made = make_spec(root=store)
-    records.publish(store, told(made, "INCOMPLETE"))
-    stands(store, made, "INCOMPLETE")
-    new = records.publish(store, told(made, outcome, 1))
-    stands(store, made, outcome)
+    spec = make_spec(root=store)
+    records.publish(store, make_told_record(spec, "INCOMPLETE"))
+    assert_current(store, spec, "INCOMPLETE")
+    new = records.publish(store, make_told_record(spec, outcome, 1))
+    assert_current(store, spec, outcome)
     assert new.published_at == NOON + timedelta(days=1)  # accepted then, not before
-    assert records.publish(store, told(made, "INCOMPLETE", 2)) == new, "a late one took away what was decided"
-    stands(store, made, outcome)
+    assert records.publish(store, make_told_record(spec, "INCOMPLETE", 2)) == new, (
+        "a late one took away what was decided"
+    )
+    assert_current(store, spec, outcome)
 
 
-def test_incomplete_for_another_reason_tells_it(store: str) -> None:
-    made = make_spec(root=store)
-    first = records.publish(store, told(made, "INCOMPLETE", 0, "judge down"))
-    assert records.publish(store, told(made, "INCOMPLETE", 1, "judge down")) == first
-    records.publish(store, told(made, "INCOMPLETE", 1, "half of the judge is down"))
-    stands(store, made, "INCOMPLETE", "half of the judge is down")
+def test_incomplete_for_another_reason_records_the_new_reason(store: str) -> None:
+    spec = make_spec(root=store)
+    first = records.publish(store, make_told_record(spec, "INCOMPLETE", 0, "judge down"))
+    assert records.publish(store, make_told_record(spec, "INCOMPLETE", 1, "judge down")) == first
+    records.publish(store, make_told_record(spec, "INCOMPLETE", 1, "half of the judge is down"))
+    assert_current(store, spec, "INCOMPLETE", "half of the judge is down")
 
 
-def test_a_forced_result_replaces_the_record_and_moves_nobody(store: str) -> None:
+def test_a_forced_result_replaces_the_record_and_keeps_its_place(store: str) -> None:
     first, second = (make_spec(root=store, fingerprint=f"{n}" * 16, called=f"step-{n}") for n in (1, 2))
-    for day, made in enumerate((first, second)):
-        records.publish(store, told(made, "PASS", day))
-    new = records.publish(store, told(first, "PASS", 9, "forced"), replace=True)
-    stands(store, first, "PASS", "forced")
+    for day, spec in enumerate((first, second)):
+        records.publish(store, make_told_record(spec, "PASS", day))
+    new = records.publish(store, make_told_record(first, "PASS", 9, "forced"), replace=True)
+    assert_current(store, first, "PASS", "forced")
     candidate = make_spec(root=store, fingerprint="3" * 16, called="step-3")
-    assert named(baselines.find_baseline(candidate, "last-accepted")) == "step-2"
-    assert named(baselines.find_anchor(candidate, "first")) == "step-1"
-    assert records.publish(store, told(first, "PASS", 10, "forced"), replace=True) == new  # published twice
-    records.publish(store, told(first, "FAIL", 11), replace=True)
-    stands(store, first, "FAIL")
+    assert name_of(baselines.find_baseline(candidate, "last-accepted")) == "step-2"
+    assert name_of(baselines.find_anchor(candidate, "first")) == "step-1"
+    assert records.publish(store, make_told_record(first, "PASS", 10, "forced"), replace=True) == new  # published twice
+    records.publish(store, make_told_record(first, "FAIL", 11), replace=True)
+    assert_current(store, first, "FAIL")
 
 
-def test_another_run_that_publishes_meanwhile_does_not_bring_the_old_result_back(
-    store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_concurrent_publisher_does_not_bring_the_old_result_back(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has read the index file before a forced result replaced a line, and writes it after."""
-    made, other, write = make_spec(root=store), make_spec(root=store, fingerprint="2" * 16), objects.write
-    raced: list[Any] = []
-    records.publish(store, told(made, "PASS"))
+    spec, other, write = make_spec(root=store), make_spec(root=store, fingerprint="2" * 16), objects.write
+    threads: list[Any] = []
+    records.publish(store, make_told_record(spec, "PASS"))
 
-    def slow(uri: str, data: bytes) -> None:
-        if uri.endswith("/index.json") and not raced:
-            raced.append(uri)
-            records.publish(store, told(made, "PASS", 9, "forced"), replace=True)
-            stands(store, made, "PASS", "forced")
+    def write_slowly(uri: str, data: bytes) -> None:
+        if uri.endswith("/index.json") and not threads:
+            threads.append(uri)
+            records.publish(store, make_told_record(spec, "PASS", 9, "forced"), replace=True)
+            assert_current(store, spec, "PASS", "forced")
         write(uri, data)
 
-    monkeypatch.setattr(objects, "write", slow)
-    records.publish(store, told(other, "PASS", 1))
-    stands(store, made, "PASS", "forced")
-    stands(store, other, "PASS")
+    monkeypatch.setattr(objects, "write", write_slowly)
+    records.publish(store, make_told_record(other, "PASS", 1))
+    assert_current(store, spec, "PASS", "forced")
+    assert_current(store, other, "PASS")
 
 
 WRITES = ["/record.json", "--PASS.json", "--INCOMPLETE.json", "/index.json"]  # in the order in which they are made
@@ -212,16 +216,16 @@ WRITES = ["/record.json", "--PASS.json", "--INCOMPLETE.json", "/index.json"]  # 
 def test_a_kill_while_a_record_is_replaced(
     store: str, monkeypatch: pytest.MonkeyPatch, killed_at: str, mended_by: str
 ) -> None:
-    made = make_spec(root=store)
-    records.publish(store, told(made, "INCOMPLETE"))
+    spec = make_spec(root=store)
+    records.publish(store, make_told_record(spec, "INCOMPLETE"))
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def unless_killed(call: Callable[..., Any]) -> Callable[..., Any]:
         def called(uri: str, *data: bytes) -> Any:
             if uri.endswith(killed_at):
-                raise Killed
+                raise KilledError
             return call(uri, *data)
 
         return called
@@ -230,65 +234,70 @@ def test_a_kill_while_a_record_is_replaced(
         patched.setattr(objects, "write", unless_killed(objects.write))
         patched.setattr(objects, "create", unless_killed(objects.create))
         patched.setattr(objects, "delete", unless_killed(objects.delete))
-        with pytest.raises(Killed):
-            records.publish(store, told(made, "PASS", 1))
+        with pytest.raises(KilledError):
+            records.publish(store, make_told_record(spec, "PASS", 1))
     assert index_of_records.list_entries(store, "small"), "the run is in no index"
     if mended_by == "rebuild" and killed_at != "/record.json":  # before, the old one stands, and a retry publishes
         assert index_rebuild.rebuild_index(store) == (1, [])
     else:
-        records.publish(store, told(made, "PASS", 2))
-    stands(store, made, "PASS")
+        records.publish(store, make_told_record(spec, "PASS", 2))
+    assert_current(store, spec, "PASS")
 
 
 def test_an_older_record_that_is_entered_late_does_not_hide_the_newer(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between writing its record and entering it, another publishes the run's next one."""
-    made, add = make_spec(root=store), index_of_records.add
-    raced: list[Any] = []
-    records.publish(store, told(made, "INCOMPLETE", 0, "judge down"))
+    spec, add = make_spec(root=store), index_of_records.add
+    threads: list[Any] = []
+    records.publish(store, make_told_record(spec, "INCOMPLETE", 0, "judge down"))
 
-    def late(root: str, listed: list[Record]) -> None:
-        if not raced:
-            raced.append(listed)
-            records.publish(store, told(made, "PASS", 2))
-            stands(store, made, "PASS")
-        add(root, listed)
+    def late(root: str, entries: list[Record]) -> None:
+        if not threads:
+            threads.append(entries)
+            records.publish(store, make_told_record(spec, "PASS", 2))
+            assert_current(store, spec, "PASS")
+        add(root, entries)
 
     monkeypatch.setattr(index_of_records, "add", late)
-    assert records.publish(store, told(made, "INCOMPLETE", 1, "less of it is down")).verdict.outcome == "PASS"
-    stands(store, made, "PASS")
+    assert (
+        records.publish(store, make_told_record(spec, "INCOMPLETE", 1, "less of it is down")).verdict.outcome == "PASS"
+    )
+    assert_current(store, spec, "PASS")
 
 
 def test_a_record_replaced_while_the_index_is_rebuilt(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, add = make_spec(root=store), index_of_records.add
-    raced: list[Any] = []
-    records.publish(store, told(made, "INCOMPLETE"))
+    spec, add = make_spec(root=store), index_of_records.add
+    threads: list[Any] = []
+    records.publish(store, make_told_record(spec, "INCOMPLETE"))
 
-    def late(root: str, listed: list[Record]) -> None:
-        if not raced:
-            raced.append(listed)
-            records.publish(store, told(made, "PASS", 1))  # after the rebuild has read the old record
-        add(root, listed)
+    def late(root: str, entries: list[Record]) -> None:
+        if not threads:
+            threads.append(entries)
+            records.publish(store, make_told_record(spec, "PASS", 1))  # after the rebuild has read the old record
+        add(root, entries)
 
     monkeypatch.setattr(index_of_records, "add", late)
     index_rebuild.rebuild_index(store)
-    stands(store, made, "PASS")
+    assert_current(store, spec, "PASS")
 
 
 def test_two_forced_at_once_leave_one(store: str) -> None:
-    made = make_spec(root=store)
-    records.publish(store, told(made, "PASS"))
+    spec = make_spec(root=store)
+    records.publish(store, make_told_record(spec, "PASS"))
     times = [NOON + timedelta(days=1, microseconds=3**number) for number in range(6)]
     threads = [
-        threading.Thread(target=records.publish, args=(store, make_record(made, "FAIL", at, f"forced at {at}"), True))
-        for at in times
+        threading.Thread(
+            target=records.publish,
+            args=(store, make_record(spec, "FAIL", published_at, f"forced at {published_at}"), True),
+        )
+        for published_at in times
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    stands(store, made, "FAIL", records.read(made.run_uri).verdict.reason)
+    assert_current(store, spec, "FAIL", records.read(spec.run_uri).verdict.reason)
 
 
 @pytest.mark.parametrize(
@@ -296,18 +305,18 @@ def test_two_forced_at_once_leave_one(store: str) -> None:
     [(None, False), (b"{", False), ("INCOMPLETE", False), ("PASS", True), ("FAIL", True), ("INCONCLUSIVE", True)],
 )
 def test_what_is_decided(store: str, content: bytes | str | None, expected: bool) -> None:
-    made = make_spec(root=store)
+    spec = make_spec(root=store)
     if content:
-        data = content if isinstance(content, bytes) else make_record(made, content).verdict.model_dump_json().encode()
-        objects.write(f"{made.run_uri}/verdict.json", data)
-    assert records.has_final_verdict(made.run_uri) is expected
+        data = content if isinstance(content, bytes) else make_record(spec, content).verdict.model_dump_json().encode()
+        objects.write(f"{spec.run_uri}/verdict.json", data)
+    assert records.has_final_verdict(spec.run_uri) is expected
 
 
 def test_the_view_of_the_router(store: str) -> None:
     """It subtracts what has a record, whatever the verdict, from what lies in the checkpoint folder."""
     for number, outcome in enumerate(("PASS", "FAIL", "INCOMPLETE")):
-        made = make_spec(root=store, fingerprint=f"{number:016x}", called=f"step-{number}")
-        records.publish(store, make_record(made, outcome, NOON + timedelta(hours=number)))
+        spec = make_spec(root=store, fingerprint=f"{number:016x}", called=f"step-{number}")
+        records.publish(store, make_record(spec, outcome, NOON + timedelta(hours=number)))
     overwritten = make_spec(root=store, fingerprint="e" * 16, called="step-0")
     folders = {entry.checkpoint_folder for entry in index_of_records.list_entries(store, "small")}
     assert folders == {"step-0-00000000", "step-1-00000000", "step-2-00000000"}
@@ -317,73 +326,78 @@ def test_the_view_of_the_router(store: str) -> None:
 # --- what a run is compared with --------------------------------------------------------------------------------------
 
 
-def validated(root: str, number: int, outcome: str, asked: str = "last-accepted", anchor: str | None = None) -> Spec:
+def publish_run(
+    root: str, number: int, outcome: str, baseline_setting: str = "last-accepted", anchor: str | None = None
+) -> Spec:
     """A run planned, recorded and published as `plan` and `publish` do."""
-    settings = {"gate__baseline": asked, "gate__anchor": anchor}
-    made = make_spec(root=root, fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
-    made = made.model_copy(update={"baseline": baselines.find_baseline(made, asked)})
-    made = made.model_copy(update={"anchor": baselines.find_anchor(made, anchor)})
-    objects.write(made.uri, made.model_dump_json().encode())
-    records.publish(root, make_record(made, outcome, NOON + timedelta(minutes=number)))
-    return made
+    settings = {"gate__baseline": baseline_setting, "gate__anchor": anchor}
+    spec = make_spec(root=root, fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
+    spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, baseline_setting)})
+    spec = spec.model_copy(update={"anchor": baselines.find_anchor(spec, anchor)})
+    objects.write(spec.uri, spec.model_dump_json().encode())
+    records.publish(root, make_record(spec, outcome, NOON + timedelta(minutes=number)))
+    return spec
 
 
-def named(found: Baseline | None) -> str | None:
-    return found.checkpoint.name if found else None
+def name_of(baseline: Baseline | None) -> str | None:
+    return baseline.checkpoint.name if baseline else None
 
 
-def test_the_previous_run_whatever_its_verdict_but_a_judged_one(store: str) -> None:
-    made = make_spec(root=store)
-    assert baselines.find_baseline(made, "previous") is None
+def test_the_previous_baseline_is_the_last_run_with_a_verdict(store: str) -> None:
+    spec = make_spec(root=store)
+    assert baselines.find_baseline(spec, "previous") is None
     for number, outcome in enumerate(("PASS", "FAIL", "INCONCLUSIVE"), start=1):
-        validated(store, number, outcome)
-        assert named(baselines.find_baseline(made, "previous")) == f"step-{number}"
-    validated(store, 4, "INCOMPLETE")
-    assert named(baselines.find_baseline(made, "previous")) == "step-3"
-    assert named(baselines.find_baseline(made, "last-accepted")) == "step-1"
-    assert baselines.find_baseline(made, "none") is None
+        publish_run(store, number, outcome)
+        assert name_of(baselines.find_baseline(spec, "previous")) == f"step-{number}"
+    publish_run(store, 4, "INCOMPLETE")
+    assert name_of(baselines.find_baseline(spec, "previous")) == "step-3"
+    assert name_of(baselines.find_baseline(spec, "last-accepted")) == "step-1"
+    assert baselines.find_baseline(spec, "none") is None
 
 
-def test_a_run_asked_for_again_keeps_what_it_had(store: str) -> None:
-    first = validated(store, 1, "PASS", "previous", "first")
-    second = validated(store, 2, "PASS", "previous", "first")
-    third = validated(store, 3, "PASS", "previous", "first")
-    validated(store, 4, "PASS")
+def test_a_repeated_run_keeps_its_baseline_and_anchor(store: str) -> None:
+    first = publish_run(store, 1, "PASS", "previous", "first")
+    second = publish_run(store, 2, "PASS", "previous", "first")
+    third = publish_run(store, 3, "PASS", "previous", "first")
+    publish_run(store, 4, "PASS")
     assert (first.baseline, first.anchor) == (None, None)
-    assert (named(second.baseline), second.anchor) == ("step-1", None)  # its baseline is the first: no anchor beside it
-    assert (named(third.baseline), named(third.anchor)) == ("step-2", "step-1")
-    for made in (first, second, third):
-        asked_again = made.model_copy(update={"baseline": None, "anchor": None})
-        assert baselines.find_baseline(asked_again, "previous") == made.baseline
-        asked_again = asked_again.model_copy(update={"baseline": made.baseline})
-        assert baselines.find_anchor(asked_again, "first") == made.anchor
+    assert (name_of(second.baseline), second.anchor) == (
+        "step-1",
+        None,
+    )  # its baseline is the first: no anchor beside it
+    assert (name_of(third.baseline), name_of(third.anchor)) == ("step-2", "step-1")
+    for spec in (first, second, third):
+        asked_again = spec.model_copy(update={"baseline": None, "anchor": None})
+        assert baselines.find_baseline(asked_again, "previous") == spec.baseline
+        asked_again = asked_again.model_copy(update={"baseline": spec.baseline})
+        assert baselines.find_anchor(asked_again, "first") == spec.anchor
 
 
 def test_other_words_are_another_question(store: str) -> None:
     for number in (1, 2):
-        validated(store, number, "PASS")
-    third = validated(store, 3, "FAIL", "none")
+        publish_run(store, number, "PASS")
+    third = publish_run(store, 3, "FAIL", "none")
     assert third.baseline is None
-    assert named(baselines.find_baseline(third, "last-accepted")) == "step-2"
+    assert name_of(baselines.find_baseline(third, "last-accepted")) == "step-2"
     assert baselines.find_baseline(third, "none") is None
 
 
 def test_the_anchor_stays_while_the_baseline_moves(store: str) -> None:
-    validated(store, 1, "FAIL")
+    publish_run(store, 1, "FAIL")
     for number in (2, 3, 4):
-        validated(store, number, "PASS")
-    made = make_spec(root=store)
-    made = made.model_copy(update={"baseline": baselines.find_baseline(made, "last-accepted")})
-    assert (named(made.baseline), named(baselines.find_anchor(made, "first"))) == ("step-4", "step-2")
-    assert baselines.find_anchor(made, None) is None
-    assert named(baselines.find_anchor(made, "/models/step-1")) == "step-1"
-    assert baselines.find_anchor(made, "/models/step-4") is None  # the baseline's own run
+        publish_run(store, number, "PASS")
+    spec = make_spec(root=store)
+    spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, "last-accepted")})
+    assert (name_of(spec.baseline), name_of(baselines.find_anchor(spec, "first"))) == ("step-4", "step-2")
+    assert baselines.find_anchor(spec, None) is None
+    assert name_of(baselines.find_anchor(spec, "/models/step-1")) == "step-1"
+    assert baselines.find_anchor(spec, "/models/step-4") is None  # the baseline's own run
 
 
 def test_no_checkpoint_is_its_own_anchor(store: str) -> None:
-    first = validated(store, 1, "PASS")
-    for asked in ("first", first.checkpoint.uri, first.run_uri):
-        assert baselines.find_anchor(first, asked) is None
+    first = publish_run(store, 1, "PASS")
+    for anchor_setting in ("first", first.checkpoint.uri, first.run_uri):
+        assert baselines.find_anchor(first, anchor_setting) is None
 
 
 def test_a_named_anchor_that_was_never_validated(store: str) -> None:
@@ -392,39 +406,45 @@ def test_a_named_anchor_that_was_never_validated(store: str) -> None:
 
 
 def test_another_prompt_is_another_series(store: str) -> None:
-    validated(store, 1, "PASS")
+    publish_run(store, 1, "PASS")
     asked_otherwise = make_spec(root=store, caption__prompt="another question")
-    for asked in ("last-accepted", "previous"):
-        assert baselines.find_baseline(asked_otherwise, asked) is None
+    for baseline_setting in ("last-accepted", "previous"):
+        assert baselines.find_baseline(asked_otherwise, baseline_setting) is None
     with pytest.raises(InputError, match="no record of it"):
         baselines.find_baseline(asked_otherwise, "/models/step-1")
 
 
 def test_a_question_in_other_words_takes_no_anchor_away(store: str) -> None:
     """Asked by hand against the first run, which is then no anchor beside it; asked by the nightly, it is one."""
-    first = validated(store, 1, "PASS", anchor="first")
-    validated(store, 2, "PASS", anchor="first")
-    by_hand = validated(store, 3, "FAIL", first.run_uri, "first")
-    assert (named(by_hand.baseline), by_hand.anchor) == ("step-1", None)
-    nightly = validated(store, 3, "FAIL", "last-accepted", "first")
-    assert (named(nightly.baseline), named(nightly.anchor)) == ("step-2", "step-1")
+    first = publish_run(store, 1, "PASS", anchor="first")
+    publish_run(store, 2, "PASS", anchor="first")
+    by_hand = publish_run(store, 3, "FAIL", first.run_uri, "first")
+    assert (name_of(by_hand.baseline), by_hand.anchor) == ("step-1", None)
+    nightly = publish_run(store, 3, "FAIL", "last-accepted", "first")
+    assert (name_of(nightly.baseline), name_of(nightly.anchor)) == ("step-2", "step-1")
 
 
 @pytest.mark.parametrize(
     ("content", "why"), [(None, "there is none"), (b"{}", r"not a record of this version \(ValidationError\)")]
 )
-@pytest.mark.parametrize("asked", ["last-accepted", "previous", "/models/step-1"])
-def test_a_baseline_whose_record_cannot_be_read(store: str, content: bytes | None, why: str, asked: str) -> None:
-    first, made = validated(store, 1, "PASS"), make_spec(root=store)
+@pytest.mark.parametrize("baseline_setting", ["last-accepted", "previous", "/models/step-1"])
+def test_a_baseline_whose_record_cannot_be_read(
+    store: str, content: bytes | None, why: str, baseline_setting: str
+) -> None:
+    first, spec = publish_run(store, 1, "PASS"), make_spec(root=store)
     objects.delete(f"{first.run_uri}/record.json")
     if content:
         objects.write(f"{first.run_uri}/record.json", content)
     told_by = rf"{first.run_uri}/record.json: {why}; publish that run again, or leave it out with "
-    for ask, what in ((baselines.find_baseline, "baseline"), (baselines.find_anchor, "anchor")):
-        words = {"last-accepted": "first", "previous": "first"}.get(asked, asked) if what == "anchor" else asked
-        with pytest.raises(InputError, match=f"^{what} {words}: {told_by}") as caught:
-            ask(made, words)
-        assert "\n" not in str(caught.value)
+    for ask, role in ((baselines.find_baseline, "baseline"), (baselines.find_anchor, "anchor")):
+        words = (
+            {"last-accepted": "first", "previous": "first"}.get(baseline_setting, baseline_setting)
+            if role == "anchor"
+            else baseline_setting
+        )
+        with pytest.raises(InputError, match=f"^{role} {words}: {told_by}") as error:
+            ask(spec, words)
+        assert "\n" not in str(error.value)
     index_rebuild.rebuild_index(store)
-    if asked == "last-accepted":
-        assert baselines.find_baseline(made, asked) is None
+    if baseline_setting == "last-accepted":
+        assert baselines.find_baseline(spec, baseline_setting) is None

@@ -72,10 +72,10 @@ def test_any_pattern_that_is_taken_matches_what_peft_matches(pattern: str, modul
 @pytest.mark.parametrize("field", ["rank_pattern", "alpha_pattern"])
 @pytest.mark.parametrize("pattern", REFUSED.values(), ids=REFUSED.keys())
 def test_a_pattern_that_could_take_for_ever_is_refused_by_name(field: str, pattern: str) -> None:
-    told = explain_unsupported(PLAIN | {field: {pattern: 4}})
-    assert told
-    assert told.startswith("its adapter's rank_pattern or alpha_pattern has ")
-    assert len(told) < 400
+    reason = explain_unsupported(PLAIN | {field: {pattern: 4}})
+    assert reason
+    assert reason.startswith("its adapter's rank_pattern or alpha_pattern has ")
+    assert len(reason) < 400
     with pytest.raises(ValueError, match="has "):
         matches(pattern, "q_proj")
 

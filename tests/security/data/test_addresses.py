@@ -21,17 +21,17 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "LIMITS", limits)
 
 
-def resolving(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> list[str]:
+def patch_resolver(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> list[str]:
     """Names that resolve as told, all others as they do; which names were looked up."""
-    real, asked = socket.getaddrinfo, list[str]()
+    real, hosts_asked = socket.getaddrinfo, list[str]()
 
-    def getaddrinfo(host: Any, port: Any, *arguments: Any, **named: Any) -> Any:
-        asked.append(str(host))
+    def getaddrinfo(host: Any, port: Any, *arguments: Any, **host_name: Any) -> Any:
+        hosts_asked.append(str(host))
         addresses = names.get(str(host), [str(host)])
-        return [one for address in addresses for one in real(address, port, type=socket.SOCK_STREAM)]
+        return [result for address in addresses for result in real(address, port, type=socket.SOCK_STREAM)]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    return asked
+    return hosts_asked
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_address_that_everybody_reaches(address: str) -> None:
 def test_a_name_of_an_address_inside_is_not_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve_replies(lambda *_: Reply(body=SECRET)) as address:
         plain = name.rstrip(".").encode("idna").decode()
-        resolving(monkeypatch, {plain: ["127.0.0.1"], name.rstrip("."): ["127.0.0.1"]})
+        patch_resolver(monkeypatch, {plain: ["127.0.0.1"], name.rstrip("."): ["127.0.0.1"]})
         data, detail = web.fetch(f"http://{name}:{address.rpartition(':')[2]}/x")
     assert data is None
     assert "secret" not in detail
@@ -91,7 +91,7 @@ def test_a_name_of_an_address_inside_is_not_asked(name: str, monkeypatch: pytest
 
 
 def test_a_name_of_two_addresses_is_refused_for_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, {"two.example": ["1.1.1.1", "127.0.0.1"]})
+    patch_resolver(monkeypatch, {"two.example": ["1.1.1.1", "127.0.0.1"]})
     with pytest.raises(allowed_places.PlaceRefused):
         allowed_places.resolve("http", "two.example", 80)
 
@@ -100,9 +100,9 @@ def test_a_name_is_looked_up_once_and_that_address_connected_to(monkeypatch: pyt
     """Looked up again for the connection, the name could have another address by then."""
     monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
     with serve_replies(lambda *_: Reply(body=b"image")) as address:
-        asked = resolving(monkeypatch, {"once.example": ["127.0.0.1"]})
+        names = patch_resolver(monkeypatch, {"once.example": ["127.0.0.1"]})
         assert web.fetch(f"http://once.example:{address.rpartition(':')[2]}/x") == (b"image", "")
-    assert asked.count("once.example") == 1
+    assert names.count("once.example") == 1
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:{port}/y", "http://localhost:{port}/y", "//127.0.0.1:{port}/y",
@@ -137,7 +137,7 @@ def test_a_scheme_that_is_not_the_webs(scheme: str) -> None:
     assert data is None
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, sources: Callable[[str], str], path: str = "/x") -> bytes | None:
+def fetch_replies(monkeypatch: pytest.MonkeyPatch, sources: Callable[[str], str], path: str = "/x") -> bytes | None:
     with serve_replies(lambda *_: Reply(body=b"image")) as address:
         monkeypatch.setenv("ASSAY_SOURCES", sources(address))
         return web.fetch(f"{address}{path}")[0]
@@ -146,23 +146,23 @@ def answered(monkeypatch: pytest.MonkeyPatch, sources: Callable[[str], str], pat
 @pytest.mark.parametrize("sources", ["127.0.0.1", "127.0.0.0/8", "10.0.0.0/8 127.0.0.1/32", "x.example,127.0.0.1",
                                      "{address}", "{address}/", "{address}/x"])  # fmt: skip
 def test_what_the_deployment_allows_is_asked(sources: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert answered(monkeypatch, lambda address: sources.format(address=address)) == b"image"
+    assert fetch_replies(monkeypatch, lambda address: sources.format(address=address)) == b"image"
 
 
 @pytest.mark.parametrize("sources", ["", "10.0.0.0/8", "127.0.0.2", "localhost", "{address}/y", "https://127.0.0.1",
                                      "http://127.0.0.1:1/", "/", "s3://b", "a.example", "{address}0"])  # fmt: skip
 def test_what_it_does_not_allow_is_not(sources: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert answered(monkeypatch, lambda address: sources.format(address=address)) is None
+    assert fetch_replies(monkeypatch, lambda address: sources.format(address=address)) is None
 
 
 @pytest.mark.parametrize("path", ["/set/../x", "/set/%2e%2e/x", "/set/..%2fx", "/settle", "/set/%2E./x"])
 def test_a_prefix_is_not_left(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if path == "/set/../x":
         path = "/x"  # as every client writes it
-    assert answered(monkeypatch, lambda address: f"{address}/set", path) is None
+    assert fetch_replies(monkeypatch, lambda address: f"{address}/set", path) is None
 
 
-def test_a_kept_connection_is_not_used_when_it_is_not_allowed_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pooled_connection_is_not_used_once_disallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     with serve_replies(lambda *_: Reply(body=b"image")) as address:
         monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
         assert web.fetch(f"{address}/x")[0] == b"image"
@@ -171,7 +171,7 @@ def test_a_kept_connection_is_not_used_when_it_is_not_allowed_any_more(monkeypat
 
 
 @pytest.mark.parametrize("path", ["/admin", "/", "/settle", "/set/..%2fadmin", "/set?next=/admin", "/set/2.jpg"])
-def test_a_prefix_holds_on_a_kept_connection(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefix_holds_on_a_pooled_connection(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     arrived = []
 
     def answer(place: str, _: int) -> Reply:
@@ -216,18 +216,18 @@ def test_no_password_of_the_node_is_sent(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
-    sent: list[str] = []
+    payloads: list[str] = []
     received = threading.Event()
 
     def then(handler: Any) -> None:
-        sent.append(str(handler.headers))
+        payloads.append(str(handler.headers))
         received.set()
 
     with serve_replies(lambda *_: Reply(body=b"image", then=then)) as address:
         web.fetch(f"{address}/x")
         assert received.wait(60)  # the body is there before the server goes on
-    assert sent
-    assert "Authorization" not in sent[0]
+    assert payloads
+    assert "Authorization" not in payloads[0]
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])

@@ -68,12 +68,12 @@ def test_braces_that_name_few_are_counted_as_they_expand(pattern: str, count: in
         assert len(expand_pattern(pattern)) == count
 
 
-def many(count: int) -> pa.Table:
+def make_many(count: int) -> pa.Table:
     return pa.table({"image": pa.nulls(count, pa.binary()), "label": pa.nulls(count, pa.string())})
 
 
 def parquet(path: Path, count: int) -> Path:
-    pq.write_table(many(count), path, compression="zstd")
+    pq.write_table(make_many(count), path, compression="zstd")
     return path
 
 
@@ -121,7 +121,7 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def located(count: int, **settings: Any) -> Iterator[ImageRef]:
+def list_refs(count: int, **settings: Any) -> Iterator[ImageRef]:
     return (ImageRef(str(number), "x", **settings) for number in range(count))
 
 
@@ -137,9 +137,9 @@ def test_a_listing_has_an_end(
     variable: str, value: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
-    assert len(list(limit_listing("/x", located(40, **settings)))) == 40
+    assert len(list(limit_listing("/x", list_refs(40, **settings)))) == 40
     with pytest.raises(InputError, match=variable):
-        list(limit_listing("/x", located(1000, **settings)))
+        list(limit_listing("/x", list_refs(1000, **settings)))
 
 
 PACKED = {  # what a small file unpacks to without an end, and what ends it
@@ -198,8 +198,8 @@ def test_names_of_labels_that_are_nested_or_long(text: str, tmp_path: Path) -> N
 def test_references_nested_deep_in_a_csv_are_a_text(tmp_path: Path) -> None:
     with (tmp_path / "m.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["file", "said"], ["a.png", "[" * 50_000]])
-    (one,) = open_source(Dataset(source=str(tmp_path / "m.csv"), references="said")).list_images()
-    assert one.references == ["[" * 50_000]
+    (ref,) = open_source(Dataset(source=str(tmp_path / "m.csv"), references="said")).list_images()
+    assert ref.references == ["[" * 50_000]
 
 
 @pytest.fixture
@@ -233,10 +233,10 @@ def arrow_of(path: Path, data: bytes) -> str:
 
 
 def tar_of(path: Path, data: bytes) -> str:
-    with tarfile.open(path / "x.tar", "w") as opened:
+    with tarfile.open(path / "x.tar", "w") as archive:
         member = tarfile.TarInfo("a.jpg")
         member.size = len(data)
-        opened.addfile(member, io.BytesIO(data))
+        archive.addfile(member, io.BytesIO(data))
     return str(path / "x.tar")
 
 
@@ -250,15 +250,15 @@ def test_an_image_that_is_too_large(write: Callable[[Path, bytes], str], megabyt
 
 
 def test_an_object_that_is_too_large(megabyte: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int | None] = []
+    sizes: list[int | None] = []
 
-    def read(uri: str, at_most: int | None = None) -> bytes:
-        asked.append(at_most)
+    def read_noted(uri: str, at_most: int | None = None) -> bytes:
+        sizes.append(at_most)
         raise InputError(f"{uri}: is too large")
 
-    monkeypatch.setattr(objects, "read", read)
+    monkeypatch.setattr(objects, "read", read_noted)
     assert fetch.fetch_place("s3://b/set/x.png", "s3://b/set").data is None
-    assert asked == [2**20]
+    assert sizes == [2**20]
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
@@ -275,11 +275,11 @@ def test_an_answer_that_unpacks_to_more(coding: str, monkeypatch: pytest.MonkeyP
 
 def test_a_text_in_a_tar_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar, "MOST_TEXT", 1000)
-    with tarfile.open(tmp_path / "x.tar", "w") as opened:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, size in (("a.jpg", 10), ("a.txt", 5000)):
             member = tarfile.TarInfo(name)
             member.size = size
-            opened.addfile(member, io.BytesIO(bytes(size)))
+            archive.addfile(member, io.BytesIO(bytes(size)))
     source = open_source(Dataset(source=str(tmp_path / "x.tar"), label="txt", stratify=True, limit=1))
     with pytest.raises(InputError, match="over 1000"):
         list(source.list_images())
@@ -302,15 +302,15 @@ def test_offsets_that_lead_out_of_the_file(form: str, tmp_path: Path) -> None:
         list(source.read([ImageRef("x#0", "#0.0"), ImageRef("x#1", "#0.1")]))
 
 
-def hanging(seconds: float) -> None:
+def hang(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def dying(number: int) -> None:
+def die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def hoarding() -> int:
+def hoard() -> int:
     return len(bytearray(10**9))
 
 
@@ -318,56 +318,56 @@ def hoarding() -> int:
 def test_a_listing_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_LISTING_SECONDS", "1")
     with pytest.raises(InputError, match="not listed within 1 s"):
-        run_in_source_process("dataset x", hanging, 100)
+        run_in_source_process("dataset x", hang, 100)
 
 
 @pytest.mark.slow
 def test_a_listing_that_takes_all_memory_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_LISTING_MB", "300")
     with pytest.raises(InputError, match="more than 300 MB"):
-        run_in_source_process("dataset x", hoarding)
+        run_in_source_process("dataset x", hoard)
 
 
 @pytest.mark.slow
-def test_a_file_that_crashes_its_reader_is_told() -> None:
+def test_a_file_that_crashes_its_reader_is_reported() -> None:
     with pytest.raises(InputError, match="SIGSEGV"):
-        run_in_source_process("dataset x", dying, int(signal.SIGSEGV))
+        run_in_source_process("dataset x", die, int(signal.SIGSEGV))
 
 
-class Killing:
+class KillingSource:
     """A source of which one image ends the process that reads it."""
 
     distance: Distance = "local"
 
     def list_images(self) -> Iterator[ImageRef]:
-        return located(6)
+        return list_refs(6)
 
     def read(self, wanted: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        for one in wanted:
-            if one.image_id == "3":
+        for ref in wanted:
+            if ref.image_id == "3":
                 os.kill(os.getpid(), signal.SIGSEGV)
-            yield SourceImage(one.image_id, encode_image(draw_picture(int(one.image_id))))
+            yield SourceImage(ref.image_id, encode_image(draw_picture(int(ref.image_id))))
 
 
 def six(golden_uri: str, file: str, group: int) -> list[ImageRef]:
-    return list(located(6))
+    return list(list_refs(6))
 
 
-def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def prepare_all(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """How each image of `Killing` ends."""
     monkeypatch.setattr(single_images, "read_refs", six)
-    own = Decoder(SMALL)
+    decoder_used = Decoder(SMALL)
     try:
         task = {"file": "", "group": 0}
-        done = list(single_images.prepare_alone(own, Killing(), "", task, defaultdict(float)))
+        outcomes = list(single_images.prepare_alone(decoder_used, KillingSource(), "", task, defaultdict(float)))
     finally:
-        own.close()
-    return {row.image_id: "kept" if isinstance(made, GoldenImage) else made.reason for row, made in done}
+        decoder_used.close()
+    return {row.image_id: "kept" if isinstance(outcome, GoldenImage) else outcome.reason for row, outcome in outcomes}
 
 
 @pytest.mark.slow
 def test_an_image_whose_reading_ends_the_process_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ended(monkeypatch) == {str(n): "unreadable-source" if n == 3 else "kept" for n in range(6)}
+    assert prepare_all(monkeypatch) == {str(n): "unreadable-source" if n == 3 else "kept" for n in range(6)}
 
 
 def tick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,7 +379,7 @@ def tick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_part_has_a_budget_for_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     tick(monkeypatch)
     monkeypatch.setenv("ASSAY_PART_SECONDS", "2.5")
-    assert list(ended(monkeypatch).values()) == ["kept"] * 3 + ["timeout"] * 3
+    assert list(prepare_all(monkeypatch).values()) == ["kept"] * 3 + ["timeout"] * 3
 
 
 @pytest.mark.slow
@@ -388,10 +388,10 @@ def test_a_part_whose_budget_goes_to_reading_is_tried_again(monkeypatch: pytest.
     monkeypatch.setattr(single_images, "CHUNK", 1)
     monkeypatch.setenv("ASSAY_PART_SECONDS", "2.5")
     with pytest.raises(RetryableError, match=r"not read within 2\.5 s; look at the storage .*ASSAY_PART_SECONDS"):
-        ended(monkeypatch)
+        prepare_all(monkeypatch)
 
 
-class Waiting:
+class WaitingSource:
     """A source of which one image does not come, or computes for ever."""
 
     distance: Distance = "object-store"
@@ -400,14 +400,14 @@ class Waiting:
         self.computes = computes
 
     def list_images(self) -> Iterator[ImageRef]:
-        return located(3)
+        return list_refs(3)
 
     def read(self, wanted: Sequence[ImageRef]) -> Iterator[SourceImage]:
-        for one in wanted:
-            while one.image_id == "1":
+        for ref in wanted:
+            while ref.image_id == "1":
                 if not self.computes:
                     signal.pause()
-            yield SourceImage(one.image_id, encode_image(draw_picture(int(one.image_id))))
+            yield SourceImage(ref.image_id, encode_image(draw_picture(int(ref.image_id))))
 
 
 @pytest.mark.slow
@@ -417,19 +417,19 @@ def test_an_image_that_is_slow_to_come_is_tried_again_and_one_that_computes_is_a
 ) -> None:
     monkeypatch.setattr(single_images, "READ_SECONDS", 60.0 if computes else 6.0)
     monkeypatch.setattr(single_images, "READ_CPU_SECONDS", 1.0)
-    own = Decoder(SMALL)
+    decoder_used = Decoder(SMALL)
     try:
         if computes:
-            rows = single_images.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
+            rows = single_images.read_rows(decoder_used, WaitingSource(computes), list(list_refs(3)), str(tmp_path))
             assert [(row.image_id, row.detail) for row in rows if row.file is None] == [
                 ("1", "cannot be read: over 1 s of computing")
             ]
             assert len(rows) == 3
             return
         with pytest.raises(RetryableError, match=r"^1: not read within 6 s; look at the storage"):
-            single_images.read_rows(own, Waiting(computes), list(located(3)), str(tmp_path))
+            single_images.read_rows(decoder_used, WaitingSource(computes), list(list_refs(3)), str(tmp_path))
     finally:
-        own.close()
+        decoder_used.close()
 
 
 def test_a_plan_that_does_not_come_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,12 +440,12 @@ def test_a_plan_that_does_not_come_is_tried_again(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RetryableError, match="the plan of s3://b/golden/x: not read within 300 s"):
         list(
             single_images.prepare_alone(
-                Silent(Preprocess()), Killing(), "s3://b/golden/x", {"file": "", "group": 0}, defaultdict(float)
+                Silent(Preprocess()), KillingSource(), "s3://b/golden/x", {"file": "", "group": 0}, defaultdict(float)
             )
         )
 
 
-def slow(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
+def prepare_slowly(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
     with Path(row.image_id).open("a") as file:
         file.write("tried\n")
     os.kill(os.getpid(), signal.SIGALRM)
@@ -453,9 +453,9 @@ def slow(row: SourceImage, settings: Preprocess) -> GoldenImage | Reject:
 
 
 def test_an_image_that_takes_too_long_is_tried_once(tmp_path: Path) -> None:
-    own = Decoder(SMALL)
-    end = own.prepare_isolated(slow, SourceImage(str(tmp_path / "tries"), b"x"))
-    own.close()
+    decoder_used = Decoder(SMALL)
+    end = decoder_used.prepare_isolated(prepare_slowly, SourceImage(str(tmp_path / "tries"), b"x"))
+    decoder_used.close()
     assert isinstance(end, Reject)
     assert end.reason == "timeout"
     assert (tmp_path / "tries").read_text() == "tried\n"

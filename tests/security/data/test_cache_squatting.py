@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path / "cache"
 
 
-def fetched() -> bytes:
+def fetch_weights() -> bytes:
     return (node_cache.fetch(PLANNED) / "model.safetensors").read_bytes()
 
 
@@ -82,7 +82,7 @@ def test_what_was_planted_is_not_loaded(cache: Path, case: str) -> None:
     if "owner" in case and os.getuid() != 0:
         pytest.skip("giving a folder away needs root")
     PLANTED[case](cache)
-    assert fetched() == b"weights"
+    assert fetch_weights() == b"weights"
 
 
 MODES = {"a group's": 0o2775, "read by all": 0o755, "open to all": 0o1777, "read by its group": 0o740}
@@ -100,23 +100,23 @@ def test_a_folder_that_others_use_keeps_its_mode_and_what_is_in_it(
         shared = tmp_path / "xdg" / "assay"
     plant(shared / NAME)
     shared.chmod(mode)
-    own = private_cache.ensure_cache_folder()
-    assert own == shared / f"assay-{os.getuid()}"
-    assert own.stat().st_mode & 0o777 == 0o700
-    assert fetched() == b"weights"
+    cache_folder = private_cache.ensure_cache_folder()
+    assert cache_folder == shared / f"assay-{os.getuid()}"
+    assert cache_folder.stat().st_mode & 0o777 == 0o700
+    assert fetch_weights() == b"weights"
     assert shared.stat().st_mode & 0o7777 == mode
     assert (shared / NAME / "model.safetensors").read_bytes() == b"planted"
-    assert private_cache.ensure_cache_folder() == own
+    assert private_cache.ensure_cache_folder() == cache_folder
 
 
 def test_a_private_folder_that_was_opened_to_others_is_refused_and_not_changed(cache: Path) -> None:
     plant(cache)
     cache.chmod(0o755)
-    own = private_cache.ensure_cache_folder()
-    own.chmod(0o770)
+    cache_folder = private_cache.ensure_cache_folder()
+    cache_folder.chmod(0o770)
     with pytest.raises(InputError, match=r"open to other users, .*; chmod 700 it or set ASSAY_CACHE to[^\n]*$"):
         private_cache.ensure_cache_folder()
-    assert own.stat().st_mode & 0o777 == 0o770
+    assert cache_folder.stat().st_mode & 0o777 == 0o770
 
 
 REFUSED: dict[str, Callable[[Path], object]] = {
@@ -130,7 +130,7 @@ REFUSED: dict[str, Callable[[Path], object]] = {
 def test_a_cache_that_cannot_be_private_is_refused(cache: Path, case: str) -> None:
     REFUSED[case](cache)
     with pytest.raises(InputError, match=r"set ASSAY_CACHE to[^\n]*$"):
-        fetched()
+        fetch_weights()
 
 
 def test_a_private_folder_of_another_within_a_shared_one_is_refused(cache: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_private_folder_of_another_within_a_shared_one_is_refused(cache: Path)
     os.chown(cache / f"assay-{os.getuid()}", 12345, 12345)
     os.chown(cache, 12345, 12345)
     with pytest.raises(InputError, match="another user's"):
-        fetched()
+        fetch_weights()
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -156,19 +156,19 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_copy_that_changed_is_made_again(cache: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    fetched()
+    fetch_weights()
     CHANGES[case](cache / NAME)
     monkeypatch.setattr(node_cache, "_sound", set())  # as in the next process
-    assert fetched() == b"weights"
+    assert fetch_weights() == b"weights"
     assert sorted(path.name for path in (cache / NAME).iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_a_lock_that_is_held_is_trouble(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_held_lock_is_a_retryable_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_cache, "LOCK_SECONDS", 0.1)
     private_cache.ensure_cache_folder()
     (cache / ".locks").mkdir()
     with FileLock(cache / ".locks" / NAME), pytest.raises(RetryableError, match="another process has held"):
-        fetched()
+        fetch_weights()
 
 
 @pytest.mark.parametrize("variable", ["ASSAY_CACHE", "XDG_CACHE_HOME", "HOME"])

@@ -9,33 +9,33 @@ from odd_folders import good_files
 
 @pytest.mark.parametrize("start", range(4))
 def test_changed_seeds_raise_nothing_else(start: int) -> None:
-    made = random.Random(start)
+    random_source = random.Random(start)
     for seed in checkpoint_folder.SEEDS()[start::4]:
         checkpoint_folder.try_input(seed)
         for _ in range(3):
-            checkpoint_folder.try_input(change(seed, made))
+            checkpoint_folder.try_input(change(seed, random_source))
 
 
-def change(data: bytes, made: random.Random) -> bytes:
+def change(data: bytes, rng: random.Random) -> bytes:
     """Some bytes of another value, left out, or there twice."""
-    changed = bytearray(data)
-    for _ in range(made.choice((1, 2, 8))):
-        at = made.randrange(len(changed) + 1)
-        match made.randrange(3):
+    mutated = bytearray(data)
+    for _ in range(rng.choice((1, 2, 8))):
+        position = rng.randrange(len(mutated) + 1)
+        match rng.randrange(3):
             case 0:
-                changed[at : at + 1] = bytes([made.randrange(256)])
+                mutated[position : position + 1] = bytes([rng.randrange(256)])
             case 1:
-                del changed[at : at + made.choice((1, 4, 50))]
+                del mutated[position : position + rng.choice((1, 4, 50))]
             case _:
-                changed[at:at] = changed[at : at + made.choice((1, 4, 50))]
-    return bytes(changed)
+                mutated[position:position] = mutated[position : position + rng.choice((1, 4, 50))]
+    return bytes(mutated)
 
 
-def test_a_finding_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+def test_a_finding_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_fault(*_: object) -> None:
         raise KeyError("architectures")
 
-    monkeypatch.setattr("ray_jobs.checkpoints.config_files.read_config", broken)
+    monkeypatch.setattr("ray_jobs.checkpoints.config_files.read_config", raise_fault)
     with pytest.raises(AssertionError, match="cannot be judged"):
         checkpoint_folder.try_input(checkpoint_folder.encode(good_files()))
 

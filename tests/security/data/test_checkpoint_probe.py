@@ -31,16 +31,16 @@ def template(text: str | bytes) -> Change:
     return lambda folder: _write(folder / "chat_template.jinja", text)
 
 
-def edited(name: str, **changed: Any) -> Change:
+def edit_config(name: str, **settings: Any) -> Change:
     def change(folder: Path) -> None:
         file = folder / name
         value = json.loads(file.read_text()) if file.exists() else {}
-        _write(file, json.dumps(value | changed))
+        _write(file, json.dumps(value | settings))
 
     return change
 
 
-def replaced(name: str, text: str | bytes) -> Change:
+def replace_text(name: str, text: str | bytes) -> Change:
     return lambda folder: _write(folder / name, text)
 
 
@@ -48,7 +48,7 @@ def _write(file: Path, text: str | bytes) -> None:
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
-def renumbered(folder: Path) -> None:
+def renumber_tokens(folder: Path) -> None:
     """The tokenizer of a larger vocabulary: of the same words, a thousand further on."""
     value = json.loads((folder / "tokenizer.json").read_text())
     words = value["model"]["vocab"]
@@ -81,23 +81,23 @@ ODD: dict[str, tuple[Change, str]] = {
     "template: no syntax": (template("{% for %}"), "template"),
     "template: without the image": (template("{{ messages[0].content[1].text }}"), "template"),
     "template: not text": (template(b"\xff\xfe\x00"), "checkpoint"),
-    "tokenizer: not JSON": (replaced("tokenizer.json", "{"), "tokenizer"),
-    "tokenizer: null": (replaced("tokenizer.json", "null"), "tokenizer"),
-    "tokenizer: nested": (replaced("tokenizer.json", DEEP), "tokenizer"),
+    "tokenizer: not JSON": (replace_text("tokenizer.json", "{"), "tokenizer"),
+    "tokenizer: null": (replace_text("tokenizer.json", "null"), "tokenizer"),
+    "tokenizer: nested": (replace_text("tokenizer.json", DEEP), "tokenizer"),
     "tokenizer: a pattern that never ends": (
-        edited("tokenizer.json", pre_tokenizer=split_by("(?:a+a+)+$")),
+        edit_config("tokenizer.json", pre_tokenizer=split_by("(?:a+a+)+$")),
         "tokenizer",
     ),
-    "tokenizer: another": (edited("tokenizer.json", pre_tokenizer=split_by(r"(?:(?:\w|\d)+)+$")), "tokenizer"),
+    "tokenizer: another": (edit_config("tokenizer.json", pre_tokenizer=split_by(r"(?:(?:\w|\d)+)+$")), "tokenizer"),
     "tokenizer: a normaliser that never ends": (
-        edited(
+        edit_config(
             "tokenizer.json",
             normalizer={"type": "Replace", "pattern": {"Regex": "(x+x+)+y"}, "content": "b"},
         ),
         "tokenizer",
     ),
     "tokenizer: a normaliser that explodes": (
-        edited(
+        edit_config(
             "tokenizer.json",
             normalizer={
                 "type": "Sequence",
@@ -106,10 +106,10 @@ ODD: dict[str, tuple[Change, str]] = {
         ),
         "tokenizer",
     ),
-    "tokenizer: settings an array": (replaced("tokenizer_config.json", "[]"), "tokenizer"),
-    "tokenizer: settings nested": (replaced("tokenizer_config.json", DEEP), "tokenizer"),
+    "tokenizer: settings an array": (replace_text("tokenizer_config.json", "[]"), "tokenizer"),
+    "tokenizer: settings nested": (replace_text("tokenizer_config.json", DEEP), "tokenizer"),
     "processor: 9.6 GB for a small image": (
-        edited(
+        edit_config(
             "preprocessor_config.json",
             min_pixels=4 * 10**8,
             size={"shortest_edge": 4 * 10**8, "longest_edge": 10**9},
@@ -117,28 +117,28 @@ ODD: dict[str, tuple[Change, str]] = {
         "processor",
     ),
     "processor: of an unknown type": (
-        edited("preprocessor_config.json", image_processor_type="Nothing", processor_class="Nothing"),
+        edit_config("preprocessor_config.json", image_processor_type="Nothing", processor_class="Nothing"),
         "processor",
     ),
     "processor: patches of another model": (
-        edited("preprocessor_config.json", patch_size=16),
+        edit_config("preprocessor_config.json", patch_size=16),
         "image processor makes patches of 1536 values, and its vision encoder reads 3 x 2 x 14 x 14: preproces",
     ),
     "processor: merges patches as another model": (
-        edited("preprocessor_config.json", merge_size=4), "its image processor merges 4 x 4 patches, and its vision",
+        edit_config("preprocessor_config.json", merge_size=4), "its image processor merges 4 x 4 patches, and its vision",
     ),
     "tokenizer: larger than the embeddings": (
-        renumbered, "and its embeddings have 438 rows; save the tokenizer that it was trained with, or resize them",
+        renumber_tokens, "and its embeddings have 438 rows; save the tokenizer that it was trained with, or resize them",
     ),
-    "processor: not JSON": (replaced("preprocessor_config.json", "{"), "processor"),
-    "config: a milliard layers": (edited("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
-    "config: a deep vision encoder": (edited("config.json", vision_config={"depth": 10**7}), "depth"),
-    "generation: not JSON": (replaced("generation_config.json", "{"), "generation_config"),
+    "processor: not JSON": (replace_text("preprocessor_config.json", "{"), "processor"),
+    "config: a milliard layers": (edit_config("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
+    "config: a deep vision encoder": (edit_config("config.json", vision_config={"depth": 10**7}), "depth"),
+    "generation: not JSON": (replace_text("generation_config.json", "{"), "generation_config"),
 }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def short_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ASSAY_PROBE_SECONDS", "6")
 
@@ -156,16 +156,16 @@ def loaded() -> Iterator[ForkServer]:
         yield server
 
 
-@pytest.mark.parametrize(("change", "named"), ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize(("change", "file_name"), ODD.values(), ids=ODD.keys())
 def test_a_checkpoint_whose_files_cannot_be_used_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: ForkServer, change: Change, named: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: ForkServer, change: Change, file_name: str
 ) -> None:
     monkeypatch.setattr(subprocess, "Popen", loaded.start)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as error:
         probe_changed(tmp_path, change)
-    line = str(refused.value)
+    line = str(error.value)
     assert line.startswith(f"checkpoint {tmp_path}/step-1: ")
-    assert named in line
+    assert file_name in line
     assert line.isprintable()
     assert len(line) < 1000
 
@@ -175,9 +175,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
     def change(folder: Path) -> None:
         (folder / "remote.py").write_text(f"open({str(ran)!r}, 'w')\nclass Remote: pass\n")
-        edited("config.json", auto_map={"AutoConfig": "remote.Remote"})(folder)
-        edited("tokenizer_config.json", auto_map={"AutoTokenizer": ["remote.Remote", None]})(folder)
-        edited("preprocessor_config.json", auto_map={"AutoImageProcessor": "remote.Remote"})(folder)
+        edit_config("config.json", auto_map={"AutoConfig": "remote.Remote"})(folder)
+        edit_config("tokenizer_config.json", auto_map={"AutoTokenizer": ["remote.Remote", None]})(folder)
+        edit_config("preprocessor_config.json", auto_map={"AutoImageProcessor": "remote.Remote"})(folder)
 
     probe_changed(tmp_path, change)
     assert not ran.exists()
@@ -186,28 +186,28 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 def test_files_that_have_passed_are_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe_changed(tmp_path, lambda folder: None)
     assert len(list((tmp_path / "cache" / PASSED_FOLDER).iterdir())) == 1
-    started: list[object] = []
-    monkeypatch.setattr(checkpoint_probe, "_run", lambda *given: started.append(given))
+    processes: list[object] = []
+    monkeypatch.setattr(checkpoint_probe, "_run", lambda *arguments: processes.append(arguments))
     probe(inspect.resolve(str(DEMO.parent / "step-0300")), [PROMPT])  # of the same training run
-    assert not started
+    assert not processes
     probe(inspect.resolve(str(DEMO)), ["Other words."])
-    assert len(started) == 1
+    assert len(processes) == 1
 
 
-def test_nothing_of_this_process_is_told_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {}
+def test_the_probe_gets_nothing_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings_seen: dict[str, Any] = {}
     real = subprocess.Popen
 
-    def noted(*arguments: Any, **settings: Any) -> Any:
-        given.update(settings)
+    def note_settings(*arguments: Any, **settings: Any) -> Any:
+        settings_seen.update(settings)
         return real(*arguments, **settings)
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-    monkeypatch.setattr(subprocess, "Popen", noted)
+    monkeypatch.setattr(subprocess, "Popen", note_settings)
     probe_changed(tmp_path, lambda folder: None)
-    assert "secret" not in given["env"].values()
-    assert not [name for name in given["env"] if name.startswith(("AWS", "RAY_", "ASSAY"))]
+    assert "secret" not in settings_seen["env"].values()
+    assert not [name for name in settings_seen["env"] if name.startswith(("AWS", "RAY_", "ASSAY"))]
 
 
 @pytest.mark.parametrize(
@@ -217,14 +217,14 @@ def test_nothing_of_this_process_is_told_to_it(tmp_path: Path, monkeypatch: pyte
 )  # fmt: skip
 def test_a_confined_process_reaches_nothing(tmp_path: Path, attempt: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, Path(__file__).with_name("confined_attempt.py"), attempt, str(server.getsockname()[1]),
              tmp_path / "file"],
             capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(REPO)},
         )  # fmt: skip
-    if attempt == "connect_below_python" and "by the hook" in done.stdout:
+    if attempt == "connect_below_python" and "by the hook" in process.stdout:
         pytest.skip("this kernel grants no network namespace, and a hook of Python's sees no system call")
-    assert done.stdout.startswith("refused"), done.stdout + done.stderr
+    assert process.stdout.startswith("refused"), process.stdout + process.stderr
 
 
 def test_patches_that_are_not_flat_are_the_models_own_affair(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_patches_that_are_not_flat_are_the_models_own_affair(tmp_path: Path) -> 
     vision = {"patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2, "num_channels": 3}
     (tmp_path / "config.json").write_text(json.dumps({"vision_config": vision}))
     processor = PaddleOCRVLImageProcessorPil(min_pixels=784, max_pixels=3136)
-    made = processor(images=[Image.new("RGB", (56, 56))], return_tensors="np")
-    assert made["pixel_values"].ndim == 4
+    inputs = processor(images=[Image.new("RGB", (56, 56))], return_tensors="np")
+    assert inputs["pixel_values"].ndim == 4
     maker = SimpleNamespace(processor=SimpleNamespace(image_processor=processor))
-    probe_process._check_patches(tmp_path, made, maker)
+    probe_process._check_patches(tmp_path, inputs, maker)

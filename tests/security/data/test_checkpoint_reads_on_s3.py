@@ -32,7 +32,7 @@ def test_bytes_that_are_not_those_of_the_etag_are_trouble(liar: LyingServer) -> 
         config_files.read_json("s3://b/config.json", "s3://b")
 
 
-def test_the_whole_object_is_read(liar: LyingServer) -> None:
+def test_the_complete_object_is_read(liar: LyingServer) -> None:
     liar.objects["config.json"] = Behaviour(DATA)
     assert files.read("s3://b/config.json", len(DATA)) == DATA
 

@@ -19,14 +19,15 @@ APART = [-86400.0, -3600.0, -6.0, -1.0, 0.0, 1.0, 6.0, 3600.0, 86400.0]  # secon
 
 
 def engine(lease: Lease) -> Any:
-    one = object.__new__(WarmEngine)
-    one.llm = SimpleNamespace(errored=False)
-    one.swapper, one.lease, one.weights_ready = SimpleNamespace(resident="x"), lease, asyncio.Event()  # type: ignore[assignment]
-    one.loads, one.watch_task, one.running, one.swap_lock = 1, None, set(), asyncio.Lock()
-    one.telemetry = SimpleNamespace(**dict.fromkeys(("sample_gpu", "reset"), lambda *_: None))  # type: ignore[assignment]
-    one.keep_seconds, one.idle_since = 1e9, time.monotonic()
-    one._exit = lambda: None  # type: ignore[method-assign]
-    return one
+    actor = object.__new__(WarmEngine)
+    actor.llm = SimpleNamespace(errored=False)
+    actor.swapper, actor.lease = SimpleNamespace(resident="x"), lease  # type: ignore[assignment]
+    actor.weights_ready = asyncio.Event()
+    actor.loads, actor.watch_task, actor.running, actor.swap_lock = 1, None, set(), asyncio.Lock()
+    actor.telemetry = SimpleNamespace(**dict.fromkeys(("sample_gpu", "reset"), lambda *_: None))  # type: ignore[assignment]
+    actor.keep_seconds, actor.idle_since = 1e9, time.monotonic()
+    actor._exit = lambda: None  # type: ignore[method-assign]
+    return actor
 
 
 def ahead(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +36,7 @@ def ahead(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray_jobs.engine.server.actor.time.time", lambda: true() + seconds)
 
 
-def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool:
+def is_evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether an engine ends that a driver asks for its GPU, its machine's clock being ahead of the driver's."""
 
     def ask(*arguments: Any) -> Any:
@@ -48,10 +49,10 @@ def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool
             return asyncio.run(ask_in_loop())
 
     handle = SimpleNamespace(evict=SimpleNamespace(remote=ask), _actor_id=object())
-    listed = [{"namespace": eviction.NAMESPACE, "name": "engine-x"}]
+    actors = [{"namespace": eviction.NAMESPACE, "name": "engine-x"}]
     monkeypatch.setenv("ASSAY_GPU", "1")
     monkeypatch.setattr("ray.cluster_resources", lambda: {"GPU": 1.0})
-    monkeypatch.setattr("ray.util.list_named_actors", lambda **_: listed)
+    monkeypatch.setattr("ray.util.list_named_actors", lambda **_: actors)
     monkeypatch.setattr("ray.get_actor", lambda *_: handle)
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     monkeypatch.setattr(gpus, "is_started", lambda _: True)
@@ -61,21 +62,21 @@ def evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool
 
 @pytest.mark.parametrize("seconds", APART)
 def test_an_idle_engine_gives_its_gpu_up(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert evicted(engine(Lease()), seconds, monkeypatch)
+    assert is_evicted(engine(Lease()), seconds, monkeypatch)
 
 
 @pytest.mark.parametrize("seconds", APART)
-def test_an_engine_that_is_held_does_not(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_in_use_is_not_ended(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     lease = Lease()
     lease.take("job", time.monotonic())
-    assert not evicted(engine(lease), seconds, monkeypatch)
+    assert not is_evicted(engine(lease), seconds, monkeypatch)
 
 
 @pytest.mark.parametrize("seconds", APART)
 def test_a_lease_is_neither_lost_nor_prolonged_by_a_clock_that_jumps(
     seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def played() -> None:
+    async def run() -> None:
         actor = engine(Lease(seconds=0.5))
         assert await actor.acquire("job", 0)
         ahead(seconds, monkeypatch)
@@ -88,7 +89,7 @@ def test_a_lease_is_neither_lost_nor_prolonged_by_a_clock_that_jumps(
 
     async def within_ten_seconds() -> None:
         async with asyncio.timeout(10):
-            await played()
+            await run()
 
     asyncio.run(within_ten_seconds())
 
@@ -97,7 +98,7 @@ def test_a_lease_is_neither_lost_nor_prolonged_by_a_clock_that_jumps(
 def test_an_idle_engine_ends_after_keep_seconds_of_its_own(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray_jobs.engine.server.actor.WATCH_INTERVAL_S", 0.01)
 
-    async def played() -> None:
+    async def run() -> None:
         actor = engine(Lease())
         actor.keep_seconds = 0.3
         actor.idle_since = time.monotonic()
@@ -109,4 +110,4 @@ def test_an_idle_engine_ends_after_keep_seconds_of_its_own(seconds: float, monke
         watching.cancel()
         assert time.monotonic() - began >= 0.3
 
-    asyncio.run(played())
+    asyncio.run(run())

@@ -63,7 +63,7 @@ def feather(path: Path, table: pa.Table) -> None:
     pyarrow.feather.write_feather(table, str(path))
 
 
-def saved(path: Path, table: pa.Table) -> None:
+def save_dataset(path: Path, table: pa.Table) -> None:
     """A folder as `datasets` saves it."""
     path.mkdir()
     ipc_stream(path / "data-00000-of-00001.arrow", table)
@@ -76,11 +76,12 @@ def saved(path: Path, table: pa.Table) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, pa.Table], None]] = {
-    "x.parquet": parquet, "file.arrow": ipc_file, "stream.arrow": ipc_stream, "x.feather": feather, "saved": saved,
+    "x.parquet": parquet, "file.arrow": ipc_file, "stream.arrow": ipc_stream, "x.feather": feather,
+    "saved": save_dataset,
 }  # fmt: skip
 
 
-def named(field: pa.Field, name: str) -> pa.Field:
+def make_named(field: pa.Field, name: str) -> pa.Field:
     """The field with the metadata by which Arrow knows an extension type."""
     return field.with_metadata({"ARROW:extension:name": name, "ARROW:extension:metadata": "[1]"})
 
@@ -89,9 +90,9 @@ def storage_of(name: str) -> pa.DataType:
     return pa.large_binary() if name == PICKLED else pa.string() if name == "arrow.json" else pa.binary()
 
 
-def nested(shape: str, value: bytes, name: str = PICKLED) -> tuple[pa.Field, pa.Array]:
+def make_nested(shape: str, value: bytes, name: str = PICKLED) -> tuple[pa.Field, pa.Array]:
     """A column of this shape with the type in it, and one row."""
-    leaf = named(pa.field("item", storage_of(name)), name)
+    leaf = make_named(pa.field("item", storage_of(name)), name)
     cell: Any
     if shape == "struct":
         kind, cell = pa.struct([leaf.with_name("bytes")]), {"bytes": value}
@@ -106,7 +107,7 @@ def nested(shape: str, value: bytes, name: str = PICKLED) -> tuple[pa.Field, pa.
     elif shape == "fixed-list":
         kind, cell = pa.list_(leaf, 1), [value]
     else:
-        return named(pa.field("image", storage_of(name)), name), pa.array([value], storage_of(name))
+        return make_named(pa.field("image", storage_of(name)), name), pa.array([value], storage_of(name))
     plain = pa.array([cell], pa.list_(storage_of(name)) if shape == "list" else _plain(kind))
     return pa.field("image", kind), plain.cast(_plain(kind))
 
@@ -128,23 +129,23 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 def table_of(field: pa.Field, column: pa.Array, *others: tuple[pa.Field, pa.Array]) -> pa.Table:
     """A table whose bytes say the extension; this process's own types are not asked."""
-    fields = [field, *(one for one, _ in others)]
-    arrays = [column.view(field.type) if not pa.types.is_nested(field.type) else _retyped(column, field.type)]
+    fields = [field, *(extension_name for extension_name, _ in others)]
+    arrays = [column.view(field.type) if not pa.types.is_nested(field.type) else _retype(column, field.type)]
     return pa.Table.from_arrays([*arrays, *(array for _, array in others)], schema=pa.schema(fields))
 
 
-def _retyped(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _retype(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(column), column.buffers()[: 1 if pa.types.is_struct(kind) else 2],
                                  children=_children(column, kind)) if kind != column.type else column  # fmt: skip
 
 
 def _children(column: pa.Array, kind: pa.DataType) -> list[pa.Array]:
     if pa.types.is_struct(kind):
-        return [_retyped(column.field(index), kind.field(index).type) for index in range(kind.num_fields)]
-    return [_retyped(column.values, kind.field(0).type)]
+        return [_retype(column.field(index), kind.field(index).type) for index in range(kind.num_fields)]
+    return [_retype(column.values, kind.field(0).type)]
 
 
-def refused(dataset: Dataset) -> str:
+def assert_refused(dataset: Dataset) -> str:
     """The line with which both listing and reading end."""
     source = open_source(dataset)
     with pytest.raises(InputError) as raised:
@@ -155,9 +156,9 @@ def refused(dataset: Dataset) -> str:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("file", WRITERS)
 def test_a_column_of_an_extension_type_is_refused(tmp_path: Path, file: str, name: str) -> None:
-    field, column = nested("plain", b"x" if name != PICKLED else code(tmp_path / "ran"), name)
+    field, column = make_nested("plain", b"x" if name != PICKLED else code(tmp_path / "ran"), name)
     WRITERS[file](tmp_path / file, table_of(field, column))
-    line = refused(Dataset(source=str(tmp_path / file), image="image"))
+    line = assert_refused(Dataset(source=str(tmp_path / file), image="image"))
     assert ("'image'" in line and name in line) or "not readable" in line or "cannot be loaded" in line
     assert "\n" not in line
     assert not (tmp_path / "ran").exists()
@@ -167,7 +168,7 @@ def test_a_column_of_an_extension_type_is_refused(tmp_path: Path, file: str, nam
 @pytest.mark.parametrize("shape", ["plain", "struct", "list", "large-list", "list-of-struct", "map", "fixed-list"])
 @pytest.mark.parametrize("file", ["x.parquet", "file.arrow", "stream.arrow"])
 def test_wherever_the_type_lies(tmp_path: Path, file: str, shape: str, role: str) -> None:
-    field, column = nested(shape, code(tmp_path / "ran"))
+    field, column = make_nested(shape, code(tmp_path / "ran"))
     other = (pa.field("good", pa.binary()), pa.array([b"\xff\xd8"]))
     WRITERS[file](tmp_path / file, table_of(field, column, other))
     dataset = Dataset(
@@ -176,7 +177,7 @@ def test_wherever_the_type_lies(tmp_path: Path, file: str, shape: str, role: str
     ) if role == "label" else Dataset(
         source=str(tmp_path / file), **({"image": "image"} if role == "image" else {"image": "good", role: "image"})
     )  # fmt: skip
-    line = refused(dataset)
+    line = assert_refused(dataset)
     assert "'image'" in line
     assert PICKLED in line
     assert not (tmp_path / "ran").exists()
@@ -184,7 +185,7 @@ def test_wherever_the_type_lies(tmp_path: Path, file: str, shape: str, role: str
 
 @pytest.mark.parametrize("file", ["x.parquet", "file.arrow", "stream.arrow"])
 def test_a_column_that_is_not_wanted_is_not_read(tmp_path: Path, file: str) -> None:
-    field, column = nested("plain", code(tmp_path / "ran"))
+    field, column = make_nested("plain", code(tmp_path / "ran"))
     other = (pa.field("good", pa.binary()), pa.array([b"\xff\xd8"]))
     WRITERS[file](tmp_path / file, table_of(field, column, other))
     source = open_source(Dataset(source=str(tmp_path / file), image="good"))
@@ -194,18 +195,18 @@ def test_a_column_that_is_not_wanted_is_not_read(tmp_path: Path, file: str) -> N
 
 @pytest.mark.parametrize("file", ["x.parquet", "file.arrow", "stream.arrow"])
 def test_two_columns_of_one_name_are_refused(tmp_path: Path, file: str) -> None:
-    field, column = nested("plain", code(tmp_path / "ran"))
+    field, column = make_nested("plain", code(tmp_path / "ran"))
     WRITERS[file](tmp_path / file, table_of(field, column, (pa.field("image", pa.binary()), pa.array([b"x"]))))
-    assert "2 columns 'image'" in refused(Dataset(source=str(tmp_path / file), image="image"))
+    assert "2 columns 'image'" in assert_refused(Dataset(source=str(tmp_path / file), image="image"))
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_schema_in_the_metadata_of_a_footer_runs_no_code(tmp_path: Path) -> None:
-    field, column = nested("plain", code(tmp_path / "ran"))
+    field, column = make_nested("plain", code(tmp_path / "ran"))
     evil = table_of(field, column).schema.serialize().to_pybytes()
     plain = pa.table({"image": [b"x"]}).replace_schema_metadata({"ARROW:schema": base64.b64encode(evil)})
     pq.write_table(plain, tmp_path / "x.parquet")
-    refused(Dataset(source=str(tmp_path / "x.parquet"), image="image"))
+    assert_refused(Dataset(source=str(tmp_path / "x.parquet"), image="image"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -224,12 +225,12 @@ def test_a_schema_that_unpickles_is_not_built(tmp_path: Path, file: str, monkeyp
     from ray.data._internal.tensor_extensions import arrow
 
     monkeypatch.setattr(arrow, "_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA", True)
-    assert TENSOR in refused(Dataset(source=str(tmp_path / file), image="image"))
+    assert TENSOR in assert_refused(Dataset(source=str(tmp_path / file), image="image"))
     assert not (tmp_path / "ran").exists()
 
 
 def evil_part(path: Path, ran: Path) -> None:
-    field, column = nested("plain", code(ran))
+    field, column = make_nested("plain", code(ran))
     path.parent.mkdir(parents=True)
     parquet(path, table_of(field, column))
 
@@ -272,13 +273,13 @@ def test_a_part_whose_decoder_dies_runs_no_code(tmp_path: Path) -> None:
     from samples import draw_picture, encode_image
     from stage_jobs import plan_spec, start_stage, wait_for_exit
 
-    field, column = nested("plain", code(tmp_path / "ran"))
+    field, column = make_nested("plain", code(tmp_path / "ran"))
     image = (pa.field("image", pa.binary()), pa.array([encode_image(draw_picture())]))
     parquet(tmp_path / "x.parquet", table_of(field.with_name("label"), column, image))
     checkpoint = Path(__file__).parents[3] / "demo" / "checkpoints" / "step-0800"
     dataset = {"image": "image", "label": "label"}
     spec = plan_spec(tmp_path, str(tmp_path / "root"), str(checkpoint), str(tmp_path / "x.parquet"), dataset=dataset)
-    done = wait_for_exit(start_stage("preprocess", spec, RAY_ADDRESS="local", RAY_AUTH_MODE="disabled"))
-    assert done.code == 2, done.output
-    assert "column 'label' has the Arrow extension type 'ray.data.arrow_pickled_object'" in done.output
+    result = wait_for_exit(start_stage("preprocess", spec, RAY_ADDRESS="local", RAY_AUTH_MODE="disabled"))
+    assert result.code == 2, result.output
+    assert "column 'label' has the Arrow extension type 'ray.data.arrow_pickled_object'" in result.output
     assert not (tmp_path / "ran").exists()

@@ -24,7 +24,7 @@ GOOD = json.dumps({"choices": [{"message": {"content": '{"rationale": "x", "scor
 Send = Callable[[socket.socket], None]
 
 
-def whole(body: bytes, *headers: bytes, length: int | None = None) -> Send:
+def full_reply(body: bytes, *headers: bytes, length: int | None = None) -> Send:
     lines = b"".join(
         line + b"\r\n" for line in (b"Content-Length: %d" % (len(body) if length is None else length), *headers)
     )
@@ -43,7 +43,7 @@ def endless_without_length(connection: socket.socket) -> None:
         connection.sendall(b" " * 65536)
 
 
-def slow(first: bytes) -> Send:
+def send_slowly(first: bytes) -> Send:
     def send(connection: socket.socket) -> None:
         connection.sendall(first)
         while True:
@@ -75,53 +75,53 @@ def silence(connection: socket.socket) -> None:
     time.sleep(30)
 
 
-def closed(connection: socket.socket) -> None:
+def close(connection: socket.socket) -> None:
     connection.close()
 
 
 ZIPPED = gzip.compress(b" " * 50 * 2**20)
 DEEP = b'{"choices": ' + b"[" * 100_000
 BOMBS: dict[str, tuple[Send, set[str]]] = {
-    "gzip": (whole(ZIPPED, b"Content-Encoding: gzip"), {"no-completion"}),
-    "gzip twice": (whole(gzip.compress(ZIPPED), b"Content-Encoding: gzip, gzip"), {"no-completion"}),
-    "deflate": (whole(zlib.compress(b" " * 50 * 2**20), b"Content-Encoding: deflate"), {"no-completion"}),
-    "brotli": (whole(b"x", b"Content-Encoding: br"), {"no-completion"}),
-    "zstd": (whole(b"x", b"Content-Encoding: zstd"), {"no-completion"}),
-    "gzip in capitals": (whole(ZIPPED, b"Content-Encoding: GZIP"), {"no-completion"}),
-    "good but zipped": (whole(gzip.compress(GOOD), b"Content-Encoding: gzip"), {"no-completion"}),
-    "long": (whole(b" " * (ANSWER_BYTES + 1)), {"no-completion"}),
-    "long and good": (whole(GOOD + b" " * ANSWER_BYTES), {"no-completion"}),
+    "gzip": (full_reply(ZIPPED, b"Content-Encoding: gzip"), {"no-completion"}),
+    "gzip twice": (full_reply(gzip.compress(ZIPPED), b"Content-Encoding: gzip, gzip"), {"no-completion"}),
+    "deflate": (full_reply(zlib.compress(b" " * 50 * 2**20), b"Content-Encoding: deflate"), {"no-completion"}),
+    "brotli": (full_reply(b"x", b"Content-Encoding: br"), {"no-completion"}),
+    "zstd": (full_reply(b"x", b"Content-Encoding: zstd"), {"no-completion"}),
+    "gzip in capitals": (full_reply(ZIPPED, b"Content-Encoding: GZIP"), {"no-completion"}),
+    "good but zipped": (full_reply(gzip.compress(GOOD), b"Content-Encoding: gzip"), {"no-completion"}),
+    "long": (full_reply(b" " * (ANSWER_BYTES + 1)), {"no-completion"}),
+    "long and good": (full_reply(GOOD + b" " * ANSWER_BYTES), {"no-completion"}),
     "endless": (endless, {"no-completion"}),
     "endless without a length": (endless_without_length, {"no-completion"}),
-    "slow status": (slow(b"HTTP"), {"timeout", "connection-error"}),
-    "slow headers": (slow(OK + b"X-Slow: "), {"timeout"}),
-    "slow body": (slow(OK + b"Content-Length: 100000\r\n\r\n"), {"timeout"}),
+    "slow status": (send_slowly(b"HTTP"), {"timeout", "connection-error"}),
+    "slow headers": (send_slowly(OK + b"X-Slow: "), {"timeout"}),
+    "slow body": (send_slowly(OK + b"Content-Length: 100000\r\n\r\n"), {"timeout"}),
     "slow chunks": (slow_chunks, {"timeout"}),
     "endless headers": (endless_headers, {"connection-error", "timeout"}),
     "endless interim answers": (endless_interim, {"connection-error", "timeout"}),
     "silence": (silence, {"timeout"}),
-    "closed": (closed, {"connection-error"}),
-    "cut short": (whole(GOOD, length=10_000), {"connection-error", "timeout"}),
+    "closed": (close, {"connection-error"}),
+    "cut short": (full_reply(GOOD, length=10_000), {"connection-error", "timeout"}),
     "no HTTP": (lambda connection: connection.sendall(b"SSH-2.0-x\r\n\r\n"), {"connection-error"}),
-    "deep": (whole(DEEP), {"no-completion"}),
-    "a number of 5,000 digits": (whole(b'{"choices": ' + b"9" * 5000 + b"}"), {"no-completion"}),
-    "not a number": (whole(b'{"choices": NaN}'), {"no-completion"}),
-    "not UTF-8": (whole(b"\xff\xfe\x00"), {"no-completion"}),
-    "empty": (whole(b""), {"no-completion"}),
-    "null": (whole(b"null"), {"no-completion"}),
-    "a list": (whole(b"[]"), {"no-completion"}),
-    "no choices": (whole(b'{"choices": []}'), {"no-completion"}),
-    "choices of another kind": (whole(b'{"choices": {"0": 1}}'), {"no-completion"}),
-    "a message of another kind": (whole(b'{"choices": [{"message": "x"}]}'), {"no-completion"}),
-    "content of another kind": (whole(b'{"choices": [{"message": {"content": [1]}}]}'), {"invalid-answer"}),
+    "deep": (full_reply(DEEP), {"no-completion"}),
+    "a number of 5,000 digits": (full_reply(b'{"choices": ' + b"9" * 5000 + b"}"), {"no-completion"}),
+    "not a number": (full_reply(b'{"choices": NaN}'), {"no-completion"}),
+    "not UTF-8": (full_reply(b"\xff\xfe\x00"), {"no-completion"}),
+    "empty": (full_reply(b""), {"no-completion"}),
+    "null": (full_reply(b"null"), {"no-completion"}),
+    "a list": (full_reply(b"[]"), {"no-completion"}),
+    "no choices": (full_reply(b'{"choices": []}'), {"no-completion"}),
+    "choices of another kind": (full_reply(b'{"choices": {"0": 1}}'), {"no-completion"}),
+    "a message of another kind": (full_reply(b'{"choices": [{"message": "x"}]}'), {"no-completion"}),
+    "content of another kind": (full_reply(b'{"choices": [{"message": {"content": [1]}}]}'), {"invalid-answer"}),
     "an encoding that takes minutes": (
-        whole(b"x" * 10**6, b"Content-Type: application/json; charset=punycode"), {"no-completion"}),
-    "an encoding of bytes": (whole(GOOD[:-1], b"Content-Type: application/json; charset=zip"), {"no-completion"}),
+        full_reply(b"x" * 10**6, b"Content-Type: application/json; charset=punycode"), {"no-completion"}),
+    "an encoding of bytes": (full_reply(GOOD[:-1], b"Content-Type: application/json; charset=zip"), {"no-completion"}),
 }  # fmt: skip
 
 
 @contextmanager
-def serving(send: Send) -> Iterator[str]:
+def serve_bytes(send: Send) -> Iterator[str]:
     """A server of raw bytes on 127.0.0.1."""
     listening = socket.create_server(("127.0.0.1", 0))
     open_ones: list[socket.socket] = []
@@ -143,8 +143,8 @@ def serving(send: Send) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
     finally:
-        for one in (listening, *open_ones):
-            one.close()
+        for connection in (listening, *open_ones):
+            connection.close()
 
 
 def ask(url: str) -> Reply:
@@ -164,7 +164,7 @@ def ask(url: str) -> Reply:
 @pytest.mark.parametrize(("send", "failures"), BOMBS.values(), ids=BOMBS.keys())
 def test_a_bomb_is_a_failure_of_the_judge(send: Send, failures: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
-    with serving(send) as url:
+    with serve_bytes(send) as url:
         ask(url)  # what is imported and set up at the first question is not the answer's
         tracemalloc.start()
         reply = ask(url)
@@ -182,5 +182,5 @@ def test_no_proxy_is_asked(variable: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv(variable, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    with serving(whole(GOOD)) as url:
+    with serve_bytes(full_reply(GOOD)) as url:
         assert ask(url).failure is None

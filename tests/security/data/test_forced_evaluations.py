@@ -40,29 +40,29 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
     monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
-    made = make_spec(root=str(tmp_path))
-    write_golden(made, GOLDEN)
-    write_captions(made, [{"image_id": name, "caption": text} for name, text in zip("ab", OLD, strict=True)])
-    objects.write(made.uri, made.model_dump_json().encode())
-    evaluate.evaluate(made)
-    publish.publish(made)
-    return made
+    spec = make_spec(root=str(tmp_path))
+    write_golden(spec, GOLDEN)
+    write_captions(spec, [{"image_id": name, "caption": text} for name, text in zip("ab", OLD, strict=True)])
+    objects.write(spec.uri, spec.model_dump_json().encode())
+    evaluate.evaluate(spec)
+    publish.publish(spec)
+    return spec
 
 
 def caption_anew(run: Spec, token: str, texts: list[str]) -> Spec:
     """The captions of a forced request, as its job makes them; the request's spec."""
-    forced, folder = run.model_copy(update={"force": token}), request_folder(token)
-    elsewhere = forced.model_copy(update={"root": f"{run.root}/{token}"})
+    forced_spec, folder = run.model_copy(update={"force": token}), request_folder(token)
+    elsewhere = forced_spec.model_copy(update={"root": f"{run.root}/{token}"})
     write_captions(elsewhere, [{"image_id": name, "caption": text} for name, text in zip("ab", texts, strict=True)])
-    made = manifests.require_manifest(elsewhere.captions_uri, "caption")
-    for part in made.parts:
+    manifest = manifests.require_manifest(elsewhere.captions_uri, "caption")
+    for part in manifest.parts:
         data = objects.read(manifests.uri_of_part(elsewhere.captions_uri, part.name))
         objects.write(manifests.uri_of_part(run.captions_uri, part.name, f"{folder}/parts"), data)
-    manifests.commit_forced(run.captions_uri, made, folder)
-    return forced
+    manifests.commit_forced(run.captions_uri, manifest, folder)
+    return forced_spec
 
 
-class Killed(BaseException):
+class KilledError(BaseException):
     """Stands for kill -9: nothing catches it."""
 
 
@@ -75,7 +75,7 @@ def kill_at(step: int, work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch)
             nonlocal steps
             steps += 1
             if steps == step:
-                raise Killed
+                raise KilledError
             return real(*arguments)
 
         return call
@@ -85,12 +85,12 @@ def kill_at(step: int, work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch)
             patched.setattr(objects, name, killed_at(getattr(objects, name)))
         try:
             work()
-        except Killed:
+        except KilledError:
             return False
     return True
 
 
-def standing(run: Spec) -> list[str]:
+def read_current_captions(run: Spec) -> list[str]:
     """The captions that the run's results are of, where all of them are of the same."""
     verdict = json_files.load(Verdict, f"{run.run_uri}/verdict.json")
     results = records.results_uri(run.run_uri, verdict)
@@ -109,7 +109,7 @@ def standing(run: Spec) -> list[str]:
     return texts
 
 
-def each_step() -> Iterator[int]:
+def count_steps() -> Iterator[int]:
     return iter(range(1, MOST_WRITES))
 
 
@@ -117,23 +117,23 @@ def each_step() -> Iterator[int]:
 def test_a_forced_evaluation_that_is_killed_at_any_write_leaves_the_old_results_or_the_new(
     run: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, ended = [], False
-    for step in each_step():
-        forced = caption_anew(run, f"at-{step}", OF_ONE if step % 2 else OF_TWO)
-        before, new = standing(run), OF_ONE if step % 2 else OF_TWO
-        ended = kill_at(step, partial(evaluate.evaluate, forced), monkeypatch)
-        after = standing(run)
+    lengths_seen, is_done = [], False
+    for step in count_steps():
+        forced_spec = caption_anew(run, f"at-{step}", OF_ONE if step % 2 else OF_TWO)
+        before, new = read_current_captions(run), OF_ONE if step % 2 else OF_TWO
+        is_done = kill_at(step, partial(evaluate.evaluate, forced_spec), monkeypatch)
+        after = read_current_captions(run)
         assert after in (before, new)
-        seen.append(after == new)
-        evaluate.evaluate(forced)  # the retry
-        assert standing(run) == new
+        lengths_seen.append(after == new)
+        evaluate.evaluate(forced_spec)  # the retry
+        assert read_current_captions(run) == new
         assert objects.read(f"{run.run_uri}/report.html") == objects.read(f"{results_of(run)}/report.html")
-        if ended:
+        if is_done:
             break
-    assert ended
-    assert seen == sorted(seen), "the new results stood before the last write of theirs"
-    assert seen[0] is False
-    assert seen.count(False) > 5
+    assert is_done
+    assert lengths_seen == sorted(lengths_seen), "the new results stood before the last write of theirs"
+    assert lengths_seen[0] is False
+    assert lengths_seen.count(False) > 5
 
 
 def results_of(run: Spec) -> str:
@@ -144,55 +144,53 @@ def results_of(run: Spec) -> str:
 def test_two_forced_evaluations_of_which_one_is_killed_at_any_write_do_not_undo_each_other(
     run: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for step in each_step():
-        one = caption_anew(run, f"one-{step}", OF_ONE)
-        ended = kill_at(step, partial(evaluate.evaluate, one), monkeypatch)
+    for step in count_steps():
+        first = caption_anew(run, f"one-{step}", OF_ONE)
+        is_done = kill_at(step, partial(evaluate.evaluate, first), monkeypatch)
         two = caption_anew(run, f"two-{step}", OF_TWO)
         evaluate.evaluate(two)
-        assert standing(run) == OF_TWO
-        evaluate.evaluate(one)  # its captions do not stand any more: it is evaluated on those that do, or not at all
-        assert standing(run) == OF_TWO
+        assert read_current_captions(run) == OF_TWO
+        evaluate.evaluate(first)  # its captions do not stand any more: it is evaluated on those that do, or not at all
+        assert read_current_captions(run) == OF_TWO
         assert publish.publish(two).metrics["words"].mean == 4
-        assert publish.publish(one).metrics["words"].mean == 4
-        if ended:
+        assert publish.publish(first).metrics["words"].mean == 4
+        if is_done:
             return
     raise AssertionError("it came to no end")
 
 
 def test_the_request_that_was_decided_last_stands_whichever_is_tried_again(run: Spec) -> None:
-    one = caption_anew(run, "one", OF_ONE)
+    first = caption_anew(run, "one", OF_ONE)
     two = run.model_copy(update={"force": "two"})  # of the same captions
-    evaluate.evaluate(one)
+    evaluate.evaluate(first)
     evaluate.evaluate(two)
     of_two = results_of(run)
     assert "/forced/two/" in of_two
-    evaluate.evaluate(one)
+    evaluate.evaluate(first)
     assert results_of(run) == of_two
     assert manifests.require_manifest(run.scores_uri, "evaluate").details["folder"].startswith("forced/two/")
 
 
-def test_a_swap_that_another_overtook_is_made_good(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_swap_overtaken_by_another_is_repaired(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first has looked at what stands, and writes after the second has written."""
-    one, two = caption_anew(run, "one", OF_ONE), run.model_copy(update={"force": "two"})
+    first, second = caption_anew(run, "one", OF_ONE), run.model_copy(update={"force": "two"})
     real = json_files.replace
-    swapped: list[str] = []
+    swapped_names: list[str] = []
 
     def replace(uri: str, content: Any) -> None:
-        if uri == f"{run.run_uri}/verdict.json" and not swapped:
-            swapped.append(uri)
-            evaluate.evaluate(two)
+        if uri == f"{run.run_uri}/verdict.json" and not swapped_names:
+            swapped_names.append(uri)
+            evaluate.evaluate(second)
         real(uri, content)
 
     monkeypatch.setattr(json_files, "replace", replace)
-    evaluate.evaluate(one)
-    assert swapped
+    evaluate.evaluate(first)
+    assert swapped_names
     assert "/forced/two/" in results_of(run)
 
 
-def test_captions_that_are_made_anew_meanwhile_give_no_verdict_of_two(
-    run: Spec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = caption_anew(run, "one", OF_ONE)
+def test_captions_replaced_meanwhile_give_no_mixed_verdict(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = caption_anew(run, "one", OF_ONE)
 
     def gate(spec: Spec, scores: Scores) -> Verdict:
         caption_anew(run, "two", OF_TWO)
@@ -200,22 +198,22 @@ def test_captions_that_are_made_anew_meanwhile_give_no_verdict_of_two(
 
     monkeypatch.setattr(evaluate, "run_gate", gate)
     with pytest.raises(RetryableError, match="made anew while they were evaluated"):
-        evaluate.evaluate(one)
-    assert standing(run) == OLD
+        evaluate.evaluate(first)
+    assert read_current_captions(run) == OLD
     monkeypatch.setattr(evaluate, "run_gate", decide)
-    evaluate.evaluate(one)
-    assert standing(run) == OF_TWO
+    evaluate.evaluate(first)
+    assert read_current_captions(run) == OF_TWO
 
 
 def test_the_record_is_of_one_request_though_other_captions_stand_by_now(run: Spec) -> None:
-    one = caption_anew(run, "one", OF_ONE)
-    evaluate.evaluate(one)
+    first = caption_anew(run, "one", OF_ONE)
+    evaluate.evaluate(first)
     two = run.model_copy(update={"force": "two"})
     broken = manifests.require_manifest(run.captions_uri, "caption")
     later = broken.model_copy(update={"rows_in": 9, "rows_out": 9, "created_at": broken.created_at.replace(year=2100)})
     objects.write(f"{run.captions_uri}/manifest.json", later.model_dump_json().encode())
-    assert publish.publish(one).images["captioned"] == 2
-    assert two.request_uri != one.request_uri
+    assert publish.publish(first).images["captioned"] == 2
+    assert two.request_uri != first.request_uri
 
 
 def test_a_run_is_compared_by_what_it_was_decided_on(run: Spec) -> None:
@@ -223,31 +221,31 @@ def test_a_run_is_compared_by_what_it_was_decided_on(run: Spec) -> None:
     caption_anew(run, "one", OF_ONE)
     other = run.model_copy(update={"own_metrics": {}})
     scoring.score_captions(other, other.caption_id)
-    kept = load_run(run.run_uri)
-    assert [row.candidate for row in compare_runs(kept, kept, ["words"])] == [2.0]
+    stored_run = load_run(run.run_uri)
+    assert [row.candidate for row in compare_runs(stored_run, stored_run, ["words"])] == [2.0]
     assert parts.read(run.scores_uri, "part-00000")["words"].to_pylist() == [3.0, 3.0]
 
 
-def test_scores_of_other_captions_are_made_beside_those_that_stand(run: Spec) -> None:
-    made: Manifest = manifests.require_manifest(run.scores_uri, "evaluate")
+def test_scores_of_other_captions_are_written_beside_the_current_ones(run: Spec) -> None:
+    manifest: Manifest = manifests.require_manifest(run.scores_uri, "evaluate")
     before = {path: path.read_bytes() for path in Path(run.scores_uri).rglob("*") if path.is_file()}
     caption_anew(run, "one", OF_ONE)
     scoring.score_captions(run, run.caption_id)
-    changed = [path.name for path, data in before.items() if path.read_bytes() != data]
-    assert changed == ["manifest.json"]
-    assert parts.read(run.scores_uri, "part-00000", manifest=made)["words"].to_pylist() == [2.0, 2.0]
+    changed_names = [path.name for path, data in before.items() if path.read_bytes() != data]
+    assert changed_names == ["manifest.json"]
+    assert parts.read(run.scores_uri, "part-00000", manifest=manifest)["words"].to_pylist() == [2.0, 2.0]
 
 
 def test_a_plain_evaluation_that_ends_after_a_forced_one_leaves_its_verdict(
     run: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects.delete(f"{run.run_uri}/verdict.json")
-    forced = run.model_copy(update={"force": "one"})
+    forced_spec = run.model_copy(update={"force": "one"})
 
     def gate(spec: Spec, scores: Scores) -> Verdict:
         verdict = decide(spec, scores)
         if not spec.force:
-            evaluate.evaluate(forced)
+            evaluate.evaluate(forced_spec)
         return verdict
 
     monkeypatch.setattr(evaluate, "run_gate", gate)
@@ -266,6 +264,6 @@ def test_no_folder_of_a_verdict_leads_out_of_its_run(run: Spec, folder: str) -> 
 
 
 def test_no_stored_spec_says_where_its_results_are(run: Spec) -> None:
-    told = run.model_dump() | {"_results_folder": "../../x", "_scores_folders": {run.caption_id: "../../x"}}
-    read = json_files.parse(Spec, json_files.dump_json(told), "spec")
-    assert (read.results_uri, read.scores_uri) == (run.run_uri, run.scores_uri)
+    fields = run.model_dump() | {"_results_folder": "../../x", "_scores_folders": {run.caption_id: "../../x"}}
+    spec_read = json_files.parse(Spec, json_files.dump_json(fields), "spec")
+    assert (spec_read.results_uri, spec_read.scores_uri) == (run.run_uri, run.scores_uri)

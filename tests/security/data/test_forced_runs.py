@@ -26,31 +26,31 @@ def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manife
         steps += 1
         parts.write(uri, name, table(text), {}, folder)
     data = [parts.describe(name, objects.read(manifests.uri_of_part(uri, name, folder))) for name in NAMES]
-    made = manifests.build_manifest("captions", "x", data, 4, {}, {})
+    manifest = manifests.build_manifest("captions", "x", data, 4, {}, {})
     if steps == upto:
         return None
     if not force:
-        return manifests.commit(uri, made)
+        return manifests.commit(uri, manifest)
     if steps + 1 == upto:  # its own manifest is there, and does not stand yet
         return manifests.commit(
             f"{uri}/{request_folder(force)}",
-            made.model_copy(update={"details": {"folder": folder}}),
+            manifest.model_copy(update={"details": {"folder": folder}}),
         )
-    return manifests.commit_forced(uri, made, request_folder(force))
+    return manifests.commit_forced(uri, manifest, request_folder(force))
 
 
-def read(uri: str) -> set[str]:
+def read_state(uri: str) -> set[str]:
     return {text for name in NAMES for text in parts.read(uri, name)["caption"].to_pylist()}
 
 
 @pytest.mark.parametrize("upto", range(4))
-def test_a_forced_request_that_is_killed_takes_nothing_away_and_goes_on(tmp_path: Path, upto: int) -> None:
+def test_a_killed_forced_request_removes_nothing_and_continues(tmp_path: Path, upto: int) -> None:
     uri = str(tmp_path)
     make(uri, "old")
     make(uri, "new", "one", upto)
-    assert read(uri) == {"old"}
+    assert read_state(uri) == {"old"}
     make(uri, "another", "one")  # parts that are there stand
-    assert read(uri) == ({"new"} if upto >= 2 else {"another"} if upto == 0 else {"new", "another"})
+    assert read_state(uri) == ({"new"} if upto >= 2 else {"another"} if upto == 0 else {"new", "another"})
 
 
 @pytest.mark.parametrize("first", ["one", "two"])
@@ -60,40 +60,40 @@ def test_two_forced_requests_do_not_undo_each_other(tmp_path: Path, first: str) 
     make(uri, "of the first", first, upto=1)
     make(uri, "of the second", second, upto=1)
     make(uri, "of the first", first)
-    assert read(uri) == {"of the first"}
+    assert read_state(uri) == {"of the first"}
     make(uri, "of the second", second)
-    assert read(uri) == {"of the second"}
+    assert read_state(uri) == {"of the second"}
     make(uri, "again", first)  # a retry of the first, which had been complete
-    assert read(uri) == {"of the second"}
+    assert read_state(uri) == {"of the second"}
 
 
-def test_what_is_read_while_another_becomes_the_one_that_stands_is_whole(tmp_path: Path) -> None:
+def test_a_read_during_a_swap_of_attempts_is_consistent(tmp_path: Path) -> None:
     uri = str(tmp_path)
     make(uri, "old")
     before = manifests.require_manifest(uri, "caption")
     make(uri, "new", "one")
     assert manifests.require_manifest(uri, "caption") != before
     assert {text for name in NAMES for text in parts.read(uri, name, folder="parts")["caption"].to_pylist()} == {"old"}
-    assert read(uri) == {"new"}
+    assert read_state(uri) == {"new"}
 
 
 def test_a_forced_request_where_there_was_nothing(tmp_path: Path) -> None:
     make(str(tmp_path), "new", "one")
-    assert read(str(tmp_path)) == {"new"}
+    assert read_state(str(tmp_path)) == {"new"}
     assert parts.read_columns(str(tmp_path), NAMES[0], ["caption"])["caption"].to_pylist() == ["new"] * 2
 
 
 def test_a_manifest_from_before_forced_folders_is_read(tmp_path: Path) -> None:
-    made = make(str(tmp_path), "old")
-    assert made
-    assert "folder" not in made.details
-    assert read(str(tmp_path)) == {"old"}
+    spec = make(str(tmp_path), "old")
+    assert spec
+    assert "folder" not in spec.details
+    assert read_state(str(tmp_path)) == {"old"}
 
 
 @pytest.mark.parametrize("token", ["../../golden", "manual__2026-01-01T00:00:00+00:00", "a/b", "", "\n"])
 def test_no_token_leads_out_of_its_stage(tmp_path: Path, token: str) -> None:
     make(str(tmp_path / "stage"), "new", token or "x")
-    assert read(str(tmp_path / "stage")) == {"new"}
+    assert read_state(str(tmp_path / "stage")) == {"new"}
     assert [path.name for path in tmp_path.iterdir()] == ["stage"]
 
 
@@ -104,4 +104,4 @@ def test_forgetting_keeps_the_marks_of_other_requests(tmp_path: Path) -> None:
     manifests.clear_stage(uri, "two", keep=("forced-",))
     make(uri, "of two")
     manifests.clear_stage(uri, "one", keep=("forced-",))
-    assert read(uri) == {"of two"}
+    assert read_state(uri) == {"of two"}

@@ -45,7 +45,7 @@ def ask_ray_for_calls(*_: Any, **__: Any) -> Any:
 
 def live(monkeypatch: pytest.MonkeyPatch, gpus_up: float, on_nodes: tuple[int, ...] = ()) -> None:
     resources = {"CPU": 4.0} | ({"GPU": gpus_up} if gpus_up else {})
-    nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(one)} if one else {})} for one in on_nodes]
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(count)} if count else {})} for count in on_nodes]
     monkeypatch.setattr("ray.cluster_resources", lambda: resources)
     monkeypatch.setattr("ray.available_resources", lambda: resources)
     monkeypatch.setattr("ray.nodes", lambda: nodes)
@@ -71,7 +71,7 @@ CLUSTERS = {
 
 
 @pytest.fixture(params=list(CLUSTERS.values()), ids=list(CLUSTERS))
-def wanted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def needs_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     setting, up, expected = request.param
     if setting is not None:
         monkeypatch.setenv("ASSAY_GPU", setting)
@@ -79,41 +79,41 @@ def wanted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
     return bool(expected)
 
 
-def test_whether_the_cluster_has_gpus(wanted: bool) -> None:
-    assert gpus.has_gpus() == wanted
+def test_whether_the_cluster_has_gpus(needs_gpu: bool) -> None:
+    assert gpus.has_gpus() == needs_gpu
 
 
-def test_what_the_warm_engine_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_warm_engine_asks_for(needs_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.remote", ask_ray)
     with (
-        pytest.raises(AskedFor) as asked,
+        pytest.raises(AskedFor) as error,
         session.engine_session("engine-x", CHECKPOINT, Engine(gpu_memory_utilization=0.45)),
     ):
         pass
-    (options,) = asked.value.args
-    assert (options["num_gpus"], options["num_cpus"]) == ((0.45, 1) if wanted else (0, 0))
-    assert ("VLLM_CPU_KVCACHE_SPACE" in options["runtime_env"]["env_vars"]) != wanted
+    (options,) = error.value.args
+    assert (options["num_gpus"], options["num_cpus"]) == ((0.45, 1) if needs_gpu else (0, 0))
+    assert ("VLLM_CPU_KVCACHE_SPACE" in options["runtime_env"]["env_vars"]) != needs_gpu
 
 
-def test_what_an_audit_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_audit_asks_for(needs_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.remote", ask_ray_for_calls)
     monkeypatch.setattr(reference_engine, "verify", lambda _: None)
-    with pytest.raises(AskedFor) as asked:
+    with pytest.raises(AskedFor) as error:
         reference_engine.recaption(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
-    assert asked.value.args[0]["num_gpus"] == (1 if wanted else 0)
+    assert error.value.args[0]["num_gpus"] == (1 if needs_gpu else 0)
 
 
-def test_what_the_reference_engine_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_reference_engine_asks_for(needs_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def config(_: Path, __: Engine, gpu: bool) -> Any:
         raise AskedFor(gpu)
 
     monkeypatch.setattr(cold, "_build_processor_config", config)
-    with pytest.raises(AskedFor) as asked:
+    with pytest.raises(AskedFor) as error:
         cold.answer_dataset(SimpleNamespace(), Path("/model"), Engine(), frozenset())
-    assert asked.value.args == (wanted,)
+    assert error.value.args == (needs_gpu,)
 
 
-def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_clip_asks_for(needs_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(*_: Any, **options: Any) -> Any:
         raise AskedFor(options)
 
@@ -124,33 +124,33 @@ def test_what_clip_asks_for(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(stage, "probe", lambda *_, **__: None)
     monkeypatch.setattr(stage, "ray_dataset", lambda _: SimpleNamespace(map=measure))
     spec: Any = SimpleNamespace(clip=CHECKPOINT, golden_uri="g", scores_uri_of=str, captions_uri_of=str)
-    with pytest.raises(AskedFor) as asked:
+    with pytest.raises(AskedFor) as error:
         stage.measure_parts(spec, "captions")
-    assert asked.value.args[0]["num_gpus"] == int(wanted)
-    assert asked.value.args[0]["compute"].min_size >= 1  # at least one is waited for
+    assert error.value.args[0]["num_gpus"] == int(needs_gpu)
+    assert error.value.args[0]["compute"].min_size >= 1  # at least one is waited for
 
 
 def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: pytest.MonkeyPatch) -> None:
     live(monkeypatch, 0)
-    good, tasks = inspect.resolve(str(GOOD)), [{"part": f"part-{one}", "rows": [1] * 9} for one in range(20)]
-    told = {}
+    good, tasks = inspect.resolve(str(GOOD)), [{"part": f"part-{number}", "rows": [1] * 9} for number in range(20)]
+    options = {}
     for setting in ("0", "1"):
         monkeypatch.setenv("ASSAY_GPU", setting)
-        told[setting] = (
+        options[setting] = (
             warm.engine_key(good, Engine()),
             warm.build_work_queue(tasks, Engine(), gpus.has_gpus()).tasks_at_once,
         )
-    assert told["0"][0] != told["1"][0]
-    assert (told["0"][1], told["1"][1]) == (4, 8)  # four renderers beside a GPU, none beside a CPU
+    assert options["0"][0] != options["1"][0]
+    assert (options["0"][1], options["1"][1]) == (4, 8)  # four renderers beside a GPU, none beside a CPU
 
 
-@pytest.mark.parametrize("said", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
+@pytest.mark.parametrize("setting", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
 @pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: eviction.evict_idle()], ids=["asked", "make_room"])
-def test_a_setting_that_says_nothing_is_refused(
-    said: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+def test_an_ambiguous_setting_is_refused(
+    setting: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live(monkeypatch, 1)
-    monkeypatch.setenv("ASSAY_GPU", said)
+    monkeypatch.setenv("ASSAY_GPU", setting)
     with pytest.raises(InputError, match=r"ASSAY_GPU is .*; set it to 1 .*, to 0 "):
         ask()
 
@@ -179,17 +179,17 @@ def test_a_model_over_two_gpus_by_the_nodes_that_may_be_started(
     assert (why is None) == fits
 
 
-@pytest.mark.parametrize("said", ["many", "-1", "1.5", "1e9", "8 GPUs"])
-def test_a_number_of_gpus_that_is_none(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("setting", ["many", "-1", "1.5", "1e9", "8 GPUs"])
+def test_an_invalid_number_of_gpus(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     live(monkeypatch, 0)
-    monkeypatch.setenv("ASSAY_GPUS_PER_NODE", said)
+    monkeypatch.setenv("ASSAY_GPUS_PER_NODE", setting)
     with pytest.raises(InputError, match=r"ASSAY_GPUS_PER_NODE is .*; set it to the number"):
         gpus.max_gpus_per_node()
 
 
-@pytest.mark.parametrize(("setting", "refused"), [("1", False), (None, True)], ids=["may start", "as it is"])
+@pytest.mark.parametrize(("setting", "refusal"), [("1", False), (None, True)], ids=["may start", "as it is"])
 def test_a_further_engine_waits_for_a_node_that_may_start(
-    setting: str | None, refused: bool, monkeypatch: pytest.MonkeyPatch
+    setting: str | None, refusal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no node may start and none has room, the job goes on without it at once."""
     live(monkeypatch, 1)
@@ -197,7 +197,7 @@ def test_a_further_engine_waits_for_a_node_that_may_start(
     monkeypatch.setattr("ray.remote", ask_ray)
     if setting:
         monkeypatch.setenv("ASSAY_GPU", setting)
-    expected = session.NoLongerNeeded if refused else AskedFor
+    expected = session.NoLongerNeeded if refusal else AskedFor
     with (
         pytest.raises(expected),
         session.engine_session("engine-x-2", CHECKPOINT, Engine(), job_done=threading.Event()),
@@ -205,7 +205,7 @@ def test_a_further_engine_waits_for_a_node_that_may_start(
         pass
 
 
-def test_a_job_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_logs_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     live(monkeypatch, 0)
     monkeypatch.setenv("ASSAY_GPU", "1")
     wait = gpus.GpuWait(1, "engine")
@@ -216,7 +216,7 @@ def test_a_job_says_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, caplog: p
     assert line.startswith("engine: waiting for 1 GPU: 0 free of 0 on the nodes that are up, more may be started; ")
 
 
-class Evicted:
+class EvictionCounter:
     """Counts how often idle engines were asked for their GPU."""
 
     def __init__(self) -> None:
@@ -227,9 +227,9 @@ class Evicted:
         self.again.set()
 
 
-def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_engines_are_evicted_until_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """An audit evicted idle engines for as long as it ran, because it never said that it had its GPU."""
-    evicted = Evicted()
+    evicted = EvictionCounter()
     live(monkeypatch, 1)
     monkeypatch.setattr(eviction, "evict_idle", evicted)
 
@@ -247,7 +247,7 @@ def test_room_is_made_until_the_first_answer_and_no_longer(monkeypatch: pytest.M
 
 
 def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    evicted, threads = Evicted(), threading.active_count()
+    evicted, threads = EvictionCounter(), threading.active_count()
     live(monkeypatch, 1)
     monkeypatch.setattr(eviction, "evict_idle", evicted)
     monkeypatch.setattr(reference_engine, "verify", lambda _: None)
@@ -267,5 +267,5 @@ def test_an_audit_makes_room_only_until_it_has_its_gpu(monkeypatch: pytest.Monke
     task = SimpleNamespace(remote=lambda *_: references)
     monkeypatch.setattr("ray.remote", lambda **_: lambda _: SimpleNamespace(options=lambda **_: task))
     monkeypatch.setattr("ray.get", get)
-    found: Any = reference_engine.recaption(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
-    assert (found, evicted.times) == (threads, 1)
+    recaptioned: Any = reference_engine.recaption(CHECKPOINT, Engine(), [], lambda *_: iter(()), {})
+    assert (recaptioned, evicted.times) == (threads, 1)

@@ -50,7 +50,7 @@ ENDED = (
 )
 
 
-def started(hang: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
+def start_engine(hang: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
     """The process, and the one that watches it."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(PROGRAM), hang]
@@ -62,14 +62,14 @@ def started(hang: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
 @pytest.mark.slow
 @pytest.mark.parametrize("hang", [name for name in HANGS if name != "end"])
 def test_a_process_whose_event_loop_hangs_is_ended(hang: str) -> None:
-    process, watchdog = started(hang)
+    process, watchdog = start_engine(hang)
     assert process.wait(60) == -signal.SIGKILL
     assert not psutil.wait_procs([watchdog], 30)[1]
 
 
 @pytest.mark.slow
 def test_a_process_that_works_is_left_alone_and_leaves_nothing() -> None:
-    process, watchdog = started("work")
+    process, watchdog = start_engine("work")
     output, _ = process.communicate(timeout=60)
     assert (process.returncode, output) == (0, "done\n")
     assert not psutil.wait_procs([watchdog], 30)[1]
@@ -77,13 +77,13 @@ def test_a_process_that_works_is_left_alone_and_leaves_nothing() -> None:
 
 @pytest.mark.slow
 def test_a_process_that_ends_takes_its_watchdog_with_it() -> None:
-    process, watchdog = started("end")
+    process, watchdog = start_engine("end")
     assert process.wait(60) == 0
     assert not psutil.wait_procs([watchdog], 30)[1]
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second of computing is too much, one of silence too."""
     monkeypatch.setenv("ASSAY_ENGINE_SILENCE", "1")
 
@@ -118,12 +118,12 @@ TEMPLATES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
-def test_a_chat_template_without_an_end_is_given_up(template: str, tmp_path: Path, short: None) -> None:
+def test_a_chat_template_without_an_end_is_given_up(template: str, tmp_path: Path, short_limits: None) -> None:
     folder = Path(shutil.copytree(GOOD, tmp_path / "step-9"))
     (folder / "chat_template.jinja").write_text(template)
     maker = PromptBuilder(folder, "/checkpoints/step-9")
-    told = in_a_fork(lambda: run_limited(lambda: maker.prompt("a secret text"), maker.uri))
-    assert re.fullmatch(r"checkpoint /checkpoints/step-9: its chat template, .*; mend these files", told)
+    message = in_a_fork(lambda: run_limited(lambda: maker.prompt("a secret text"), maker.uri))
+    assert re.fullmatch(r"checkpoint /checkpoints/step-9: its chat template, .*; mend these files", message)
 
 
 def in_a_fork(compute: Callable[[], Any]) -> str:
@@ -139,14 +139,14 @@ def in_a_fork(compute: Callable[[], Any]) -> str:
         finally:
             os._exit(0)
     os.close(writing)
-    told = os.read(reading, 10_000).decode()
+    message = os.read(reading, 10_000).decode()
     os.close(reading)
     os.waitpid(child, 0)
-    return told
+    return message
 
 
 @pytest.mark.slow
-def test_a_tokenizers_expression_without_an_end_is_given_up(short: None) -> None:
+def test_a_tokenizers_expression_without_an_end_is_given_up(short_limits: None) -> None:
     normalizer = normalizers.Replace(Regex(r"(a+a+)+$"), "x")  # its library panics
     with pytest.raises(InputError, match=r"^checkpoint /m: its .*tokenizer or processor"):
         run_limited(lambda: normalizer.normalize_str("a" * 40 + "b"), "/m")
@@ -154,10 +154,10 @@ def test_a_tokenizers_expression_without_an_end_is_given_up(short: None) -> None
 
 def catch_for_ever() -> None:
     while True:
-        again()
+        try_again()
 
 
-def again() -> None:
+def try_again() -> None:
     try:
         raise ValueError
     except ValueError:
@@ -174,11 +174,11 @@ COMPUTATIONS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("compute", COMPUTATIONS.values(), ids=COMPUTATIONS)
-def test_a_computation_without_an_end_is_given_up(compute: Callable[[], Any], short: None) -> None:
+def test_a_computation_without_an_end_is_given_up(compute: Callable[[], Any], short_limits: None) -> None:
     assert in_a_fork(lambda: run_limited(compute, "/m")).startswith("checkpoint /m: ")
 
 
-def test_waiting_is_not_computing(short: None) -> None:
+def test_waiting_is_not_computing(short_limits: None) -> None:
     """A slow disk is no fault of the checkpoint's."""
 
     def read_slowly() -> str:
@@ -188,7 +188,7 @@ def test_waiting_is_not_computing(short: None) -> None:
     assert run_limited(read_slowly, "/m") == "read"
 
 
-def test_what_is_computed_or_raised_arrives(short: None) -> None:
+def test_what_is_computed_or_raised_arrives(short_limits: None) -> None:
     assert run_limited(lambda: 42, "/m") == 42
     assert run_limited(lambda: None, "/m") is None
     assert list(limit_each(iter([1, None, 3]), "/m")) == [1, None, 3]
@@ -199,22 +199,22 @@ def test_what_is_computed_or_raised_arrives(short: None) -> None:
 
 
 @pytest.mark.slow
-def test_rendering_without_an_end_is_no_rows_fault(short: None) -> None:
+def test_rendering_without_an_end_is_no_rows_fault(short_limits: None) -> None:
     """A row that vLLM refuses costs that row; a processor that hangs hangs for each."""
     maker: Any = SimpleNamespace(uri="/m")
     endless: Any = SimpleNamespace(render_cmpl=lambda _: loop_for_ever())
     renderer = Renderer(maker, endless)
-    asked = {
+    request = {
         "key": "part/1", "tokenized_prompt": [1], "multimodal_data": {}, "sampling_params": {}, "least_tokens": 1,
         "refused": None,
     }  # fmt: skip
-    renderer.open_task("1", lambda *_: iter([asked]), {"part": "part", "rows": [1]})
+    renderer.open_task("1", lambda *_: iter([request]), {"part": "part", "rows": [1]})
     assert in_a_fork(lambda: renderer.next_rows("1")).startswith("checkpoint /m: ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("hangs", ["prompt", "tokens"])
-def test_what_renderers_agree_on_is_given_up(hangs: str, short: None) -> None:
+def test_what_renderers_agree_on_is_given_up(hangs: str, short_limits: None) -> None:
     """It is the first use of the template: the engine still starts, so nobody sees that it is silent."""
     maker: Any = SimpleNamespace(uri="/m", prompt=lambda _: "prompt", tokens=lambda _: [1])
     setattr(maker, hangs, lambda _: loop_for_ever())
@@ -238,23 +238,23 @@ class RendersForEver:
         return ready
 
 
-def beside(actor: RendersForEver) -> RendererPool:
+def make_renderer_pool(actor: RendersForEver) -> RendererPool:
     rendering = RendererPool.__new__(RendererPool)
     rendering._actors, rendering._uri = [actor], "/m"
     return rendering
 
 
-def test_a_process_that_renders_and_is_silent_is_given_up(short: None) -> None:
+def test_a_process_that_renders_and_is_silent_is_given_up(short_limits: None) -> None:
     """The engine's own event loop is fine, so its driver sees nothing."""
     with pytest.raises(ComputeTimeout, match=r"^checkpoint /m: a process that renders for it did not answer for 1 s: "):
-        asyncio.run(beside(RendersForEver(answers=False))._call(0, "more", "1"))
+        asyncio.run(make_renderer_pool(RendersForEver(answers=False))._call(0, "more", "1"))
 
 
-def test_a_process_that_renders_for_long_and_answers_is_left_alone(short: None) -> None:
+def test_a_process_that_renders_for_long_and_answers_is_left_alone(short_limits: None) -> None:
     actor = RendersForEver(answers=True)
 
     async def call() -> None:
-        calling = asyncio.create_task(beside(actor)._call(0, "more", "1"))
+        calling = asyncio.create_task(make_renderer_pool(actor)._call(0, "more", "1"))
         while actor.asked < 3:
             await asyncio.sleep(0.01)
         assert not calling.done()
@@ -263,15 +263,15 @@ def test_a_process_that_renders_for_long_and_answers_is_left_alone(short: None) 
     asyncio.run(call())
 
 
-def test_what_an_actor_says_of_it_while_it_starts_names_the_checkpoint() -> None:
+def test_the_error_of_a_starting_actor_names_the_checkpoint() -> None:
     text = (
         "The actor died because of an error raised in its creation task, ray::WarmEngine.__init__() (pid=1)\n"
         "ray_jobs.engine.bounded_calls.ComputeTimeout: checkpoint /m: "
         "its chat template computed for 30 s; mend these files\n"
     )
-    found = classify_error(RuntimeError(text), "/m")
-    assert isinstance(found, InputError)
-    assert str(found) == "checkpoint /m: its chat template computed for 30 s; mend these files"
+    error = classify_error(RuntimeError(text), "/m")
+    assert isinstance(error, InputError)
+    assert str(error) == "checkpoint /m: its chat template computed for 30 s; mend these files"
 
 
 class Silent:
@@ -302,7 +302,7 @@ class Silent:
 
 
 def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
-    short: None, monkeypatch: pytest.MonkeyPatch
+    short_limits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
@@ -311,7 +311,7 @@ def test_the_driver_that_holds_an_engine_ends_it_when_it_is_silent(
 
 
 def test_a_driver_that_waits_for_an_engine_ends_it_when_it_is_silent(
-    short: None, monkeypatch: pytest.MonkeyPatch
+    short_limits: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
@@ -344,7 +344,9 @@ def test_the_job_that_holds_an_engine_knows_how_it_ended(
     assert not session._last_answer
 
 
-def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(
+    short_limits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     actor = Silent()
     actor.take_place(monkeypatch)
     for _ in range(1000):
@@ -354,7 +356,7 @@ def test_a_driver_that_needs_its_gpu_ends_it_when_it_is_silent(short: None, monk
     raise AssertionError("it was never ended")
 
 
-def test_an_engine_that_starts_is_not_silent(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_starts_is_not_silent(short_limits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM's start takes minutes, in which the actor answers nothing."""
     actor = Silent()
     actor.take_place(monkeypatch)
@@ -416,7 +418,7 @@ class ReplicaPool:
 
 
 @pytest.mark.parametrize(
-    ("errors", "kind", "told", "starts"),
+    ("errors", "kind", "culprit", "starts"),
     [
         ([HUNG] * 9, InputError, "step-1: 2 engines that served it did not answer for 60 s", 2),
         ([SILENT] * 9, RetryableError, "step-1: 2 engines that served it did not answer for 120 s", 2),
@@ -427,35 +429,35 @@ class ReplicaPool:
     ],
     ids=["hung twice", "silent twice", "silent and hung", "endless", "killed by others", "taken back before it ran"],
 )
-def test_whom_a_hang_is_laid_to(
-    errors: list[Exception], kind: type[Exception], told: str, starts: int, monkeypatch: pytest.MonkeyPatch
+def test_a_hang_is_attributed_to_its_cause(
+    errors: list[Exception], kind: type[Exception], culprit: str, starts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from contextlib import contextmanager
 
-    started_engines, left = [], list(errors)
+    started_engines, errors_left = [], list(errors)
 
     @contextmanager
-    def held(name: str, *_: Any) -> Iterator[LeasedEngine]:
+    def held_engine(name: str, *_: Any) -> Iterator[LeasedEngine]:
         started_engines.append(name)
         yield LeasedEngine(name, "token")
 
     def get(_: Any) -> Any:
-        raise left.pop(0)
+        raise errors_left.pop(0)
 
     monkeypatch.setattr(warm, "ReplicaPool", ReplicaPool)
-    monkeypatch.setattr(warm, "engine_session", held)
+    monkeypatch.setattr(warm, "engine_session", held_engine)
     monkeypatch.setattr(warm, "load_checkpoint", lambda *_: ("report", lambda *_: object()))
     monkeypatch.setattr(warm, "engine_key", lambda *_: "one")
     monkeypatch.setattr("ray.get", get)
-    monkeypatch.setattr("ray.put", lambda one: one)
+    monkeypatch.setattr("ray.put", lambda value: value)
     monkeypatch.setattr("ray.cluster_resources", dict)
     tasks = [{"part": f"part-{number}", "rows": [1]} for number in range(20)]
-    with pytest.raises((kind, RayTaskError), match=told):
+    with pytest.raises((kind, RayTaskError), match=culprit):
         list(warm.stream_answers(EngineJob(CHECKPOINT, Engine(), tasks, lambda *_: iter(()))))
     assert len(started_engines) == starts
 
 
-def test_a_template_does_not_stop_the_event_loop(short: None, tmp_path: Path) -> None:
+def test_a_template_does_not_stop_the_event_loop(short_limits: None, tmp_path: Path) -> None:
     """The canary's prompt was written on it: no lease, no watch, no eviction until the template had its end."""
     from ray_jobs.engine.server.weight_swap import WeightSwapper
 
@@ -469,15 +471,15 @@ def test_a_template_does_not_stop_the_event_loop(short: None, tmp_path: Path) ->
         def tokens(self, prompt: str) -> list[int]:
             raise KeyError("no more is needed")
 
-    async def played() -> int:
+    async def run() -> int:
         contents: Any = object.__new__(WeightSwapper)
         contents._prompts, ticks = Slow(), 0
-        said = asyncio.create_task(contents._trace_canary(CHECKPOINT))
-        while not said.done():
+        trace = asyncio.create_task(contents._trace_canary(CHECKPOINT))
+        while not trace.done():
             await asyncio.sleep(0.01)
             ticks += 1
         with pytest.raises(KeyError):
-            await said
+            await trace
         return ticks
 
-    assert asyncio.run(played()) > 10
+    assert asyncio.run(run()) > 10

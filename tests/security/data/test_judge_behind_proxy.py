@@ -47,8 +47,8 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def endpoint() -> Iterator[JudgeEndpoint]:
-    with serve_endpoint(lambda *_: answer_reply(score=3)) as told:
-        yield told
+    with serve_endpoint(lambda *_: answer_reply(score=3)) as judge_endpoint:
+        yield judge_endpoint
 
 
 def address_of(endpoint: JudgeEndpoint) -> str:
@@ -96,15 +96,15 @@ def test_an_endpoint_inside_is_asked_directly(endpoint: JudgeEndpoint, monkeypat
     "proxy",
     ["127.0.0.1:3128", f"socks5://u:{PASSWORD}@x", f"ftp://u:{PASSWORD}@x", f"http://u:{PASSWORD}@[::1", "http://"],
 )
-def test_what_is_no_proxy_is_told_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_proxy_is_reported_without_its_password(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_PROXY", proxy)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         ask(f"http://{NAME}/v1")
-    assert str(caught.value) == "ASSAY_PROXY: not a proxy's address; write http://host:port"
-    assert caught.value.__cause__ is None
+    assert str(error.value) == "ASSAY_PROXY: not a proxy's address; write http://host:port"
+    assert error.value.__cause__ is None
 
 
-def test_a_proxy_that_is_down_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_is_down_is_reported_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("ASSAY_PROXY", f"http://user:{PASSWORD}@127.0.0.1:{port}")
@@ -149,7 +149,7 @@ def tunnels(
     """A proxy that answers CONNECT with the status, and speaks TLS for the endpoint then; its address, what it read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    seen: list[bytes] = []
+    received_bytes: list[bytes] = []
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -162,7 +162,7 @@ def tunnels(
 
     def tunnel(client: socket.socket) -> None:
         try:
-            seen.append(client.recv(65536))
+            received_bytes.append(client.recv(65536))
             client.sendall(b"HTTP/1.1 " + status + b"\r\n\r\n")
             if not status.startswith(b"200"):
                 return
@@ -185,26 +185,26 @@ def tunnels(
 
     threading.Thread(target=serve, daemon=True).start()
     with closing(server):
-        yield f"http://user:{PASSWORD}@127.0.0.1:{server.getsockname()[1]}", seen
+        yield f"http://user:{PASSWORD}@127.0.0.1:{server.getsockname()[1]}", received_bytes
 
 
-def test_an_https_endpoint_is_asked_in_a_tunnel_that_the_authorities_of_the_deployment_sign(
+def test_an_https_endpoint_is_asked_in_a_tunnel_signed_by_the_deployments_authorities(
     endpoint: JudgeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate, key = write_certificate(tmp_path)
-    with tunnels(endpoint, certificate, key) as (proxy, seen):
+    with tunnels(endpoint, certificate, key) as (proxy, received_bytes):
         monkeypatch.setenv("ASSAY_PROXY", proxy)
-        refused = ask(f"https://{NAME}/v1")
-        assert refused.failure == "connection-error"
+        judgement = ask(f"https://{NAME}/v1")
+        assert judgement.failure == "connection-error"
         assert not endpoint.asked
         monkeypatch.setenv("ASSAY_CA_BUNDLE", str(certificate))
         assert ask(f"https://{NAME}/v1").failure is None
     assert len(endpoint.asked) == 1
-    assert seen[-1].startswith(f"CONNECT {NAME}:443 ".encode())
-    assert all(KEY.encode() not in request for request in seen)
+    assert received_bytes[-1].startswith(f"CONNECT {NAME}:443 ".encode())
+    assert all(KEY.encode() not in request for request in received_bytes)
 
 
-def test_a_proxy_that_refuses_is_told_without_its_password(
+def test_a_proxy_that_refuses_is_reported_without_its_password(
     endpoint: JudgeEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tunnels(endpoint, *write_certificate(tmp_path), status=b"407 Proxy Authentication Required") as (proxy, _):
@@ -217,7 +217,7 @@ def test_a_proxy_that_refuses_is_told_without_its_password(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"], ids=["missing", "empty", "text"])
-def test_authorities_that_are_none_are_told_in_one_line(
+def test_invalid_authorities_are_an_error_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
 ) -> None:
     file = tmp_path / "authorities.pem"

@@ -72,9 +72,9 @@ ADDRESSES = [
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address_holds_no_secret_and_means_one_place(address: str) -> None:
-    with pytest.raises(InputError, match="base_url") as caught:
+    with pytest.raises(InputError, match="base_url") as error:
         parse_suite(f"{HEAD}base_url: '{address}'}}", "s")
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(error.value)
 
 
 ELSEWHERE = {
@@ -116,7 +116,7 @@ def test_the_key_goes_to_no_other_host(hosts: str, address: str, monkeypatch: py
 @pytest.mark.parametrize(
     "hosts", ["*", "https://", "user@host", "host/path", "http://h?x=1", "host:port", "ftp://h", "a\\b"]
 )
-def test_a_list_of_hosts_that_is_none_is_said(hosts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_list_of_hosts_is_reported(hosts: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HOSTS_VARIABLE, f"api.example.com, {hosts}")
     with pytest.raises(InputError, match="is no host; write host, host:port or http://host"):
         check_destination(Judge(kind="openai", model="m", base_url="https://api.example.com/v1"))
@@ -161,26 +161,26 @@ ECHOES = {
     "spaces between": " ".join(KEY),
     "nothing visible between": "\u200b".join(KEY),
     "dashes left out": KEY.replace("-", ""),
-    "lines between": "\n".join(KEY[at : at + 4] for at in range(0, len(KEY), 4)),
+    "lines between": "\n".join(KEY[start : start + 4] for start in range(0, len(KEY), 4)),
 }
 
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES.keys())
-def test_no_form_of_the_key_is_kept(tmp_path: Path, echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_form_of_the_key_is_stored(tmp_path: Path, echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
     masked = Secret(KEY).mask(echo)
     assert echo not in masked
     assert "***" in masked or "not kept" in masked
-    said = completion('{"rationale": %s, "score": 3}' % __import__("json").dumps(f"because {echo} so"))  # noqa: UP031
-    with serve_endpoint(lambda text, before: Reply(body=said | {"model": echo})) as endpoint:
+    reply_body = completion('{"rationale": %s, "score": 3}' % __import__("json").dumps(f"because {echo} so"))  # noqa: UP031
+    with serve_endpoint(lambda text, before: Reply(body=reply_body | {"model": echo})) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), {"image-0": "a caption"})
         totals = run_judge(spec, [spec.caption_id])
     assert totals.answered == 1
-    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert echo.encode() not in kept
+    stored = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert echo.encode() not in stored
 
 
-def test_a_secret_does_not_tell_itself() -> None:
+def test_a_secret_does_not_show_itself() -> None:
     assert KEY not in repr(Secret(KEY))
     assert KEY not in str([Secret(KEY)])
 
@@ -190,9 +190,12 @@ def test_a_secret_does_not_tell_itself() -> None:
 def test_no_redirect_is_followed(tmp_path: Path, status: int, to: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
     answer = Reply(body=completion('{"rationale": "x", "score": 5}'))
-    with serve_endpoint(lambda text, before: answer) as other, serve_endpoint(lambda text, before: told[0]) as endpoint:
+    with (
+        serve_endpoint(lambda text, before: answer) as other,
+        serve_endpoint(lambda text, before: replies[0]) as endpoint,
+    ):
         places = {"another port": f"{other.url}/chat/completions", "another path": f"{endpoint.url}/v2"}
-        told = [Reply(status, {"error": "elsewhere"}, {"Location": places.get(to, to)})]
+        replies = [Reply(status, {"error": "elsewhere"}, {"Location": places.get(to, to)})]
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1), {"image-0": "a caption"})
         with pytest.raises(Exception, match=f"http-{status}"):
             run_judge(spec, [spec.caption_id])

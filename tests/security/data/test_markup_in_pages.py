@@ -59,11 +59,13 @@ class Tags(HTMLParser):
 def check(page: str, payload: str) -> None:
     tags = Tags(page).tags
     assert not {tag for tag, _ in tags} & HARMFUL
-    assert not [name for _, found in tags for name in found if name.startswith("on")]
-    addresses = [found[name] or "" for _, found in tags for name in ("src", "href", "xlink:href") if name in found]
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    addresses = [
+        attributes[name] or "" for _, attributes in tags for name in ("src", "href", "xlink:href") if name in attributes
+    ]
     assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
-    told = [found.get("content") for tag, found in tags if tag == "meta" and "http-equiv" in found]
-    assert told == [POLICY]
+    policies = [attributes.get("content") for tag, attributes in tags if tag == "meta" and "http-equiv" in attributes]
+    assert policies == [POLICY]
     assert not UNSEEN.search(page)
     assert not any("\U000e0000" <= letter <= "\U000e007f" for letter in page)
 
@@ -75,7 +77,7 @@ def test_the_report(tmp_path: Path, payload: str) -> None:
     new = [CaptionResult(payload, values, rationale=payload), CaptionResult(None, {}, failure=payload, detail=payload)]
     new.append(CaptionResult("x", values, failure=payload, rationale=payload))
     old = [CaptionResult(payload[::-1], {"chrf": 90.0}, rationale=payload)] * 3
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "reason": payload,
         "called": payload,
         "judge": {payload: {payload: payload}, "x": payload},
@@ -83,7 +85,7 @@ def test_the_report(tmp_path: Path, payload: str) -> None:
         "comparisons": [make_comparison("chrf", method=payload)],
         "rejected": {payload: 2},
     }
-    check(ReportCase(tmp_path, pictures, new, old, **told).html, payload)
+    check(ReportCase(tmp_path, pictures, new, old, **fields).html, payload)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())
@@ -92,6 +94,6 @@ def test_the_rejects(tmp_path: Path, payload: str) -> None:
     row = {"image_id": payload, "reason": payload, "detail": payload, "thumbnail": None}
     image = dict.fromkeys(SCHEMA.names) | {"image_id": "a", "image": encode_image(draw_picture(0))}
     table = pa.Table.from_pylist([image], schema=SCHEMA)
-    made = parts.write(store, "part-00000", table, {"lost": {payload: 1}, "rejects": [row]})
-    previews.write_rejects(store, payload, [made], {payload: 1})
+    part = parts.write(store, "part-00000", table, {"lost": {payload: 1}, "rejects": [row]})
+    previews.write_rejects(store, payload, [part], {payload: 1})
     check(objects.read(f"{store}/rejects.html").decode(), payload)

@@ -93,9 +93,9 @@ GOOD = {
 
 @pytest.mark.parametrize("name", ODD.values(), ids=ODD.keys())
 def test_an_odd_name_is_refused_with_one_short_visible_line(name: str) -> None:
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(InputError) as error:
         check_name(name, "checkpoint")
-    line = str(refused.value)
+    line = str(error.value)
     assert line.isprintable()
     assert len(line) < 300
     assert line.endswith("rename the folder")
@@ -107,12 +107,12 @@ def test_an_odd_name_is_refused_with_one_short_visible_line(name: str) -> None:
 def test_a_checkpoint_of_an_odd_name_is_refused_before_it_is_opened(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def opened(*_: object) -> None:
+    def open_checkpoint(*_: object) -> None:
         raise AssertionError("it was opened")
 
-    monkeypatch.setattr(object_listing, "iterate_entries", opened)
+    monkeypatch.setattr(object_listing, "iterate_entries", open_checkpoint)
     for function in ("read", "read_range", "exists"):
-        monkeypatch.setattr(objects, function, opened)
+        monkeypatch.setattr(objects, function, open_checkpoint)
     if name in ("", "."):  # the folder above, which has a name of its own
         return
     for uri in (f"s3://bucket/{name}", f"{tmp_path}/{name}"):
@@ -147,7 +147,7 @@ def test_a_suites_name_is_a_key_and_has_ascii_only(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("plain text, 日本語 é 😀", "plain text, 日本語 é 😀"),
         ("two\nlines\r\n", "two\\x0alines\\x0d\\x0a"),
@@ -160,7 +160,7 @@ def test_a_suites_name_is_a_key_and_has_ascii_only(name: str) -> None:
         ("\n" * 10**7, "\\x0a" * 49 + "\\..."),
     ],
 )
-def test_printed_text_is_one_visible_line(text: str, shown: str) -> None:
-    assert printable(text) == shown
+def test_printed_text_is_one_visible_line(text: str, expected: str) -> None:
+    assert printable(text) == expected
     assert printable(text).isprintable()
     assert len(printable(text)) <= 200

@@ -71,35 +71,35 @@ def sample(spec: Spec) -> dict[str, Any]:
 def newer(content: Any, schema: Any = 99) -> bytes:
     """What a next major version might write: another schema, other keys, and some that are gone."""
     raw = json.loads(content.model_dump_json()) | {"schema": schema, "added": {"deep": [1, {"x": None}]}}
-    for gone in ("reason", "rows_in", "kind", "scale_id", "suite", "checkpoint", "images"):
-        raw.pop(gone, None)
+    for key in ("reason", "rows_in", "kind", "scale_id", "suite", "checkpoint", "images"):
+        raw.pop(key, None)
     return json.dumps(raw).encode()
 
 
 def lay(root: Path, schema: Any = 99) -> tuple[Spec, dict[str, bytes]]:
     """A run of a newer Assay with all its files, by their URI."""
     spec = spec_in(root)
-    made = sample(spec)
+    written_files = sample(spec)
     files = {
-        f"{spec.golden_uri}/manifest.json": made["manifest"],
-        f"{spec.golden_uri}/plan/plan.json": made["plan"],
-        f"{spec.captions_uri}/manifest.json": made["manifest"],
-        f"{spec.captions_uri}/audit.json": made["audit"],
-        f"{spec.scores_uri}/manifest.json": made["manifest"],
-        f"{spec.run_uri}/preference/manifest.json": made["manifest"],
-        f"{spec.run_uri}/scores.json": made["scores"],
-        f"{spec.run_uri}/judge.json": made["verdict"],
-        f"{spec.run_uri}/verdict.json": made["verdict"],
-        f"{spec.run_uri}/record.json": made["record"],
-        f"{spec.run_uri}/failure.json": made["failure"],
-        spec.uri: made["spec"],
-        index.entry_uri(str(root), made["record"]): made["record"],
-        f"{root}/index/small/index.json": made["index"],
+        f"{spec.golden_uri}/manifest.json": written_files["manifest"],
+        f"{spec.golden_uri}/plan/plan.json": written_files["plan"],
+        f"{spec.captions_uri}/manifest.json": written_files["manifest"],
+        f"{spec.captions_uri}/audit.json": written_files["audit"],
+        f"{spec.scores_uri}/manifest.json": written_files["manifest"],
+        f"{spec.run_uri}/preference/manifest.json": written_files["manifest"],
+        f"{spec.run_uri}/scores.json": written_files["scores"],
+        f"{spec.run_uri}/judge.json": written_files["verdict"],
+        f"{spec.run_uri}/verdict.json": written_files["verdict"],
+        f"{spec.run_uri}/record.json": written_files["record"],
+        f"{spec.run_uri}/failure.json": written_files["failure"],
+        spec.uri: written_files["spec"],
+        index.entry_uri(str(root), written_files["record"]): written_files["record"],
+        f"{root}/index/small/index.json": written_files["index"],
     }
-    written = {uri: newer(content, schema) for uri, content in files.items()}
-    for uri, content in written.items():
+    contents = {uri: newer(content, schema) for uri, content in files.items()}
+    for uri, content in contents.items():
         objects.write(uri, content)
-    return spec, written
+    return spec, contents
 
 
 def forget_all(spec: Spec) -> None:
@@ -144,21 +144,21 @@ def another(spec: Spec) -> Spec:
     return spec.model_copy(update={"checkpoint": checkpoint})
 
 
-def untouched(written: dict[str, bytes]) -> None:
-    for uri, content in written.items():
+def assert_untouched(contents: dict[str, bytes]) -> None:
+    for uri, content in contents.items():
         assert objects.read(uri) == content, uri
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_newer_file_is_told_in_one_line_and_left(reader: str, tmp_path: Path) -> None:
-    spec, written = lay(tmp_path)
-    with pytest.raises(InputError) as caught:
+def test_a_newer_file_is_an_error_of_one_line_and_unchanged(reader: str, tmp_path: Path) -> None:
+    spec, contents = lay(tmp_path)
+    with pytest.raises(InputError) as error:
         READERS[reader](spec)
-    line = str(caught.value)
+    line = str(error.value)
     assert "\n" not in line
     assert "upgrade this plane" in line or reader == "baseline by its run"
     assert not any(word in line for word in ("delete", "rerun", "again", "rebuild", "force"))
-    untouched(written)
+    assert_untouched(contents)
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: repr(schema)[:12])
@@ -167,11 +167,11 @@ def test_every_model_refuses_every_schema_that_it_does_not_know(kind: str, schem
     content = sample(spec_in(tmp_path))[kind]
     uri = f"{tmp_path}/{kind}.json"
     objects.write(uri, newer(content, schema))
-    with pytest.raises(NewerSchema) as caught:
+    with pytest.raises(NewerSchema) as error:
         json_files.load(type(content), uri)
-    assert str(caught.value).startswith(f"{uri}: made by a newer Assay (schema ")
-    assert str(caught.value).endswith("upgrade this plane")
-    assert len(str(caught.value)) < len(uri) + 120
+    assert str(error.value).startswith(f"{uri}: made by a newer Assay (schema ")
+    assert str(error.value).endswith("upgrade this plane")
+    assert len(str(error.value)) < len(uri) + 120
     with pytest.raises(NewerSchema):
         json_files.replace(uri, content)
     assert objects.read(uri) == newer(content, schema)
@@ -207,24 +207,24 @@ def test_a_new_setting_at_its_default_in_a_spec_is_no_obstacle(tmp_path: Path) -
     for section in ("dataset", "preprocess", "caption", "engine", "judge", "gate", "metrics"):
         raw["suite"][section]["added"] = None
     raw["checkpoint"]["added"] = raw["suite"]["added"] = 1
-    read = json_files.parse(Spec, json.dumps(raw).encode(), "x")
-    assert (read.run_id, read.caption_id, read.golden_id) == (spec.run_id, spec.caption_id, spec.golden_id)
+    parsed = json_files.parse(Spec, json.dumps(raw).encode(), "x")
+    assert (parsed.run_id, parsed.caption_id, parsed.golden_id) == (spec.run_id, spec.caption_id, spec.golden_id)
 
 
 def test_rebuild_leaves_a_newer_record_its_entry_and_its_index(tmp_path: Path) -> None:
-    _, written = lay(tmp_path)
+    _, contents = lay(tmp_path)
     count, left_out = index_rebuild.rebuild_index(str(tmp_path))
     assert count == 0
     assert len(left_out) == 1
     assert left_out[0].endswith("upgrade this plane")
-    untouched(written)
+    assert_untouched(contents)
 
 
 def test_a_run_is_published_beside_those_of_a_newer_assay(tmp_path: Path) -> None:
-    spec, written = lay(tmp_path)
+    spec, contents = lay(tmp_path)
     record = sample(another(spec))["record"]
     assert records.publish(str(tmp_path), record) == record
-    untouched(written)
+    assert_untouched(contents)
     assert [line.run_id for line in index.load_complete(str(tmp_path), "small").records.values()] == [record.run_id]
 
 
@@ -256,8 +256,8 @@ def newer_part() -> bytes:
     return parts.encode(ROWS, {"schema": 99, "lost": {}})
 
 
-@pytest.mark.parametrize("way", ["read", "columns", "describe", "footer", "footer_at", "table", "write"])
-def test_a_newer_part_is_told(way: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader_name", ["read", "columns", "describe", "footer", "footer_at", "table", "write"])
+def test_a_newer_part_is_reported(reader_name: str, tmp_path: Path) -> None:
     uri = manifests.uri_of_part(str(tmp_path), "part-00000")
     objects.write(uri, newer_part())
     calls: dict[str, Callable[[], Any]] = {
@@ -270,7 +270,7 @@ def test_a_newer_part_is_told(way: str, tmp_path: Path) -> None:
         "write": lambda: parts.write(str(tmp_path), "part-00000", ROWS, {"lost": {}}),
     }
     with pytest.raises(NewerSchema, match="upgrade this plane"):
-        calls[way]()
+        calls[reader_name]()
     assert objects.read(uri) == newer_part()
 
 

@@ -28,21 +28,21 @@ class Deployment:
         (self.suites / "polite.py").write_text(GOOD)
         self.evil = EVIL.format(mark=str(self.mark)) + GOOD
 
-    def spec(self, code: dict[str, str], own: tuple[str, ...] = ()) -> Spec:
-        made = made_spec(root=str(self.root))
-        metrics = made.suite.metrics.model_copy(update={"own": own})
-        suite = made.suite.model_copy(update={"metrics": metrics})
-        made = made.model_copy(update={"own_metrics": code, "suite": suite})
-        objects.write(made.uri, made.model_dump_json().encode())
-        return made
+    def spec(self, code: dict[str, str], sources_given: tuple[str, ...] = ()) -> Spec:
+        spec_made = made_spec(root=str(self.root))
+        metrics = spec_made.suite.metrics.model_copy(update={"own": sources_given})
+        suite = spec_made.suite.model_copy(update={"metrics": metrics})
+        spec_made = spec_made.model_copy(update={"own_metrics": code, "suite": suite})
+        objects.write(spec_made.uri, spec_made.model_dump_json().encode())
+        return spec_made
 
 
 @pytest.fixture
 def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
-    made = Deployment(tmp_path)
-    monkeypatch.setenv("ASSAY_SUITES", str(made.suites))
+    new_deployment = Deployment(tmp_path)
+    monkeypatch.setenv("ASSAY_SUITES", str(new_deployment.suites))
     monkeypatch.setattr(frame, "connect", lambda: None)
-    return made
+    return new_deployment
 
 
 def write(file: Path, text: str) -> str:
@@ -86,18 +86,18 @@ def test_a_job_runs_no_code_that_only_the_spec_has(
     deployment: Deployment, attack: Attack, files: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_SUITE_FILES", files)
-    code, own = attack(deployment)
-    spec = deployment.spec(code, own)
-    if files and own == (str(deployment.folder / "x" / "polite.py"),):
+    code, own_code = attack(deployment)
+    spec = deployment.spec(code, own_code)
+    if files and own_code == (str(deployment.folder / "x" / "polite.py"),):
         check_code(spec)  # that is what the deployment allowed
         return
     worked: list[Spec] = []
     assert frame.run("evaluate", worked.append, spec.uri) == frame.BAD_INPUT
     assert worked == []
     assert not deployment.mark.exists()
-    told = json.loads(objects.read(f"{spec.run_uri}/failure.json"))["message"]
-    assert "deploy the same suites" in told
-    assert told.isprintable()
+    message = json.loads(objects.read(f"{spec.run_uri}/failure.json"))["message"]
+    assert "deploy the same suites" in message
+    assert message.isprintable()
 
 
 @pytest.mark.parametrize("place", ["polite.py", "own/polite.py"])
@@ -156,8 +156,8 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("own", OWN.values(), ids=OWN.keys())
-def test_a_suite_names_code_beside_it_only(deployment: Deployment, own: str) -> None:
+@pytest.mark.parametrize("file_names", OWN.values(), ids=OWN.keys())
+def test_a_suite_names_code_beside_it_only(deployment: Deployment, file_names: str) -> None:
     import os
 
     suites = deployment.suites
@@ -169,12 +169,14 @@ def test_a_suite_names_code_beside_it_only(deployment: Deployment, own: str) -> 
     os.mkfifo(suites / "pipe.py")
     write(suites / "large.py", "#" * 2**20)
     (suites / "binary.py").write_bytes(b"\xff\xfe")
-    text = f"name: s\ndataset: {{source: s3://b/i}}\nmetrics: {{own: ['{own.format(folder=deployment.folder)}']}}\n"
+    text = (
+        f"name: s\ndataset: {{source: s3://b/i}}\nmetrics: {{own: ['{file_names.format(folder=deployment.folder)}']}}\n"
+    )
     write(suites / "s.yaml", text)
 
     def read_all() -> list[str]:
         return [read_text(file, "metric", CODE_BYTES) for file in load_suite("s").metrics.own]
 
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         read_all()
-    assert str(caught.value).isprintable()
+    assert str(error.value).isprintable()

@@ -30,9 +30,11 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def complete(uri: str, stage: str = "captions") -> Manifest:
-    written = [parts.write(uri, name, TABLE.slice(10 * n), {}) for n, name in enumerate(("part-00000", "part-00001"))]
-    rows = sum(part.rows for part in written)
-    return manifests.commit(uri, manifests.build_manifest(stage, "x", written, rows, {}, {}))  # type: ignore[arg-type]
+    parts_written = [
+        parts.write(uri, name, TABLE.slice(10 * n), {}) for n, name in enumerate(("part-00000", "part-00001"))
+    ]
+    rows = sum(part.rows for part in parts_written)
+    return manifests.commit(uri, manifests.build_manifest(stage, "x", parts_written, rows, {}, {}))  # type: ignore[arg-type]
 
 
 def part(uri: str, number: int = 0) -> str:
@@ -79,12 +81,12 @@ def test_a_golden_part_in_a_directory_is_compared_though_its_images_are_not_want
         parts.read_columns(str(tmp_path), "part-00000", ["image_id"])
 
 
-def test_a_part_of_a_stage_that_is_made_anew_meanwhile_is_trouble(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = complete(root)
+def test_a_part_replaced_meanwhile_is_a_retryable_error(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = complete(root)
     FAULTS["replaced"](root)
-    newer = kept.model_copy(update={"details": {"made": "anew"}})
+    newer = manifest.model_copy(update={"details": {"made": "anew"}})
     monkeypatch.setattr(parts, "load_manifest", lambda _: newer)
-    monkeypatch.setattr(parts, "_load_current_manifest", lambda _: kept)
+    monkeypatch.setattr(parts, "_load_current_manifest", lambda _: manifest)
     with pytest.raises(RetryableError, match="made anew while it was read"):
         parts.read(root, "part-00000")
 
@@ -97,7 +99,7 @@ def test_a_stage_that_was_begun_and_is_not_complete_is_trouble(root: str) -> Non
         manifests.require_manifest(root, "caption")
 
 
-def test_a_stage_that_is_moved_whole_is_as_good(tmp_path: Path) -> None:
+def test_a_moved_stage_is_accepted(tmp_path: Path) -> None:
     complete(str(tmp_path / "a"))
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     assert parts.read(str(tmp_path / "b"), "part-00001").num_rows == 40

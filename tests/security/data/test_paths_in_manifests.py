@@ -126,7 +126,7 @@ def test_a_file_of_a_folder_leads_nowhere_else(home: Path, name: str) -> None:
         if other != name:
             (home / other).unlink()
     source = open_source(Dataset(source=str(home), format="folder"))
-    rows = {row.image_id: row for row in source.read([one for one in source.list_images() if one.image_id == name])}
+    rows = {row.image_id: row for row in source.read([ref for ref in source.list_images() if ref.image_id == name])}
     assert all(row.file is None and row.data is None for row in rows.values())
 
 
@@ -151,14 +151,14 @@ def snapshot(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("folder", "name"), [(".", "a.jpg"), (".", "train/b.jpg"), ("train", "b.jpg")])
 def test_a_file_of_a_snapshot_is_read_from_its_blobs(snapshot: Path, folder: str, name: str) -> None:
     source = open_source(Dataset(source=str((snapshot / folder).resolve()), format="folder"))
-    (row,) = source.read([one for one in source.list_images() if one.image_id == name])
+    (row,) = source.read([ref for ref in source.list_images() if ref.image_id == name])
     assert row.file == snapshot.parent.parent / "blobs" / "0123"
 
 
 @pytest.mark.parametrize("name", ["refs.jpg", "other.jpg", "through.jpg"])
 def test_a_file_of_a_snapshot_leads_nowhere_else(snapshot: Path, name: str) -> None:
     source = open_source(Dataset(source=str(snapshot / "train"), format="folder"))
-    (row,) = source.read([one for one in source.list_images() if one.image_id == name])
+    (row,) = source.read([ref for ref in source.list_images() if ref.image_id == name])
     assert row.file is None
     assert row.data is None
     assert "ASSAY_SOURCES" in row.detail
@@ -176,12 +176,10 @@ def test_blobs_beside_a_folder_that_is_no_snapshot_are_not_its_own(tmp_path: Pat
 FIRST = r"\.\./images/0\.png: .*: not below .*; ASSAY_SOURCES may allow it$"
 
 
-@pytest.mark.parametrize("refused", [7, 10])
-def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, refused: int) -> None:
+@pytest.mark.parametrize("reason", [7, 10])
+def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, reason: int) -> None:
     """Absolute paths in a manifest, or images beside the folder of annotations."""
-    places = [f"../images/{number}.png" for number in range(refused)] + [
-        f"{number}.png" for number in range(refused, 10)
-    ]
+    places = [f"../images/{number}.png" for number in range(reason)] + [f"{number}.png" for number in range(reason, 10)]
     for folder in ("images", "annotations", "golden"):
         (tmp_path / folder).mkdir()
     for place in places:
@@ -196,13 +194,13 @@ def test_places_that_are_refused_fail_the_stage_with_the_remedy(tmp_path: Path, 
     previews.write_rejects(golden_uri, "set", [part], part.lost)
     suite = SimpleNamespace(dataset=source.dataset, preprocess=Preprocess())  # type: ignore[attr-defined]
     spec: Any = SimpleNamespace(suite=suite, golden_uri=golden_uri)
-    with pytest.raises(InputError, match=rf"{refused} unreadable-source\).*; the first, {FIRST}") as caught:
+    with pytest.raises(InputError, match=rf"{reason} unreadable-source\).*; the first, {FIRST}") as error:
         set_checks.check_rejects(spec, part.lost, 10)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("content", [CONTENT.encode(), b"AWS_SECRET_ACCESS_KEY=abc", b"root:x:0:0", b"\x7fELF\x02"])
-def test_no_byte_of_a_file_that_is_no_image_is_told(content: bytes) -> None:
+def test_no_byte_of_a_file_that_is_no_image_is_shown(content: bytes) -> None:
     end = prepare_row(SourceImage("a", content), Preprocess())
     assert isinstance(end, Reject)
     assert end.reason == "not-an-image"

@@ -38,9 +38,9 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_parameter_is_stored(name: str) -> None:
     for url in (f"https://h/x.png?{name}={HIDDEN}", f"https://h/x.png?a=1&{name}={HIDDEN}#{HIDDEN}",
                 f"https://h/x.png?{name.upper()}={HIDDEN}"):  # fmt: skip
-        told = web.redact_url(url)
-        assert HIDDEN.lower() not in told.lower()
-        assert told.startswith("https://h/x.png")
+        redacted = web.redact_url(url)
+        assert HIDDEN.lower() not in redacted.lower()
+        assert redacted.startswith("https://h/x.png")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_two_images_of_one_path_stay_two_and_a_new_signature_is_the_same_image()
 
 @pytest.mark.parametrize("port", [1, 99999])
 @pytest.mark.parametrize("name", ["X-Amz-Signature", "api_key", "jwt"])
-def test_a_connection_that_fails_does_not_tell(name: str, port: int) -> None:
+def test_a_failed_connection_does_not_show_secrets(name: str, port: int) -> None:
     for url in (f"http://127.0.0.1:{port}/x?{name}={HIDDEN}", f"https://me:{HIDDEN}@127.0.0.1:{port}/x"):
         data, detail = web.fetch(url)
         assert data is None
@@ -74,7 +74,7 @@ def test_a_connection_that_fails_does_not_tell(name: str, port: int) -> None:
 @pytest.mark.parametrize("url", [f"http://[::1/x?key={HIDDEN}", f"http://a b/x?key={HIDDEN}", f"http://?key={HIDDEN}",
                                  f"http://h:x/?key={HIDDEN}", f"http://me:{HIDDEN}@", f"http://.h/?key={HIDDEN}",
                                  f"http://{'a' * 70}.invalid/x?key={HIDDEN}"])  # fmt: skip
-def test_a_malformed_address_does_not_tell(url: str) -> None:
+def test_a_malformed_address_does_not_show_secrets(url: str) -> None:
     data, detail = web.fetch(url)
     assert data is None
     assert HIDDEN not in detail
@@ -85,7 +85,7 @@ def test_a_malformed_address_does_not_tell(url: str) -> None:
     [f"http://127.0.0.1:1/y?key={HIDDEN}", f"ftp://me:{HIDDEN}@h/y", f"http://[::1/{HIDDEN}?key={HIDDEN}",
      f"file:///x?{HIDDEN}", f"http://10.0.0.1/?key={HIDDEN}", f"http://127.0.0.1:99999/?key={HIDDEN}"],
 )  # fmt: skip
-def test_a_redirect_does_not_tell(location: str) -> None:
+def test_a_redirect_does_not_show_secrets(location: str) -> None:
     with serve_replies(lambda *_: Reply(302, headers={"Location": location})) as address:
         data, detail = web.fetch(f"{address}/x?token={HIDDEN}")
     assert data is None
@@ -93,7 +93,7 @@ def test_a_redirect_does_not_tell(location: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 500, 503])
-def test_an_answer_does_not_tell(status: int) -> None:
+def test_an_answer_does_not_show_secrets(status: int) -> None:
     def then(handler: object) -> None:
         pass
 
@@ -108,12 +108,12 @@ def test_an_image_of_a_manifest_is_called_without_it(name: str, tmp_path: Path) 
     url = f"http://me:{HIDDEN}@127.0.0.1:1/x.png?{name}={HIDDEN}#{HIDDEN}"
     (tmp_path / "m.jsonl").write_text(json.dumps({"url": url}) + "\n")
     source = open_source(Dataset(source=str(tmp_path / "m.jsonl")))
-    (one,) = source.list_images()
-    (row,) = source.read([one])
-    assert HIDDEN not in one.image_id + row.image_id + row.detail
+    (ref,) = source.list_images()
+    (row,) = source.read([ref])
+    assert HIDDEN not in ref.image_id + row.image_id + row.detail
 
 
-def text_of(file: Path) -> str:
+def read_all_text(file: Path) -> str:
     """All that a file holds, what is compressed in a table and its footer included."""
     if file.suffix != ".parquet":
         return file.read_bytes().decode("latin-1")
@@ -132,21 +132,21 @@ def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd
         urls = [f"http://me:{HIDDEN}@{host}/{path}.png?{name}={HIDDEN}" for path in ("good", "refused")]
         urls += [f"http://127.0.0.1:1/away.png?{name}={HIDDEN}", f"http://[::1/broken?{name}={HIDDEN}"]
         (tmp_path / "m.jsonl").write_text("".join(json.dumps({"url": url}) + "\n" for url in urls))
-        planned = make_spec(root=str(tmp_path / "root"), dataset__source=str(tmp_path / "m.jsonl"))
-        planned = planned.model_copy(update={"source_revision": source_revision(planned.suite.dataset)})
-        source = open_source(planned.suite.dataset)
-        plan = part_plan.load_or_create_plan(planned, source)
-        prepare = partial(prepare_row, settings=planned.suite.preprocess)
-        rows = [build_part.decode_part(part.model_dump(), source, planned.golden_uri, prepare) for part in plan.parts]
-    made = [Part.model_validate_json(row["part"]) for row in rows]
-    lost = manifests.count_lost(made)
-    assert lost == {"unreadable-source": 3}
-    previews.write_rejects(planned.golden_uri, planned.suite.dataset.source, made, lost)
-    with pytest.raises(InputError) as caught:
-        set_checks.check_rejects(planned, lost, plan.rows)
-    golden = Path(planned.golden_uri)
+        spec = make_spec(root=str(tmp_path / "root"), dataset__source=str(tmp_path / "m.jsonl"))
+        spec = spec.model_copy(update={"source_revision": source_revision(spec.suite.dataset)})
+        source = open_source(spec.suite.dataset)
+        plan = part_plan.load_or_create_plan(spec, source)
+        prepare = partial(prepare_row, settings=spec.suite.preprocess)
+        rows = [build_part.decode_part(part.model_dump(), source, spec.golden_uri, prepare) for part in plan.parts]
+    parts_written = [Part.model_validate_json(row["part"]) for row in rows]
+    lost_counts = manifests.count_lost(parts_written)
+    assert lost_counts == {"unreadable-source": 3}
+    previews.write_rejects(spec.golden_uri, spec.suite.dataset.source, parts_written, lost_counts)
+    with pytest.raises(InputError) as error:
+        set_checks.check_rejects(spec, lost_counts, plan.rows)
+    golden = Path(spec.golden_uri)
     files = [file for file in golden.rglob("*") if file.is_file()]
-    holding = {str(file.relative_to(golden)) for file in files if HIDDEN in text_of(file)}
+    holding = {str(file.relative_to(golden)) for file in files if HIDDEN in read_all_text(file)}
     assert holding == {f"plan/{part.file}" for part in plan.parts}
     assert (golden / "rejects.html").exists()
-    assert HIDDEN not in str(caught.value) + "".join(capfd.readouterr())
+    assert HIDDEN not in str(error.value) + "".join(capfd.readouterr())

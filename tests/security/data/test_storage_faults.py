@@ -110,30 +110,30 @@ BROKEN: dict[str, tuple[Behaviour, Told]] = {
 
 
 @pytest.mark.parametrize("case", WHOLE)
-def test_an_object_is_read_whole_or_resumed(liar: LyingServer, case: str) -> None:
+def test_an_object_is_read_completely_or_resumed(liar: LyingServer, case: str) -> None:
     liar.objects["x"] = WHOLE[case]
     assert storage.read("s3://b/x") == WHOLE[case].data
     assert storage.read("s3://b/x", at_most=len(DATA)) == WHOLE[case].data
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_an_object_that_cannot_be_read_whole_is_one_line(
+def test_an_object_that_cannot_be_read_completely_is_an_error_of_one_line(
     liar: LyingServer, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     if case == "a byte now and then":
         monkeypatch.setattr(s3_body, "PATIENCE", 0.5)
-    liar.objects["x"], (kind, told) = BROKEN[case]
-    with pytest.raises(kind, match=told) as caught:
+    liar.objects["x"], (kind, message) = BROKEN[case]
+    with pytest.raises(kind, match=message) as error:
         storage.read("s3://b/x")
-    assert "\n" not in str(caught.value)
-    assert type(caught.value) is kind
+    assert "\n" not in str(error.value)
+    assert type(error.value) is kind
 
 
 RANGED = ["honest", "cut once", "cut after the head", "no length", "busy once", "endless beyond its length"]
 
 
 @pytest.mark.parametrize("case", RANGED)
-def test_a_range_is_what_was_asked_for(liar: LyingServer, case: str) -> None:
+def test_a_range_is_the_requested_bytes(liar: LyingServer, case: str) -> None:
     liar.objects["x"] = WHOLE[case]
     assert storage.read_range("s3://b/x", 100, 4000) == DATA[100:4100]
     assert storage.read_range("s3://b/x", len(DATA) - 5, 100) == DATA[-5:]
@@ -148,7 +148,7 @@ def test_a_range_where_the_store_ignores_ranges(liar: LyingServer) -> None:
 
 
 @pytest.mark.parametrize("case", ["honest", "cut once", "cut after the head", "empty"])
-def test_a_download_is_whole(liar: LyingServer, tmp_path: Path, case: str) -> None:
+def test_a_download_is_complete(liar: LyingServer, tmp_path: Path, case: str) -> None:
     liar.objects["x"] = WHOLE[case]
     storage.download("s3://b/x", tmp_path / "x")
     assert (tmp_path / "x").read_bytes() == WHOLE[case].data
@@ -157,7 +157,7 @@ def test_a_download_is_whole(liar: LyingServer, tmp_path: Path, case: str) -> No
 @pytest.mark.parametrize(
     "case", ["other bytes than the ETag's", "a byte now and then", "always cut at the same byte", "no bucket"]
 )
-def test_a_download_that_is_not_whole_fails(
+def test_an_incomplete_download_fails(
     liar: LyingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     if case == "a byte now and then":
@@ -230,21 +230,21 @@ SECRET = {
 
 
 @pytest.mark.parametrize("case", SECRET)
-def test_no_secret_is_told(liar: LyingServer, case: str) -> None:
-    with pytest.raises((InputError, RetryableError, FileNotFoundError)) as caught:
+def test_no_secret_is_shown(liar: LyingServer, case: str) -> None:
+    with pytest.raises((InputError, RetryableError, FileNotFoundError)) as error:
         storage.read(SECRET[case])
-    assert "hidden-word" not in str(caught.value)
+    assert "hidden-word" not in str(error.value)
 
 
-def test_a_password_of_the_endpoint_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_of_the_endpoint_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:hidden-word@127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     monkeypatch.setattr(s3_client._cache, "owner", None)
-    with pytest.raises(RetryableError) as caught:
+    with pytest.raises(RetryableError) as error:
         storage.read("s3://b/x")
-    assert "hidden-word" not in str(caught.value)
+    assert "hidden-word" not in str(error.value)
 
 
 def test_an_answer_that_is_lost_after_a_write_leaves_the_bytes(liar: LyingServer) -> None:

@@ -110,12 +110,12 @@ TEXTS: dict[str, str | bytes] = {
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
 def test_a_text_that_is_no_suite_ends_in_one_line(text: str | bytes) -> None:
     began = time.process_time()
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError) as error:
         parse_suite(text, "small")
-    told = str(caught.value)
-    assert told.startswith("suite small: ")
-    assert told.isprintable()
-    assert len(told) < 700
+    message = str(error.value)
+    assert message.startswith("suite small: ")
+    assert message.isprintable()
+    assert len(message) < 700
     assert time.process_time() - began < 5  # of this process alone, whatever else the machine does
 
 

@@ -17,7 +17,7 @@ SUITES = {
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Suites, a data set with a table inside it, and tables that no suite may name."""
     for folder in ("suites", "imagenet/val/n01440764", "imagenet-secret", "shared"):
         (tmp_path / folder).mkdir(parents=True)
@@ -66,41 +66,41 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("kind", SUITES)
-@pytest.mark.parametrize(("source", "file", "taken"), WITH_THE_DATA.values(), ids=WITH_THE_DATA.keys())
-def test_a_table_with_the_data_is_taken(place: Path, kind: str, source: str, file: str, taken: str) -> None:
-    assert load(place, kind, source, file) == str(place / taken)
+@pytest.mark.parametrize(("source", "file", "is_taken"), WITH_THE_DATA.values(), ids=WITH_THE_DATA.keys())
+def test_a_table_with_the_data_is_taken(folder: Path, kind: str, source: str, file: str, is_taken: str) -> None:
+    assert load(folder, kind, source, file) == str(folder / is_taken)
 
 
 @pytest.mark.parametrize("kind", SUITES)
 @pytest.mark.parametrize(("source", "file"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
-def test_a_table_elsewhere_is_refused_in_one_line(place: Path, kind: str, source: str, file: str) -> None:
-    with pytest.raises(InputError) as caught:
-        load(place, kind, source, file)
-    assert str(caught.value).isprintable()
+def test_a_table_elsewhere_is_refused_in_one_line(folder: Path, kind: str, source: str, file: str) -> None:
+    with pytest.raises(InputError) as error:
+        load(folder, kind, source, file)
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize("kind", SUITES)
 def test_a_folder_that_the_deployment_names_may_hold_tables(
-    place: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = "{}/shared/names.json"
     with pytest.raises(InputError, match="below the data set's folder or one of ASSAY_SOURCES"):
-        load(place, kind, "s3://bucket/imagenet", file)
-    monkeypatch.setenv("ASSAY_SOURCES", f"images.internal, {place}/shared")
-    assert load(place, kind, "s3://bucket/imagenet", file) == str(place / "shared/names.json")
+        load(folder, kind, "s3://bucket/imagenet", file)
+    monkeypatch.setenv("ASSAY_SOURCES", f"images.internal, {folder}/shared")
+    assert load(folder, kind, "s3://bucket/imagenet", file) == str(folder / "shared/names.json")
     with pytest.raises(InputError, match="one of ASSAY_SOURCES"):
-        load(place, kind, "s3://bucket/imagenet", "{}/imagenet/names.json")
+        load(folder, kind, "s3://bucket/imagenet", "{}/imagenet/names.json")
 
 
-def test_the_names_of_a_mapping_beside_the_images_are_read(place: Path) -> None:
-    assert load(place, "names of labels", "{}/imagenet/val", "{}/imagenet/val/names.json")
+def test_the_names_of_a_mapping_beside_the_images_are_read(folder: Path) -> None:
+    assert load(folder, "names of labels", "{}/imagenet/val", "{}/imagenet/val/names.json")
     assert read_label_names(suites.load_suite("s").dataset) == NAMES
 
 
-def test_code_is_not_taken_from_beside_the_data(place: Path) -> None:
-    (place / "imagenet" / "polite.py").write_text("METRIC = 3")
-    (place / "suites" / "s.yaml").write_text(
-        f"name: s\ndataset: {{source: '{place}/imagenet'}}\nmetrics: {{own: ['{place}/imagenet/polite.py']}}"
+def test_code_is_not_taken_from_beside_the_data(folder: Path) -> None:
+    (folder / "imagenet" / "polite.py").write_text("METRIC = 3")
+    (folder / "suites" / "s.yaml").write_text(
+        f"name: s\ndataset: {{source: '{folder}/imagenet'}}\nmetrics: {{own: ['{folder}/imagenet/polite.py']}}"
     )
     with pytest.raises(InputError, match=r"put the file there$"):
         suites.load_suite("s")

@@ -1,4 +1,4 @@
-"""How often engines are started for a job of which they die, and whom that is laid to.
+"""How often a job restarts an engine that dies, and what the error blames.
 
 Ray and the engines are stood in for: an engine that cannot start is not to be had here at will.
 """
@@ -44,7 +44,7 @@ REPORT = {"warm": False, "reason": "started for this checkpoint", "seconds": 1.0
 
 @dataclass
 class Engines:
-    """Those that were started, and what they were asked; each dies of `error`, when it is asked or before."""
+    """The engines that were started and the rows they got. Each dies of `error`, at its start or at a request."""
 
     error: Exception
     serve: bool = False

@@ -1,4 +1,4 @@
-"""What is not handed to a warm engine, by the suite and by the checkpoint's own config."""
+"""The checkpoints and suites that a warm engine does not take, by the checkpoint's own config."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.client.warm import why_not_warm
 
 
-def told(tmp_path: Path, config: dict[str, Any], files: dict[str, bytes] | None = None) -> str | None:
+def why_not_warm_with(tmp_path: Path, config: dict[str, Any], files: dict[str, bytes] | None = None) -> str | None:
     contents = checkpoint_files() | {"config.json": json.dumps({"architectures": ["Tiny"]} | config).encode()}
     return why_not_warm(inspect.resolve(upload(str(tmp_path / "m"), contents | (files or {}))), Engine())
 
@@ -32,16 +32,16 @@ def told(tmp_path: Path, config: dict[str, Any], files: dict[str, bytes] | None 
 def test_a_checkpoint_whose_config_says_that_it_is_quantised(
     tmp_path: Path, config: dict[str, Any], method: str
 ) -> None:
-    assert told(tmp_path, config) == f"the checkpoint is quantised ({method})"
+    assert why_not_warm_with(tmp_path, config) == f"the checkpoint is quantised ({method})"
 
 
 def test_one_with_a_file_of_modelopts(tmp_path: Path) -> None:
-    assert told(tmp_path, {}, {"hf_quant_config.json": b"{}"}) == "the checkpoint is quantised (modelopt)"
+    assert why_not_warm_with(tmp_path, {}, {"hf_quant_config.json": b"{}"}) == "the checkpoint is quantised (modelopt)"
 
 
 @pytest.mark.parametrize("config", [{}, {"quantization_config": None, "text_config": {"dtype": "bfloat16"}}])
-def test_one_that_is_not(tmp_path: Path, config: dict[str, Any]) -> None:
-    assert told(tmp_path, config) is None
+def test_a_config_without_quantisation_is_warm(tmp_path: Path, config: dict[str, Any]) -> None:
+    assert why_not_warm_with(tmp_path, config) is None
 
 
 def test_one_quantised_for_real_and_an_adapter_that_is_not(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_an_engine_that_is_to_quantise() -> None:
 def test_a_model_that_is_spread_over_gpus_of_one_node(
     gpus: tuple[int, ...], fit: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without GPUs it is spread over processes, which are anywhere."""
+    """Without GPUs, the model is spread over processes, which may be on any node."""
     nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(count)} if count else {})} for count in gpus]
     dead = {"Alive": False, "Resources": {"GPU": 8.0}}
     monkeypatch.setattr("ray.nodes", lambda: [*nodes, dead])

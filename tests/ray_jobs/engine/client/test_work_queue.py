@@ -1,4 +1,4 @@
-"""Engines that die, simulated: each poison row is found, and every other row is answered once."""
+"""Simulated deaths of engines: each poison row is found, and every other row is answered once."""
 
 import random
 from collections import Counter
@@ -20,7 +20,7 @@ def keys(task: dict[str, Any]) -> list[str]:
     return [f"{task['part']}/{row}" for row in task["rows"]]
 
 
-def played(
+def run_queue(
     queue: WorkQueue, poison: set[str], random: random.Random, killed: float = 0.0
 ) -> tuple[Counter[str], list[str], int]:
     """How often each row was answered, the quarantined rows, and how many engines died.
@@ -50,7 +50,7 @@ def played(
 
 
 def test_without_a_death_every_row_is_asked_once() -> None:
-    answers, quarantined, _ = played(WorkQueue(tasks(5, 1, 8)), set(), random.Random(0))
+    answers, quarantined, _ = run_queue(WorkQueue(tasks(5, 1, 8)), set(), random.Random(0))
     assert (set(answers.values()), len(answers), quarantined) == ({1}, 14, [])
 
 
@@ -89,7 +89,7 @@ def test_poison_rows_are_found_and_only_they_are_lost(seed: int, at_once: int) -
     chunks = tasks(*(chance.randint(1, 64) for _ in range(chance.randint(1, 12))))
     every = [key for task in chunks for key in keys(task)]
     poison = set(chance.sample(every, min(len(every), chance.randint(1, MAX_QUARANTINED))))
-    answers, quarantined, deaths = played(WorkQueue(chunks, at_once), poison, chance)
+    answers, quarantined, deaths = run_queue(WorkQueue(chunks, at_once), poison, chance)
     assert set(quarantined) == poison
     assert sorted(answers) == sorted(set(every) - poison)
     assert set(answers.values()) <= {1}
@@ -99,7 +99,7 @@ def test_poison_rows_are_found_and_only_they_are_lost(seed: int, at_once: int) -
 def test_an_engine_that_dies_of_everything_ends_it() -> None:
     chunks = tasks(4, 4, 4)
     with pytest.raises(RetryableError, match="engines died of 6 rows asked alone, the last part-1/1: of it"):
-        played(WorkQueue(chunks), {key for task in chunks for key in keys(task)}, random.Random(0))
+        run_queue(WorkQueue(chunks), {key for task in chunks for key in keys(task)}, random.Random(0))
 
 
 def test_deaths_with_nothing_under_way_are_counted() -> None:
@@ -112,5 +112,5 @@ def test_deaths_with_nothing_under_way_are_counted() -> None:
 def test_chance_kills_lose_nothing() -> None:
     for seed in range(20):
         chance = random.Random(seed)
-        answers, quarantined, _ = played(WorkQueue(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
+        answers, quarantined, _ = run_queue(WorkQueue(tasks(*[16] * 10), 2 + seed % 7), set(), chance, killed=0.1)
         assert (len(answers), set(answers.values()), quarantined) == (160, {1}, [])

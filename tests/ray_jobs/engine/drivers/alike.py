@@ -1,4 +1,4 @@
-"""Ask by each checkpoint in turn, with an identity planted by which one engine is asked to serve them all."""
+"""Caption with each checkpoint in turn. A patched engine key makes one engine serve them all."""
 
 from scenes import ARGUMENTS, caption_scenes, print_result
 

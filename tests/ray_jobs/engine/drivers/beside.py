@@ -1,4 +1,5 @@
-"""Ask by three checkpoints of an engine with two processes that render: quickly twice, in vain, and slowly."""
+"""Caption with three checkpoints, on an engine with two renderer processes: quickly twice, once with an error, and
+slowly."""
 
 import os
 import time
@@ -14,23 +15,23 @@ from ray_jobs.inputs.errors import RetryableError
 engine = ENGINE.model_copy(update={"renderers": 2})
 
 
-def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def build_slowly(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     for request in build_requests(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
         time.sleep(0.3)
         yield request
 
 
-def broken(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def fail_to_build(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     raise RetryableError(f"{part} is gone")
     yield
 
 
 runs: list[Any] = [caption_scenes(uri, engine=engine) for uri in uris[:2]]
 try:
-    caption_scenes(uris[1], broken, engine=engine)
+    caption_scenes(uris[1], fail_to_build, engine=engine)
 except RetryableError as error:
     runs.append(str(error))
 wait_for_test()
-runs.append(caption_scenes(uris[2], slow, engine=engine))
+runs.append(caption_scenes(uris[2], build_slowly, engine=engine))
 print_result(runs)

@@ -1,4 +1,4 @@
-"""Ask by the one checkpoint of an engine with two processes that render."""
+"""Caption with one checkpoint, on an engine with two renderer processes."""
 
 from scenes import ARGUMENTS, ENGINE, caption_scenes, print_result
 

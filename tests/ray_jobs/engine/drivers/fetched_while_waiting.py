@@ -1,4 +1,4 @@
-"""Hold the engine until the checkpoint of a job that waits for it is fetched; then ask by both."""
+"""Hold the engine until the node has fetched the checkpoint of a waiting job. Then caption with both checkpoints."""
 
 import threading
 import time

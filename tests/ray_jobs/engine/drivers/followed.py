@@ -13,7 +13,7 @@ from ray_jobs.runtime.private_cache import ensure_cache_folder
 first, second = map(inspect.resolve, ARGUMENTS)
 
 
-def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def build_after_fetch(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     end = time.time() + 60
     while not (ensure_cache_folder() / second.fingerprint).exists() and time.time() < end:
         time.sleep(0.1)
@@ -22,6 +22,6 @@ def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 
 pending = {task["part"]: task["rows"] for task in TASKS}
 there = []
-for _ in stream.stream_parts(first, ENGINE, pending, slow, time.time(), next_checkpoint=second.uri):
+for _ in stream.stream_parts(first, ENGINE, pending, build_after_fetch, time.time(), next_checkpoint=second.uri):
     there.append((ensure_cache_folder() / second.fingerprint).exists())
 print_result(there)

@@ -7,7 +7,7 @@ from typing import Any
 from scenes import ARGUMENTS, build_requests, caption_scenes
 
 
-def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def build_slowly(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     for request in build_requests(part, rows, maker):
         time.sleep(60)
         yield request
@@ -15,4 +15,4 @@ def slow(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 
 caption_scenes(ARGUMENTS[0])
 print("HOLDING", flush=True)
-caption_scenes(ARGUMENTS[0], slow)
+caption_scenes(ARGUMENTS[0], build_slowly)

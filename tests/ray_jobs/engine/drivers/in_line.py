@@ -1,4 +1,5 @@
-"""Wait for the engine in eight threads: three while it starts, five while it is held; what each was told, in order."""
+"""Wait for the engine in eight threads, three during its start and five while it is in use. Print the answers in
+order."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Ask by each checkpoint in turn; a job that ends before it asks anything has started the engine for the second."""
+"""Caption with each checkpoint in turn. Before that, a job without rows starts the engine for the second one."""
 
 from scenes import ARGUMENTS, ENGINE, caption_scenes, print_result
 

@@ -1,4 +1,4 @@
-"""Ask by three checkpoints, each when the test says so: quickly, noting what is rendered, and until a kill."""
+"""Caption with three checkpoints, each when the test says so: quickly, noting each rendered row, and until a kill."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
 
 
-def unfinished(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def build_all_but_last(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     *first, last = build_requests(part, rows, maker)
     yield from first
     Path(place, f"unfinished-{part}-{os.getpid()}").touch()
@@ -24,7 +24,7 @@ def unfinished(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     yield last
 
 
-def noting(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def build_and_note(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     for request in build_requests(part, rows, maker):
         Path(place, f"{part}-{os.getpid()}").touch()
         yield request
@@ -32,7 +32,7 @@ def noting(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 
 runs = [caption_scenes(uris[0])]
 wait_for_test()
-runs.append(caption_scenes(uris[1], noting))
+runs.append(caption_scenes(uris[1], build_and_note))
 wait_for_test()
-runs.append(caption_scenes(uris[2], unfinished))
+runs.append(caption_scenes(uris[2], build_all_but_last))
 print_result(runs)

@@ -1,4 +1,4 @@
-"""Ask by the one checkpoint, and log what the engine is waited for."""
+"""Caption with one checkpoint, and log what the job waits for."""
 
 import logging
 import sys

@@ -1,4 +1,5 @@
-"""By fault, planted between a checkpoint's file and vLLM's own loader, whether the loaded weights were found whole.
+"""Plant faults between a checkpoint's file and vLLM's loader. Print for each fault whether the loaded weights were
+complete.
 
 python planted_faults.py CHECKPOINT CHECKPOINT      vLLM has the first, and the second is loaded into it
 """
@@ -33,29 +34,29 @@ llm = LLM(
 reload = GPUModelRunner.reload_weights
 
 
-def dropped(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+def drop_tensor(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     for name, tensor in weights:
         if "layers.1.mlp.down_proj" not in name:
             yield name, tensor
 
 
-def stale(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+def change_tensor(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     for name, tensor in weights:
         yield name, tensor * 1.01 if "layers.2.self_attn.k_proj.weight" in name else tensor
 
 
-def empty(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+def zero_tensor(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     for name, tensor in weights:
         yield name, torch.zeros_like(tensor) if "merger" in name else tensor
 
 
 results: dict[str, bool] = {}
-for fault in (None, dropped, stale, empty, None):
+for fault in (None, drop_tensor, change_tensor, zero_tensor, None):
 
-    def planted(self: Any, weights_iterator: Weights, fault: Any = fault) -> Any:
+    def reload_with_fault(self: Any, weights_iterator: Weights, fault: Any = fault) -> Any:
         return reload(self, weights_iterator=fault(weights_iterator) if fault else weights_iterator)
 
-    GPUModelRunner.reload_weights = planted
+    GPUModelRunner.reload_weights = reload_with_fault
     sums = reconcile_ranks(llm.collective_rpc("assay_load", args=(second,)))
     name = fault.__name__ if fault else "good"
     is_complete = (sums["read"], sums["values_read"]) == (sums["held"], sums["values_held"])

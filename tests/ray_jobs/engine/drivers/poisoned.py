@@ -1,4 +1,4 @@
-"""Ask about two scenes; whoever renders the second ends its engine."""
+"""Caption two scenes. Rendering the second one kills the engine that asked for it."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from scenes import ARGUMENTS, SCENES, TASKS, build_requests, caption_scenes, print_result
 
 
-def poisoned(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def kill_engine_at_row_1(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     import psutil
 
     for row, request in zip(rows, build_requests(part, rows, maker), strict=True):
@@ -26,4 +26,4 @@ def poisoned(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 
 del SCENES[2:]
 TASKS[:] = [{"part": "part-0", "rows": [0, 1]}]
-print_result(caption_scenes(ARGUMENTS[0], poisoned))
+print_result(caption_scenes(ARGUMENTS[0], kill_engine_at_row_1))

@@ -1,4 +1,4 @@
-"""What the drivers of test_warm.py share: scenes as the tasks of parts, asked of the warm engine about a checkpoint.
+"""Shared by the drivers of test_warm.py: they caption scenes, as tasks of parts, with the warm engine.
 
     python DRIVER.py SETTINGS CHECKPOINT...      SETTINGS: {"engine": ..., "scenes": [path...]} as JSON
 
@@ -34,7 +34,7 @@ Ask = Callable[[str, Sequence[int], Any], Iterator[Any]]
 
 
 def build_requests(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
-    """One question about each scene of the rows."""
+    """One request for each scene of the rows."""
     for row in rows:
         yield build_request(part, row, Path(SCENES[row]).read_bytes(), "describe the image", maker, SAMPLING)
 
@@ -42,7 +42,7 @@ def build_requests(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
 def caption_scenes(
     uri: str, asking: Ask = build_requests, next_checkpoint: str | None = None, engine: Engine = ENGINE
 ) -> dict[str, Any]:
-    """What the warm engine says about every scene by this checkpoint's weights, and how it came to have them."""
+    """The captions of every scene by this checkpoint, and how the engine came to have its weights."""
     answers, report = [], EngineReport()
     for block in warm.stream_answers(EngineJob(inspect.resolve(uri), engine, TASKS, asking, next_checkpoint)):
         report = block.report
@@ -60,11 +60,11 @@ def caption_scenes(
 
 
 def print_result(result: Any) -> None:
-    """Print it for the test to read."""
+    """Print the result as JSON for the test to read."""
     print(json.dumps(result), flush=True)
 
 
 def wait_for_test(word: str = "READY") -> None:
-    """Say that all is ready, and wait until the test answers with a line."""
+    """Print the word, and wait until the test answers with a line."""
     print(word, flush=True)
     sys.stdin.readline()

@@ -1,4 +1,4 @@
-"""Ask by two checkpoints of two engines: by the second, the rows wait until the test has killed an engine."""
+"""Caption with two checkpoints on two engines. With the second, the rows wait until the test has killed an engine."""
 
 import logging
 import os
@@ -21,14 +21,14 @@ logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
 
 
-def blocked(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+def build_when_released(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     Path(place, f"asked-{os.getpid()}").touch()
     while not Path(place, "go").exists():
         time.sleep(0.1)
     yield from build_requests(part, rows, maker)
 
 
-def further() -> list[Any]:
+def list_further_engines() -> list[Any]:
     actors = ray.util.list_named_actors(all_namespaces=True)
     names = [actor["name"] for actor in actors if actor["namespace"] == NAMESPACE]
     return [ray.get_actor(name, NAMESPACE) for name in names if name.endswith("-2")]
@@ -45,10 +45,10 @@ def await_metrics() -> None:
 
 
 runs = [caption_scenes(first, engine=engine)]
-while not further():
+while not list_further_engines():
     time.sleep(0.2)
-ray.get(further()[0].release.remote("nobody"))  # answered once it has started
+ray.get(list_further_engines()[0].release.remote("nobody"))  # answered once it has started
 wait_for_test()
-runs.append(caption_scenes(second, blocked, engine=engine))
+runs.append(caption_scenes(second, build_when_released, engine=engine))
 await_metrics()
 print_result(runs)

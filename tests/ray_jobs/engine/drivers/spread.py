@@ -1,4 +1,4 @@
-"""Ask by each checkpoint in turn, of an engine that is spread over two processes."""
+"""Caption with each checkpoint in turn, on an engine that is spread over two processes."""
 
 from scenes import ARGUMENTS, ENGINE, caption_scenes, print_result
 

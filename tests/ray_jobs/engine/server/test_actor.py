@@ -1,4 +1,5 @@
-"""Many holders of one engine who come, ask, are silent, and go, at random: whose weights answered whom.
+"""Many jobs take the lease of one engine, caption, fall silent, and leave, at random: each gets answers of its own
+weights.
 
 It is about the order of things alone: vLLM, its weights and the renderers are stood in for; lease, actor and answerer
 are the real ones.
@@ -22,7 +23,7 @@ from ray_jobs.engine.server.scheduler import RequestScheduler
 
 
 class Engine:
-    """Says which weights are in it when it is asked, a while later."""
+    """Answers with the name of the weights that are loaded when the request arrives, some time later."""
 
     errored, weights = False, "none"
 
@@ -33,7 +34,7 @@ class Engine:
 
 
 class Contents:
-    """Takes a while to change; meanwhile nobody may be answered."""
+    """Takes some time to swap the weights. No job may get an answer meanwhile."""
 
     def __init__(self, llm: Engine) -> None:
         self.resident: str | None = None
@@ -73,7 +74,7 @@ def actor(lease: Lease) -> Any:
 
 
 async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter[str]:
-    """What became of what it asked; one that is not `alive` does not renew its lease."""
+    """What became of the rows of a job. A job that is not `alive` does not renew its lease."""
     while not await engine.acquire(token, 0.2):
         pass
 
@@ -99,7 +100,7 @@ async def job(engine: Any, token: str, fingerprint: str, alive: bool) -> Counter
 
 
 @pytest.mark.slow
-def test_whoever_is_answered_is_answered_by_the_weights_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_answer_is_by_the_requested_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_actor, "WATCH_INTERVAL_S", 0.05)
     random.seed(1)
 
@@ -120,7 +121,7 @@ def test_whoever_is_answered_is_answered_by_the_weights_asked_for(monkeypatch: p
     asyncio.run(run())
 
 
-def test_the_job_that_starts_an_engine_is_its_first_and_nobody_evicts_one_that_is_waited_for() -> None:
+def test_the_starting_job_gets_the_lease_first_and_an_awaited_engine_is_not_evicted() -> None:
     async def run() -> None:
         engine = actor(Lease(waiting={"starter": time.monotonic()}))
         assert not await engine.acquire("other", 0)

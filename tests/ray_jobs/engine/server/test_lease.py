@@ -28,7 +28,7 @@ def test_a_holder_that_renews_keeps_it_and_a_silent_one_loses_it() -> None:
         lease.renew("a", 312)
 
 
-def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
+def test_waiting_jobs_get_the_lease_in_the_order_of_their_requests() -> None:
     lease = Lease(30)
     lease.take("a", 0)
     assert not any(lease.take(token, 0.1) for token in "bcd")
@@ -44,7 +44,7 @@ def test_those_who_wait_have_it_in_the_order_in_which_they_asked() -> None:
     assert lease.take("d", 1.4)
 
 
-def test_one_that_waits_and_is_silent_lets_others_pass_and_keeps_its_place() -> None:
+def test_a_silent_waiting_job_lets_others_pass_and_keeps_its_place() -> None:
     lease = Lease(30)
     lease.take("a", 0)
     assert not any(lease.take(token, 0) for token in "bcd")
@@ -58,6 +58,6 @@ def test_one_that_waits_and_is_silent_lets_others_pass_and_keeps_its_place() -> 
     assert lease.take("b", WAITER_SECONDS + 0.1)
 
 
-def test_before_anybody_took_it_nobody_holds_it() -> None:
+def test_a_new_lease_has_no_holder() -> None:
     with pytest.raises(LeaseLost, match="held by nobody"):
         Lease().check("a", 0)

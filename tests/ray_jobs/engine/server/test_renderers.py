@@ -1,4 +1,4 @@
-"""vLLM's own renderer for real, in Ray's processes and in threads."""
+"""vLLM's own renderer, in Ray's processes and in threads."""
 
 import subprocess
 import sys
@@ -13,7 +13,8 @@ pytestmark = pytest.mark.integration
 
 
 def test_rows_are_rendered_alike_in_processes_and_without_them(on_cluster: Cluster) -> None:
-    """In order, each image by a name of its own; a row that fails costs that row; threads where no process starts."""
+    """Rows come in order, and each image has its own name. A failing row costs only itself. Without processes, threads
+    render."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     command = [sys.executable, str(Path(__file__).with_name("render_rows.py")), str(GOOD)]
     result = wait_for_exit(subprocess.Popen(command, **pipes))

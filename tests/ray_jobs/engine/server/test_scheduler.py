@@ -1,4 +1,4 @@
-"""The order in which rows of tasks reach an engine. Only the order: engine and renderers are stood in for here."""
+"""The order in which rows of tasks reach an engine. Engine and renderers are stand-ins."""
 
 import asyncio
 from collections import Counter
@@ -12,7 +12,7 @@ ROWS = SMALL_TASK_ROWS + 1
 
 
 class Engine:
-    """Holds every request until it is let go."""
+    """Holds every request until the test releases it."""
 
     errored = False
 
@@ -39,12 +39,12 @@ class Rendering:
             }]  # fmt: skip
 
 
-async def settled() -> None:
+async def wait_until_idle() -> None:
     for _ in range(1000):
         await asyncio.sleep(0)
 
 
-def held(engine: Engine) -> dict[str, int]:
+def count_held(engine: Engine) -> dict[str, int]:
     """How many requests of each part have reached the engine."""
     return dict(Counter(key[0] for key in engine.held))
 
@@ -54,11 +54,11 @@ async def all_answered(engine: Engine, jobs: list[asyncio.Task[Any]]) -> list[st
         while not all(job.done() for job in jobs):
             for job in engine.held.values():
                 job.set()
-            await settled()
+            await wait_until_idle()
     return [answer["text"] for job in jobs for answer in job.result()]
 
 
-def asked(
+def start_jobs(
     answerer: RequestScheduler, parts: str, rows: int, ready: asyncio.Event | None = None
 ) -> list[asyncio.Task[Any]]:
     tasks = [{"part": part, "rows": list(range(rows))} for part in parts]
@@ -69,32 +69,32 @@ def asked(
 
 
 def test_the_next_tasks_rows_are_there_before_the_ones_before_are_answered() -> None:
-    """Else the engine runs empty at the end of tasks that end together."""
+    """Otherwise the engine idles when several tasks end together."""
 
     async def run() -> None:
         engine = Engine()
         answerer = RequestScheduler(engine, Rendering(), sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
-        jobs = asked(answerer, "abc", ROWS)
-        await settled()
-        assert held(engine) == {"a": 25, "b": 25}  # one and a half for each sequence
+        jobs = start_jobs(answerer, "abc", ROWS)
+        await wait_until_idle()
+        assert count_held(engine) == {"a": 25, "b": 25}  # one and a half for each sequence
         for row in range(15):
             engine.held[f"a/{row}"].set()
             engine.held[f"b/{row}"].set()
-        await settled()
-        assert held(engine) == {"a": ROWS, "b": ROWS, "c": 14}
+        await wait_until_idle()
+        assert count_held(engine) == {"a": ROWS, "b": ROWS, "c": 14}
         assert not any(job.done() for job in jobs)
         assert await all_answered(engine, jobs) == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
 
     asyncio.run(run())
 
 
-def test_what_is_asked_before_the_weights_are_there_is_rendered_and_waits() -> None:
+def test_requests_before_the_weights_are_ready_are_rendered_and_wait() -> None:
     async def run() -> None:
         engine, rendering, ready = Engine(), Rendering(), asyncio.Event()
         answerer = RequestScheduler(engine, rendering, sequences=ROWS, rendered_at_once=2)  # type: ignore[arg-type]
-        jobs = asked(answerer, "abc", ROWS, ready)
-        await settled()
-        assert (held(engine), rendering.made) == ({}, 52)  # as many as may be under way, and one each that waits
+        jobs = start_jobs(answerer, "abc", ROWS, ready)
+        await wait_until_idle()
+        assert (count_held(engine), rendering.made) == ({}, 52)  # as many as may be under way, and one each that waits
         ready.set()
         assert await all_answered(engine, jobs) == [f"{part}/{row}" for part in "abc" for row in range(ROWS)]
 
@@ -105,9 +105,9 @@ def test_small_tasks_do_not_wait_for_each_other() -> None:
     async def run() -> None:
         engine = Engine()
         answerer = RequestScheduler(engine, Rendering(), sequences=100, rendered_at_once=2)  # type: ignore[arg-type]
-        jobs = asked(answerer, "abcdef", 3)
-        await settled()
-        assert held(engine) == dict.fromkeys("abcdef", 3)
+        jobs = start_jobs(answerer, "abcdef", 3)
+        await wait_until_idle()
+        assert count_held(engine) == dict.fromkeys("abcdef", 3)
         await all_answered(engine, jobs)
 
     asyncio.run(run())
@@ -117,9 +117,9 @@ def test_a_task_that_is_dropped_gives_its_turn_back() -> None:
     async def run() -> None:
         engine = Engine()
         answerer = RequestScheduler(engine, Rendering(), sequences=4, rendered_at_once=1)  # type: ignore[arg-type]
-        first, second = asked(answerer, "ab", ROWS)
-        await settled()
-        assert held(engine) == {"a": 6}
+        first, second = start_jobs(answerer, "ab", ROWS)
+        await wait_until_idle()
+        assert count_held(engine) == {"a": 6}
         first.cancel()
         assert await all_answered(engine, [second]) == [f"b/{row}" for row in range(ROWS)]
 

@@ -1,4 +1,4 @@
-"""What several ranks report of a load, put together."""
+"""Combining what several ranks report of a load."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ FOUR: list[dict[str, Any]] = [  # a number alone in each, one in two of four eac
 ]
 
 
-def changed(number: int, **new: Any) -> list[dict[str, Any]]:
+def with_rank(number: int, **new: Any) -> list[dict[str, Any]]:
     return [rank | new if index == number else rank for index, rank in enumerate(FOUR)]
 
 
@@ -34,11 +34,11 @@ def test_sums_stay_signed_64_bit_numbers() -> None:
 @pytest.mark.parametrize(
     ("ranks", "message"),
     [
-        (changed(3, read=(1001, 9)), "rank 3 has read other values than rank 0"),
-        (changed(2, held={1: (150, 1), 2: (150, 1)}), "rank 2 has read other values than rank 0, or holds others"),
-        (changed(3, held=FOUR[3]["held"] | {4: (301, 2)}), "rank 3 does not hold what rank 0 holds"),
-        (changed(1, held=FOUR[1]["held"] | {4: (300, 1)}), "rank 1 does not hold what rank 0 holds"),
-        (changed(3, held=FOUR[3]["held"] | {2: (50, 1)}), "rank 3 does not hold what rank 2 holds"),
+        (with_rank(3, read=(1001, 9)), "rank 3 has read other values than rank 0"),
+        (with_rank(2, held={1: (150, 1), 2: (150, 1)}), "rank 2 has read other values than rank 0, or holds others"),
+        (with_rank(3, held=FOUR[3]["held"] | {4: (301, 2)}), "rank 3 does not hold what rank 0 holds"),
+        (with_rank(1, held=FOUR[1]["held"] | {4: (300, 1)}), "rank 1 does not hold what rank 0 holds"),
+        (with_rank(3, held=FOUR[3]["held"] | {2: (50, 1)}), "rank 3 does not hold what rank 2 holds"),
     ],
 )
 def test_ranks_that_do_not_agree(ranks: list[dict[str, Any]], message: str) -> None:
@@ -46,6 +46,6 @@ def test_ranks_that_do_not_agree(ranks: list[dict[str, Any]], message: str) -> N
         reconcile_ranks(ranks)
 
 
-def test_what_one_alone_holds_is_held_against_what_was_read() -> None:
-    sums = reconcile_ranks(changed(3, held=FOUR[3]["held"] | {1: (60, 2)}))
+def test_a_tensor_of_one_rank_is_compared_with_what_was_read() -> None:
+    sums = reconcile_ranks(with_rank(3, held=FOUR[3]["held"] | {1: (60, 2)}))
     assert sums["held"] != sums["read"]

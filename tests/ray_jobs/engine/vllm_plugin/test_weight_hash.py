@@ -64,14 +64,15 @@ def test_the_kernel_of_a_gpu_makes_the_same_hash() -> None:
 
 
 def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFixture) -> None:
-    """As on this CPU, where Triton has no interpreter."""
+    """This CPU is such a place, because Triton has no interpreter here."""
     assert choose_add(torch.device("cpu"), torch.bfloat16) is add_torch
     assert "hashed by torch, not by the kernel for it: " in caplog.text
 
 
 @pytest.mark.slow
 def test_the_kernel_compiles_for_a_gpu() -> None:
-    """Triton's compiler refuses some of what its interpreter takes. For an H100 or H200; nothing here can run it.
+    """Triton's compiler refuses some code that its interpreter takes. This compiles for an H100 or H200, which cannot
+    run here.
 
     By the Triton of the CPU's lock; by that of the GPU's (3.7.1) it was compiled by hand.
     """

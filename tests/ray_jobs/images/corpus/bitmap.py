@@ -15,7 +15,7 @@ def bmp(image: Image.Image | None = None) -> bytes:
     return encode_image(image or scene(), "BMP")
 
 
-def by_hand(rows: bytes, depth: int, *, height: int = HEIGHT, compression: int = 0, palette: bytes = b"") -> bytes:
+def encode_rows(rows: bytes, depth: int, *, height: int = HEIGHT, compression: int = 0, palette: bytes = b"") -> bytes:
     """A file header and a BITMAPINFOHEADER of 40 bytes before the palette and the rows."""
     begin = 54 + len(palette)
     info = struct.pack("<IiiHHIIiiII", 40, WIDTH, height, 1, depth, compression, len(rows), 0, 0, len(palette) // 4, 0)
@@ -24,7 +24,7 @@ def by_hand(rows: bytes, depth: int, *, height: int = HEIGHT, compression: int =
 
 def top_down() -> bytes:
     """A negative height: the first row is the highest."""
-    return by_hand(np.asarray(scene())[:, :, ::-1].tobytes(), 24, height=-HEIGHT)
+    return encode_rows(np.asarray(scene())[:, :, ::-1].tobytes(), 24, height=-HEIGHT)
 
 
 def blue_first(fourth: int | None) -> bytes:
@@ -53,7 +53,7 @@ def run_lengths() -> bytes:
         rows += b"\0\0"
     colours = np.array(pictures.flat().getpalette()).reshape(-1, 3)[:, ::-1].astype(np.uint8)
     palette = b"".join(colour.tobytes() + b"\0" for colour in colours).ljust(1024, b"\0")
-    return by_hand(rows + b"\0\1", 8, compression=1, palette=palette)
+    return encode_rows(rows + b"\0\1", 8, compression=1, palette=palette)
 
 
 def with_offset(offset: int) -> bytes:
@@ -74,14 +74,14 @@ FILES: dict[str, File] = {
     "24-bit.dib": expect_kept(bmp, shows=scene, within=0.01),
     "32-bit-alpha.bmp": expect_kept(with_alpha, "alpha-over-white", shows=pictures.over_white, within=0.01),
     # BITMAPINFOHEADER calls the fourth byte reserved: it is no transparency, however often it is 0.
-    "32-bit-reserved.bmp": expect_kept(lambda: by_hand(blue_first(0), 32), shows=scene, within=0.01),
+    "32-bit-reserved.bmp": expect_kept(lambda: encode_rows(blue_first(0), 32), shows=scene, within=0.01),
     "top-down.bmp": expect_kept(top_down, shows=scene, within=0.01),
     "run-lengths.bmp": expect_kept(run_lengths, shows=pictures.flat, within=0.01),
     "run-lengths-cut.bmp": expect_rejected(truncate(run_lengths, 0.6), "truncated", "corrupt"),
     "cut-50.bmp": expect_rejected(truncate(bmp, 0.5), "truncated"),
     "header-only.bmp": expect_rejected(lambda: bmp()[:54], "truncated"),
     "offset-after-the-file.bmp": expect_rejected(lambda: with_offset(0x7FFFFFFF), "truncated", "corrupt"),
-    "depth-13.bmp": expect_rejected(lambda: by_hand(bytes(3 * WIDTH * HEIGHT), 13), "corrupt"),
+    "depth-13.bmp": expect_rejected(lambda: encode_rows(bytes(3 * WIDTH * HEIGHT), 13), "corrupt"),
     "claims-60000.bmp": expect_rejected(lambda: claims(60_000, 60_000), "too-large"),
     "width-negative.bmp": expect_rejected(lambda: claims(-5, 100), "corrupt", "too-large"),
     "width-0.bmp": expect_rejected(lambda: claims(0, 100), "corrupt", "too-small"),

@@ -53,19 +53,19 @@ def encode_image(image: Image.Image, form: str, **options: Any) -> bytes:
 def truncate(make: Make, share: float) -> Make:
     """The beginning of a file."""
 
-    def made() -> bytes:
+    def make_start() -> bytes:
         data = make()
         return data[: int(len(data) * share)]
 
-    return made
+    return make_start
 
 
 def zero_out(make: Make, begin: float, end: float) -> Make:
     """A file of which a stretch, from one share of its length to another, was never written."""
 
-    def made() -> bytes:
+    def make_zeroed() -> bytes:
         data = make()
         first, last = int(len(data) * begin), int(len(data) * end)
         return data[:first] + bytes(last - first) + data[last:]
 
-    return made
+    return make_zeroed

@@ -38,8 +38,8 @@ def on_its_side() -> Image.Image:
 
 
 def p3(encode: Callable[..., bytes], **options: object) -> bytes:
-    seen = profiles.seen_through(profiles.P3.tobytes(), 2.2)
-    return encode(seen, icc_profile=profiles.profile(profiles.P3, 2.2), **options)
+    color = profiles.seen_through(profiles.P3.tobytes(), 2.2)
+    return encode(color, icc_profile=profiles.profile(profiles.P3, 2.2), **options)
 
 
 def not_heif(brand: bytes) -> bytes:

@@ -30,24 +30,24 @@ def jpeg(image: Image.Image | None = None, **options: object) -> bytes:
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, first byte, byte after the last) of every segment up to the coded data."""
-    at = 2
-    while data[at + 1] != 0xDA:
-        after = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
-        yield data[at + 1], at, after
-        at = after
-    yield 0xDA, at, at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+    position = 2
+    while data[position + 1] != 0xDA:
+        after = position + 2 + struct.unpack_from(">H", data, position + 2)[0]
+        yield data[position + 1], position, after
+        position = after
+    yield 0xDA, position, position + 2 + struct.unpack_from(">H", data, position + 2)[0]
 
 
 def without(data: bytes, marker: int) -> bytes:
-    for found, begin, after in segments(data):
-        if found == marker:
+    for marker_found, begin, after in segments(data):
+        if marker_found == marker:
             return data[:begin] + data[after:]
     raise AssertionError(f"no segment {marker:#x}")
 
 
-def patched(data: bytes, marker: int, offset: int, value: bytes) -> bytes:
+def patch_segment(data: bytes, marker: int, offset: int, value: bytes) -> bytes:
     """`value` written over the first segment of that marker, `offset` bytes from its 0xff."""
-    begin = next(begin for found, begin, _ in segments(data) if found == marker)
+    begin = next(begin for marker_found, begin, _ in segments(data) if marker_found == marker)
     return data[: begin + offset] + value + data[begin + offset + len(value) :]
 
 
@@ -55,7 +55,7 @@ def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
     return data[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body + data[2:]
 
 
-def coded(data: bytes) -> int:
+def find_coded_data(data: bytes) -> int:
     """Where the coded data begins."""
     return next(after for marker, _, after in segments(data) if marker == 0xDA)
 
@@ -66,7 +66,7 @@ def exif(orientation: int) -> bytes:
     return tags.tobytes()
 
 
-def turned(orientation: int) -> bytes:
+def make_turned(orientation: int) -> bytes:
     """Stored as a camera held that way stores it."""
     return jpeg(scene().transpose(STORED[orientation]), exif=exif(orientation))
 
@@ -90,7 +90,7 @@ def cmyk(**options: object) -> bytes:
 
 def ycck() -> bytes:
     """Adobe's own: luma and chroma of the inverted inks, and black."""
-    return bytes(simplejpeg.encode_jpeg(255 - pictures.inked(scene()), 95, colorspace="CMYK", colorsubsampling="444"))
+    return bytes(simplejpeg.encode_jpeg(255 - pictures.to_cmyk(scene()), 95, colorspace="CMYK", colorsubsampling="444"))
 
 
 def stored_as_rgb() -> bytes:
@@ -101,20 +101,20 @@ def stored_as_rgb() -> bytes:
 def adobe_rgb_marker() -> bytes:
     """The same, told by Adobe's marker and not by the names of the components."""
     data = stored_as_rgb()
-    for found, begin, _ in segments(data):
-        if found in (0xC0, 0xDA):
-            first, step = (begin + 10, 3) if found == 0xC0 else (begin + 5, 2)
+    for marker_found, begin, _ in segments(data):
+        if marker_found in (0xC0, 0xDA):
+            first, step = (begin + 10, 3) if marker_found == 0xC0 else (begin + 5, 2)
             renamed = bytearray(data)
             renamed[first], renamed[first + step], renamed[first + 2 * step] = 1, 2, 3
             data = bytes(renamed)
-    if any(found == 0xEE for found, _, _ in segments(data)):
+    if any(marker_found == 0xEE for marker_found, _, _ in segments(data)):
         data = without(data, 0xEE)
     return with_segment(data, 0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, 0))
 
 
 def in_profile(primaries: np.ndarray, gamma: float) -> bytes:
-    seen = profiles.seen_through(primaries.tobytes(), gamma)
-    return jpeg(seen, icc_profile=profiles.profile(primaries, gamma), quality=98)
+    pixels = profiles.seen_through(primaries.tobytes(), gamma)
+    return jpeg(pixels, icc_profile=profiles.profile(primaries, gamma), quality=98)
 
 
 def before_end(extra: bytes) -> bytes:
@@ -122,26 +122,28 @@ def before_end(extra: bytes) -> bytes:
     return data[:-2] + extra + data[-2:]
 
 
-def flipped(data: bytes, where: float = 0.3, length: int = 200) -> bytes:
+def flip_bits(data: bytes, where: float = 0.3, length: int = 200) -> bytes:
     """Bits flipped in the coded data: Huffman codes that mean something else from there on."""
-    begin = coded(data)
-    at = begin + int((len(data) - begin) * where)
-    return data[:at] + bytes(byte ^ 0x55 for byte in data[at : at + length]) + data[at + length :]
+    begin = find_coded_data(data)
+    position = begin + int((len(data) - begin) * where)
+    return (
+        data[:position] + bytes(byte ^ 0x55 for byte in data[position : position + length]) + data[position + length :]
+    )
 
 
 def with_bad_table() -> bytes:
     data = jpeg()
-    return patched(data, 0xC4, 5, b"\xff" * 16)
+    return patch_segment(data, 0xC4, 5, b"\xff" * 16)
 
 
 def cut_before(number: int) -> Make:
     """Ended by a marker's first byte, as when the connection broke there."""
 
-    def made() -> bytes:
+    def make_start() -> bytes:
         data = jpeg(exif=exif(1))
         return data[: list(segments(data))[number][1]]
 
-    return made
+    return make_start
 
 
 def without_its_last_scan() -> bytes:
@@ -201,7 +203,7 @@ FILES: dict[str, File] = {
     "orientation-0.jpg": expect_kept(lambda: jpeg(exif=exif(0)), shows=scene),
     "orientation-1.jpg": expect_kept(lambda: jpeg(exif=exif(1)), shows=scene),
     **{
-        f"orientation-{number}.jpg": expect_kept(partial(turned, number), "exif-rotated", shows=scene)
+        f"orientation-{number}.jpg": expect_kept(partial(make_turned, number), "exif-rotated", shows=scene)
         for number in STORED
     },
     "orientation-9.jpg": expect_kept(lambda: jpeg(exif=exif(9)), shows=scene),
@@ -256,35 +258,39 @@ FILES: dict[str, File] = {
         for number in range(1, MARKERS)
     },
     # JPEG has no checksum: flipped bits that end on the same block boundary are a wrong colour that nobody can tell.
-    "flipped.jpg": expect_rejected(lambda: flipped(jpeg()), "corrupt"),
-    "flipped-420.jpg": expect_rejected(lambda: flipped(large_420()), "corrupt"),
-    "flipped-grey.jpg": expect_rejected(lambda: flipped(jpeg(pictures.grey())), "corrupt"),
+    "flipped.jpg": expect_rejected(lambda: flip_bits(jpeg()), "corrupt"),
+    "flipped-420.jpg": expect_rejected(lambda: flip_bits(large_420()), "corrupt"),
+    "flipped-grey.jpg": expect_rejected(lambda: flip_bits(jpeg(pictures.grey())), "corrupt"),
     "flipped-grey-profile.jpg": expect_rejected(
-        lambda: flipped(jpeg(pictures.grey(), icc_profile=profiles.profile(None, 1.0, b"GRAY"))), "corrupt"
+        lambda: flip_bits(jpeg(pictures.grey(), icc_profile=profiles.profile(None, 1.0, b"GRAY"))), "corrupt"
     ),
-    "flipped-cmyk.jpg": expect_rejected(lambda: flipped(cmyk()), "corrupt"),
-    "flipped-progressive.jpg": expect_rejected(lambda: flipped(jpeg(progressive=True)), "corrupt"),
+    "flipped-cmyk.jpg": expect_rejected(lambda: flip_bits(cmyk()), "corrupt"),
+    "flipped-progressive.jpg": expect_rejected(lambda: flip_bits(jpeg(progressive=True)), "corrupt"),
     "zeroed-middle.jpg": expect_rejected(zero_out(large_420, 0.4, 0.6), "corrupt"),
     "zeroed-end.jpg": expect_rejected(zero_out(large_420, 0.6, 1), "corrupt", "truncated"),
     "restarts-mixed-up.jpg": expect_rejected(restarts_mixed_up, "corrupt"),
     "huffman-table.jpg": expect_rejected(with_bad_table, "corrupt"),
     "no-quantization.jpg": expect_rejected(lambda: without(jpeg(), 0xDB), "corrupt"),
-    "arithmetic.jpg": expect_rejected(lambda: patched(jpeg(), 0xC0, 1, b"\xc9"), "corrupt"),
-    "lossless.jpg": expect_rejected(lambda: patched(jpeg(), 0xC0, 1, b"\xc3"), "corrupt"),
-    "12-bit.jpg": expect_rejected(lambda: patched(jpeg(), 0xC0, 4, b"\x0c"), "corrupt"),
-    "2-components.jpg": expect_rejected(lambda: patched(jpeg(), 0xC0, 9, b"\x02"), "corrupt"),
+    "arithmetic.jpg": expect_rejected(lambda: patch_segment(jpeg(), 0xC0, 1, b"\xc9"), "corrupt"),
+    "lossless.jpg": expect_rejected(lambda: patch_segment(jpeg(), 0xC0, 1, b"\xc3"), "corrupt"),
+    "12-bit.jpg": expect_rejected(lambda: patch_segment(jpeg(), 0xC0, 4, b"\x0c"), "corrupt"),
+    "2-components.jpg": expect_rejected(lambda: patch_segment(jpeg(), 0xC0, 9, b"\x02"), "corrupt"),
     "height-0.jpg": expect_rejected(
-        lambda: patched(jpeg(), 0xC0, 5, b"\0\0"), "corrupt"
+        lambda: patch_segment(jpeg(), 0xC0, 5, b"\0\0"), "corrupt"
     ),  # DNL: the height comes at the end
-    "width-0.jpg": expect_rejected(lambda: patched(jpeg(), 0xC0, 7, b"\0\0"), "corrupt"),
+    "width-0.jpg": expect_rejected(lambda: patch_segment(jpeg(), 0xC0, 7, b"\0\0"), "corrupt"),
     "claims-65500.jpg": expect_rejected(
-        lambda: patched(jpeg(), 0xC0, 5, struct.pack(">HH", 65500, 65500)), "too-large"
+        lambda: patch_segment(jpeg(), 0xC0, 5, struct.pack(">HH", 65500, 65500)), "too-large"
     ),
     "claims-twice-the-height.jpg": expect_rejected(
-        lambda: patched(jpeg(), 0xC0, 5, struct.pack(">H", 224)), "corrupt", "truncated"
+        lambda: patch_segment(jpeg(), 0xC0, 5, struct.pack(">H", 224)), "corrupt", "truncated"
     ),
-    "claims-half-the-height.jpg": expect_rejected(lambda: patched(jpeg(), 0xC0, 5, struct.pack(">H", 56)), "corrupt"),
-    "segment-too-long.jpg": expect_rejected(lambda: patched(jpeg(), 0xDB, 2, b"\xff\xff"), "corrupt", "truncated"),
+    "claims-half-the-height.jpg": expect_rejected(
+        lambda: patch_segment(jpeg(), 0xC0, 5, struct.pack(">H", 56)), "corrupt"
+    ),
+    "segment-too-long.jpg": expect_rejected(
+        lambda: patch_segment(jpeg(), 0xDB, 2, b"\xff\xff"), "corrupt", "truncated"
+    ),
     "start-only.jpg": expect_rejected(lambda: b"\xff\xd8\xff", "truncated", "corrupt"),
     "jpeg.png": expect_kept(jpeg, "wrong-extension", shows=scene),
     "jpeg.JFIF": expect_kept(jpeg, shows=scene),

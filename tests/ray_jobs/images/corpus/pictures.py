@@ -14,8 +14,8 @@ def scene() -> Image.Image:
     """Four blocks of different colours on ramps, under slight noise, so that files are long enough to be cut."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     ramps = np.stack([40 + x * 170 / WIDTH, 60 + y * 140 / HEIGHT, 200 - x * 140 / WIDTH], axis=2)
-    for (left, top), colour in BLOCKS.items():
-        ramps[top : top + 32, left : left + 48] = colour
+    for (column_start, row_start), colour in BLOCKS.items():
+        ramps[row_start : row_start + 32, column_start : column_start + 48] = colour
     noise = np.random.default_rng(1).normal(0, 3, ramps.shape)
     return Image.fromarray(np.clip(ramps + noise, 0, 255).round().astype(np.uint8))
 
@@ -64,7 +64,7 @@ def large() -> Image.Image:
     return scene().resize((5 * WIDTH, 5 * HEIGHT), Image.Resampling.BICUBIC)
 
 
-def inked(image: Image.Image) -> np.ndarray:
+def to_cmyk(image: Image.Image) -> np.ndarray:
     """Cyan, magenta, yellow and black, uint8, with as much black as there can be (the inverse of PDF 1.7, 10.3.5)."""
     pixels = np.asarray(image, dtype=np.float64)
     most = pixels.max(axis=2, keepdims=True)
@@ -73,4 +73,4 @@ def inked(image: Image.Image) -> np.ndarray:
 
 
 def cmyk() -> Image.Image:
-    return Image.fromarray(inked(scene()), "CMYK")
+    return Image.fromarray(to_cmyk(scene()), "CMYK")

@@ -32,19 +32,19 @@ def header(width: int, height: int, depth: int, colour: int, interlaced: bool = 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(kind, first byte, byte after the last) of every chunk."""
-    at = 8
-    while at < len(data):
-        after = at + 12 + struct.unpack_from(">I", data, at)[0]
-        yield data[at + 4 : at + 8], at, after
-        at = after
+    position = 8
+    while position < len(data):
+        after = position + 12 + struct.unpack_from(">I", data, position)[0]
+        yield data[position + 4 : position + 8], position, after
+        position = after
 
 
 def where(data: bytes, kind: bytes) -> tuple[int, int]:
-    return next((begin, after) for found, begin, after in chunks(data) if found == kind)
+    return next((begin, after) for name, begin, after in chunks(data) if name == kind)
 
 
 def without(data: bytes, kind: bytes) -> bytes:
-    return b"".join([data[:8], *(data[begin:after] for found, begin, after in chunks(data) if found != kind)])
+    return b"".join([data[:8], *(data[begin:after] for name, begin, after in chunks(data) if name != kind)])
 
 
 def after_header(data: bytes, *extra: bytes) -> bytes:
@@ -56,7 +56,7 @@ def with_bad_sum(data: bytes, kind: bytes) -> bytes:
     return data[: after - 4] + bytes(byte ^ 0xFF for byte in data[after - 4 : after]) + data[after:]
 
 
-def by_hand(values: np.ndarray, depth: int, colour: int, *extra: bytes) -> bytes:
+def encode_rows(values: np.ndarray, depth: int, colour: int, *extra: bytes) -> bytes:
     """Rows of bytes as they are, without a filter."""
     rows = b"".join(b"\0" + row.tobytes() for row in values)
     head = header(WIDTH, HEIGHT, depth, colour)
@@ -68,10 +68,10 @@ def few_greys(depth: int) -> np.ndarray:
     return (np.asarray(pictures.grey()).astype(int) * ((1 << depth) - 1) + 127) // 255
 
 
-def packed(depth: int) -> bytes:
+def pack_greys(depth: int) -> bytes:
     """Several grey pixels a byte."""
     bits = np.unpackbits(few_greys(depth).astype(np.uint8)[..., None], axis=2)[..., 8 - depth :]
-    return by_hand(np.packbits(bits.reshape(HEIGHT, -1), axis=1), depth, GREY)
+    return encode_rows(np.packbits(bits.reshape(HEIGHT, -1), axis=1), depth, GREY)
 
 
 def shows_few_greys(depth: int) -> Image.Image:
@@ -109,7 +109,7 @@ def animated() -> bytes:
     return png(save_all=True, append_images=[pictures.mirrored()], duration=100)
 
 
-def flipped() -> bytes:
+def make_flipped() -> bytes:
     """Bits flipped in the compressed pixels, the chunk's sum left as it was."""
     data = bytearray(png())
     begin, after = where(bytes(data), b"IDAT")
@@ -155,8 +155,8 @@ def profiled(body: bytes) -> bytes:
 
 
 def p3() -> bytes:
-    seen = profiles.seen_through(profiles.P3.tobytes(), 2.2)
-    return png(seen, icc_profile=profiles.profile(profiles.P3, 2.2))
+    pixels = profiles.seen_through(profiles.P3.tobytes(), 2.2)
+    return png(pixels, icc_profile=profiles.profile(profiles.P3, 2.2))
 
 
 def rotated() -> bytes:
@@ -187,15 +187,17 @@ def in_two_colours() -> Image.Image:
 
 FILES: dict[str, File] = {
     **{
-        f"grey-{depth}-bit.png": expect_kept(partial(packed, depth), shows=partial(shows_few_greys, depth), within=0.01)
+        f"grey-{depth}-bit.png": expect_kept(
+            partial(pack_greys, depth), shows=partial(shows_few_greys, depth), within=0.01
+        )
         for depth in (1, 2, 4)
     },
     "grey-8-bit.png": expect_kept(lambda: png(pictures.grey()), shows=pictures.grey, within=0.01),
     "grey-16-bit.png": expect_kept(
-        lambda: by_hand(wide(pictures.grey()), 16, GREY), "16-bit-to-8", shows=pictures.grey, within=0.01
+        lambda: encode_rows(wide(pictures.grey()), 16, GREY), "16-bit-to-8", shows=pictures.grey, within=0.01
     ),
     "grey-16-bit-dark.png": expect_kept(
-        lambda: by_hand(wide(dark()), 16, GREY), "16-bit-to-8", shows=dark, within=0.01
+        lambda: encode_rows(wide(dark()), 16, GREY), "16-bit-to-8", shows=dark, within=0.01
     ),
     "grey-alpha-8-bit.png": expect_kept(
         lambda: png(pictures.clear().convert("LA")),
@@ -204,9 +206,9 @@ FILES: dict[str, File] = {
         within=0.5,
     ),
     "rgb.png": expect_kept(png, shows=scene, within=0.01),
-    "rgb-16-bit.png": expect_kept(lambda: by_hand(wide(scene()), 16, RGB), "16-bit-to-8", shows=scene, within=0.01),
+    "rgb-16-bit.png": expect_kept(lambda: encode_rows(wide(scene()), 16, RGB), "16-bit-to-8", shows=scene, within=0.01),
     "rgba-16-bit.png": expect_kept(
-        lambda: by_hand(wide(pictures.clear()), 16, RGBA),
+        lambda: encode_rows(wide(pictures.clear()), 16, RGBA),
         "16-bit-to-8",
         "alpha-over-white",
         shows=pictures.over_white,
@@ -229,7 +231,7 @@ FILES: dict[str, File] = {
         within=0.01,
     ),
     "grey-16-bit-transparent.png": expect_kept(
-        lambda: by_hand(wide(pictures.clear().convert("L")), 16, GREY, chunk(b"tRNS", b"\0\0")),
+        lambda: encode_rows(wide(pictures.clear().convert("L")), 16, GREY, chunk(b"tRNS", b"\0\0")),
         "16-bit-to-8",
         "alpha-over-white",
         shows=lambda: pictures.over_white().convert("L"),
@@ -259,7 +261,7 @@ FILES: dict[str, File] = {
     "bad-sum-of-pixels.png": expect_rejected(lambda: with_bad_sum(png(), b"IDAT"), "corrupt"),
     # Its pixels may be whole, but bits of this file have flipped: a golden set can do without it.
     "bad-sum-of-text.png": expect_rejected(lambda: with_bad_sum(after_header(png(), text(10)), b"zTXt"), "corrupt"),
-    "flipped.png": expect_rejected(flipped, "corrupt"),
+    "flipped.png": expect_rejected(make_flipped, "corrupt"),
     "flipped-stored.png": expect_rejected(stored_flipped, "corrupt"),
     "zeroed-middle.png": expect_rejected(zero_out(png, 0.4, 0.6), "corrupt"),
     "no-end.png": expect_kept(

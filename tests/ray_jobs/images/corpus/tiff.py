@@ -32,10 +32,10 @@ def by_tifffile(values: np.ndarray, **options: Any) -> bytes:
 
 def with_tag(data: bytes, tag: int, value: int) -> bytes:
     """The value of a tag replaced, in the first directory of a little-endian file (TIFF 6.0, section 2)."""
-    at = struct.unpack_from("<I", data, 4)[0]
-    for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", data, at)[0], 12):
-        found, kind, count = struct.unpack_from("<HHI", data, entry)
-        if found == tag:
+    position = struct.unpack_from("<I", data, 4)[0]
+    for entry in range(position + 2, position + 2 + 12 * struct.unpack_from("<H", data, position)[0], 12):
+        tag_found, kind, count = struct.unpack_from("<HHI", data, entry)
+        if tag_found == tag:
             place = entry + 8 if SIZES[kind] * count <= 4 else struct.unpack_from("<I", data, entry + 8)[0]
             new = struct.pack("<H" if kind == 3 else "<I", value)
             return data[:place] + new + data[place + len(new) :]
@@ -45,9 +45,9 @@ def with_tag(data: bytes, tag: int, value: int) -> bytes:
 def loop() -> bytes:
     """The next directory is this one."""
     data = tiff()
-    at = struct.unpack_from("<I", data, 4)[0]
-    after = at + 2 + 12 * struct.unpack_from("<H", data, at)[0]
-    return data[:after] + struct.pack("<I", at) + data[after + 4 :]
+    position = struct.unpack_from("<I", data, 4)[0]
+    after = position + 2 + 12 * struct.unpack_from("<H", data, position)[0]
+    return data[:after] + struct.pack("<I", position) + data[after + 4 :]
 
 
 def shares() -> np.ndarray:

@@ -38,8 +38,8 @@ def wrong_canvas() -> bytes:
 
 
 def p3_webp() -> bytes:
-    seen = profiles.seen_through(profiles.P3.tobytes(), 2.2)
-    return lossless(seen, icc_profile=profiles.profile(profiles.P3, 2.2))
+    pixels = profiles.seen_through(profiles.P3.tobytes(), 2.2)
+    return lossless(pixels, icc_profile=profiles.profile(profiles.P3, 2.2))
 
 
 def gif_87a() -> bytes:
@@ -49,24 +49,24 @@ def gif_87a() -> bytes:
 
 def frames(data: bytes) -> list[int]:
     """Where the image descriptors of a GIF begin (GIF89a, 20)."""
-    at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-    found = []
-    while data[at] != 0x3B:
-        if data[at] == 0x2C:
-            found.append(at)
-            at += 10 + (3 << (data[at + 9] & 7) + 1 if data[at + 9] & 0x80 else 0) + 1
+    position = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
+    positions = []
+    while data[position] != 0x3B:
+        if data[position] == 0x2C:
+            positions.append(position)
+            position += 10 + (3 << (data[position + 9] & 7) + 1 if data[position + 9] & 0x80 else 0) + 1
         else:
-            at += 2
-        while data[at]:
-            at += data[at] + 1
-        at += 1
-    return found
+            position += 2
+        while data[position]:
+            position += data[position] + 1
+        position += 1
+    return positions
 
 
 def small_first_frame() -> bytes:
     """The picture's left part on a screen as large as the whole picture."""
-    left = gif(pictures.flat().crop((0, 0, 144, HEIGHT)))
-    return left[:6] + struct.pack("<HH", WIDTH, HEIGHT) + left[10:]
+    left_half = gif(pictures.flat().crop((0, 0, 144, HEIGHT)))
+    return left_half[:6] + struct.pack("<HH", WIDTH, HEIGHT) + left_half[10:]
 
 
 def shows_small_first_frame() -> Image.Image:
@@ -79,9 +79,9 @@ def shows_small_first_frame() -> Image.Image:
 def ends_early() -> bytes:
     """A GIF whose LZW data is whole, with its end code, and has half the rows."""
     half = gif(pictures.flat().crop((0, 0, WIDTH, HEIGHT // 2)))
-    at = frames(half)[0]
+    position = frames(half)[0]
     size = struct.pack("<HH", WIDTH, HEIGHT)
-    return half[:6] + size + half[10 : at + 5] + size + half[at + 9 :]
+    return half[:6] + size + half[10 : position + 5] + size + half[position + 9 :]
 
 
 def no_frames() -> bytes:
@@ -91,8 +91,8 @@ def no_frames() -> bytes:
 
 def second_frame_cut() -> bytes:
     data = animated_gif()
-    at = frames(data)[1]
-    return data[: at + (len(data) - at) // 2]
+    position = frames(data)[1]
+    return data[: position + (len(data) - position) // 2]
 
 
 def first_frame_cut() -> bytes:

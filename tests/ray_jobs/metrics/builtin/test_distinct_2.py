@@ -17,17 +17,17 @@ def batch(texts: list[str]) -> Batch:
 
 
 @given(WORDS)
-def test_weighted_by_bigrams_it_is_distinct_2_of_the_whole_set(texts: list[str]) -> None:
+def test_weighted_by_bigrams_it_is_distinct_2_of_all_captions(texts: list[str]) -> None:
     values = distinct_2.measure_all(batch(texts))
     pairs = [list(zip(text.split(), text.split()[1:], strict=False)) for text in texts]
-    assert [value is None for value in values] == [not found for found in pairs]
-    every = [pair for found in pairs for pair in found]
-    weighed = sum(value * len(found) for value, found in zip(values, pairs, strict=True) if value is not None)
+    assert [value is None for value in values] == [not bigrams for bigrams in pairs]
+    every = [pair for bigrams in pairs for pair in bigrams]
+    weighed = sum(value * len(bigrams) for value, bigrams in zip(values, pairs, strict=True) if value is not None)
     assert weighed == pytest.approx(len(set(every)))
 
 
 def test_distinct_2_by_hand() -> None:
-    """ab thrice, bc once, cd once."""
+    """The bigram ab three times, bc once, cd once."""
     assert distinct_2.measure_all(batch(["a b c", "A b!", "a, b", "c d", "x"])) == [
         pytest.approx((1 / 3 + 1) / 2), pytest.approx(1 / 3), pytest.approx(1 / 3), 1, None
     ]  # fmt: skip

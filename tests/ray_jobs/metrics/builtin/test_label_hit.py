@@ -65,7 +65,7 @@ def test_synonyms_count_too() -> None:
     assert hit("two hounds", "dog", "puppy", "hound") == 1
 
 
-def test_without_a_label_that_holds_a_word_there_is_no_value() -> None:
+def test_a_label_without_a_word_gives_no_value() -> None:
     assert hit("a dog", None) is None
     assert hit("a dog", "") is None
     assert hit("a dog", " , _ ") is None

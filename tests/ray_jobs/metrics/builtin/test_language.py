@@ -39,7 +39,7 @@ def test_what_a_caption_is_written_in(text: str, expected: str) -> None:
         "zq xv wk jq",
     ],
 )
-def test_too_little_to_tell_by_is_no_value(text: str) -> None:
+def test_a_text_too_short_for_a_language_has_no_value(text: str) -> None:
     assert language_detection.detect_language(text) is None
     assert language.measure(CaptionContext(text, 9, "stop")) is None
 
@@ -49,7 +49,7 @@ def test_a_lone_surrogate_and_a_very_long_text_are_looked_at() -> None:
     assert language_detection.detect_language("the dog runs over the green meadow " * 10_000) == "en"
 
 
-def test_a_language_that_is_never_found_is_refused() -> None:
+def test_an_unknown_language_is_refused() -> None:
     language_detection.check_language("en")
     with pytest.raises(InputError, match=r"metrics\.language 'xx': not told from others"):
         language_detection.check_language("xx")

@@ -1,4 +1,4 @@
-"""The metrics that look at one caption and count."""
+"""The metrics that count things in one caption."""
 
 import pytest
 

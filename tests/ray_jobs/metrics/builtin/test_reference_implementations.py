@@ -1,4 +1,4 @@
-"""BLEU-4, ROUGE-L, CIDEr-D and chrF equal their reference implementations, whatever the text."""
+"""BLEU-4, ROUGE-L, CIDEr-D and chrF equal their reference implementations on any text."""
 
 import math
 import random
@@ -64,7 +64,7 @@ ADVERSARIAL: list[Case] = [
 
 
 def corpus_of(cases: list[Case], folder: Path) -> CorpusStats:
-    """Document frequencies by the code that makes a golden set's."""
+    """Document frequencies by the code that computes those of a golden set."""
     texts = [[text.encode("utf-8", "replace").decode() for text in references] for _, references in cases]
     parts.write(str(folder), "part-00000", pa.table({"references": texts}), {})
     total, grams = _list_reference_ngrams("part-00000", str(folder))["ngrams"]
@@ -76,30 +76,33 @@ def corpus_of(cases: list[Case], folder: Path) -> CorpusStats:
 def ours(metric: str, cases: list[Case], corpus: CorpusStats = NO_CORPUS) -> list[float]:
     measure = BUILT_IN[metric].measure_all
     assert measure
-    found = measure(Batch([CaptionContext(text, 5, "stop", tuple(references)) for text, references in cases], corpus))
-    assert all(value is not None and math.isfinite(value) for value in found)
-    return [value for value in found if value is not None]
+    scores = measure(Batch([CaptionContext(text, 5, "stop", tuple(references)) for text, references in cases], corpus))
+    assert all(value is not None and math.isfinite(value) for value in scores)
+    return [value for value in scores if value is not None]
 
 
-def joined(text: str) -> str:
+def join_terms(text: str) -> str:
     return " ".join(split_terms(text))
 
 
 def bleu(cases: list[Case]) -> list[float]:
     scorer = BleuScorer(n=4)
     for text, references in cases:
-        scorer += (joined(text), [joined(reference) for reference in references])
+        scorer += (join_terms(text), [join_terms(reference) for reference in references])
     return list(scorer.compute_score(option="closest")[1][3])
 
 
 def rouge(cases: list[Case]) -> list[float]:
-    return [Rouge().calc_score([joined(text)], [joined(one) for one in references]) for text, references in cases]
+    return [
+        Rouge().calc_score([join_terms(text)], [join_terms(reference) for reference in references])
+        for text, references in cases
+    ]
 
 
 def cider(cases: list[Case]) -> list[float]:
     scorer = CiderScorer(n=4, sigma=6.0)
     for text, references in cases:
-        scorer += (joined(text), [joined(reference) for reference in references])
+        scorer += (join_terms(text), [join_terms(reference) for reference in references])
     return [float(value) for value in scorer.compute_score()[1]]
 
 
@@ -115,17 +118,17 @@ def test_rouge_l() -> None:
 
 
 def test_rouge_l_of_long_texts() -> None:
-    """The reference takes minutes; by hand: 3999 of 4000 words in common, and of 3999."""
-    (found,) = ours("rouge_l", [("word " * 4000, ["word " * 3999])])
+    """The reference takes minutes. By hand: 3999 of 4000 words in common, and 3999 of 3999."""
+    (score,) = ours("rouge_l", [("word " * 4000, ["word " * 3999])])
     precision, recall = 3999 / 4000, 1
-    assert found == pytest.approx((1 + 1.44) * precision * recall / (recall + 1.44 * precision), abs=CLOSE)
+    assert score == pytest.approx((1 + 1.44) * precision * recall / (recall + 1.44 * precision), abs=CLOSE)
 
 
 def test_cider_d(tmp_path: Path) -> None:
     cases = [case for case in SHARED + ADVERSARIAL if "\ud800" not in case[0]]  # no Parquet file holds a lone surrogate
-    found = ours("cider_d", cases, corpus_of(cases, tmp_path))
-    assert found == pytest.approx(cider(cases), abs=CLOSE)
-    assert max(found) <= 10
+    scores = ours("cider_d", cases, corpus_of(cases, tmp_path))
+    assert scores == pytest.approx(cider(cases), abs=CLOSE)
+    assert max(scores) <= 10
 
 
 @pytest.mark.parametrize(
@@ -170,7 +173,7 @@ def test_without_references_there_is_nothing_to_measure(metric: str) -> None:
     declared = BUILT_IN[metric]
     assert declared.needs == "references"
     for captions in ([lacks], [lacks, has], [has, lacks], []):
-        found = declared.measure_all(Batch(captions)) if declared.measure_all else [
-            declared.measure(one) for one in captions if declared.measure
+        values = declared.measure_all(Batch(captions)) if declared.measure_all else [
+            declared.measure(caption) for caption in captions if declared.measure
         ]  # fmt: skip
-        assert [value is not None for value in found] == [bool(one.references) for one in captions]
+        assert [value is not None for value in values] == [bool(caption.references) for caption in captions]

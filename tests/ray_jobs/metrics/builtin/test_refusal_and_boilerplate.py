@@ -1,4 +1,4 @@
-"""Refusals and boilerplate are told by how a caption opens."""
+"""Refusals and boilerplate are detected by the opening of a caption."""
 
 from types import ModuleType
 

@@ -36,41 +36,41 @@ def texts(seed: int, count: int) -> list[str]:
     return [" ".join(draw.choices(WORDS, k=draw.randint(0, 6))) for _ in range(count)]
 
 
-def made(root: str) -> Spec:
+def write_inputs(root: str) -> Spec:
     """22 images in six parts; every third without references, one without a caption."""
-    planned = make_spec(root=root)
+    spec = make_spec(root=root)
     golden = [{"image_id": str(n), "references": texts(n, n % 3)} for n in range(22)]
-    write_golden(planned, golden)
+    write_golden(spec, golden)
     captions = [{"image_id": str(n), "caption": text} for n, text in enumerate(texts(99, 22))]
     captions[7] = {"image_id": "7", "failure": "engine-error"}
-    write_captions(planned, captions)
-    return planned
+    write_captions(spec, captions)
+    return spec
 
 
-def of(table: Frequencies, found: np.ndarray) -> dict[int, int]:
-    asked = np.unique(found)
-    return dict(zip(asked.tolist(), table.of(asked).astype(int).tolist(), strict=True))
+def counts_of(table: Frequencies, values: np.ndarray) -> dict[int, int]:
+    keys = np.unique(values)
+    return dict(zip(keys.tolist(), table.of(keys).astype(int).tolist(), strict=True))
 
 
 def test_counts_are_those_by_hand(store: str) -> None:
-    planned = made(store)
-    corpus_counts.complete_tables(planned, planned.caption_id)
-    corpus = corpus_counts.open_tables(planned, planned.caption_id)
+    spec = write_inputs(store)
+    corpus_counts.complete_tables(spec, spec.caption_id)
+    corpus = corpus_counts.open_tables(spec, spec.caption_id)
     per_image = []
     for n in range(22):
         terms = number_terms(texts(n, n % 3))
         per_image.append({int(gram) for order in range(1, 5) for gram in number_ngrams(*terms, order)[0]})
     documents = Counter(gram for grams in per_image for gram in grams)
     assert corpus.documents.total == sum(1 for n in range(22) if n % 3)
-    assert of(corpus.documents, np.array(list(documents), np.uint64)) == documents
-    kept = [text for n, text in enumerate(texts(99, 22)) if n != 7]
-    terms = number_terms(kept)
-    bigrams, whole = number_ngrams(*terms, 2)[0], number_texts(*terms)
+    assert counts_of(corpus.documents, np.array(list(documents), np.uint64)) == documents
+    captions = [text for n, text in enumerate(texts(99, 22)) if n != 7]
+    terms = number_terms(captions)
+    bigrams, text_terms = number_ngrams(*terms, 2)[0], number_texts(*terms)
     assert (corpus.bigrams.total, corpus.texts.total) == (len(bigrams), 21)
-    assert of(corpus.bigrams, bigrams) == Counter(bigrams.tolist())
-    assert of(corpus.texts, whole) == Counter(whole.tolist())
+    assert counts_of(corpus.bigrams, bigrams) == Counter(bigrams.tolist())
+    assert counts_of(corpus.texts, text_terms) == Counter(text_terms.tolist())
     assert len(corpus.documents.ranges) > 1
-    assert not list(object_listing.iterate_entries(f"{corpus_counts.references_uri(planned)}/runs"))
+    assert not list(object_listing.iterate_entries(f"{corpus_counts.references_uri(spec)}/runs"))
 
 
 def contents(uri: str) -> dict[str, bytes]:
@@ -79,101 +79,101 @@ def contents(uri: str) -> dict[str, bytes]:
 
 def test_the_bytes_do_not_depend_on_the_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But on what is counted and into how many ranges."""
-    found = []
+    counts = []
     for name, rows in (("a", 4), ("b", 8), ("c", 1000)):
         monkeypatch.setattr(corpus_counts, "GROUP_ROWS", rows)
         monkeypatch.setattr(corpus_counts, "RANGE_ENTRIES", 10**9)
-        planned = made(str(tmp_path / name))
-        corpus_counts.count_references(planned)
-        found.append(contents(corpus_counts.references_uri(planned)))
-    assert found[0] == found[1] == found[2]
-    assert set(found[0]) == {"ngrams-000.counts", "tables.json"}
+        spec = write_inputs(str(tmp_path / name))
+        corpus_counts.count_references(spec)
+        counts.append(contents(corpus_counts.references_uri(spec)))
+    assert counts[0] == counts[1] == counts[2]
+    assert set(counts[0]) == {"ngrams-000.counts", "tables.json"}
 
 
 def test_what_is_counted_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = made(str(tmp_path))
-    corpus_counts.complete_tables(planned, planned.caption_id)
+    spec = write_inputs(str(tmp_path))
+    corpus_counts.complete_tables(spec, spec.caption_id)
     monkeypatch.setattr(corpus_counts, "_run_on_ray", None)
-    corpus_counts.complete_tables(planned, planned.caption_id)
+    corpus_counts.complete_tables(spec, spec.caption_id)
 
 
-def test_killed_at_any_step_it_goes_on_with_the_runs_that_are_there(
+def test_killed_at_any_step_the_count_continues_from_the_stored_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, cut = made(str(tmp_path / "whole")), made(str(tmp_path / "cut"))
-    corpus_counts.count_references(whole)
-    counted: list[str] = []
+    one_run, cut = write_inputs(str(tmp_path / "whole")), write_inputs(str(tmp_path / "cut"))
+    corpus_counts.count_references(one_run)
+    counted_parts: list[str] = []
     original = corpus_counts._list_reference_ngrams
 
     def counter(name: str, golden_uri: str) -> object:
-        counted.append(name)
+        counted_parts.append(name)
         return original(name, golden_uri)
 
     monkeypatch.setattr(corpus_counts, "_list_reference_ngrams", counter)
     steps = 0
     while not objects.exists(f"{corpus_counts.references_uri(cut)}/tables.json"):
-        left = [steps]  # one more task is done each time before it is killed
+        steps_left = [steps]  # one more task is done each time before it is killed
 
-        def killed(rows: list[Any], work: object, left: list[int] = left) -> list[Any]:
-            done = []
+        def kill_at_step(rows: list[Any], work: object, steps_until_kill: list[int] = steps_left) -> list[Any]:
+            finished = []
             for row in rows:
-                if not left[0]:
+                if not steps_until_kill[0]:
                     raise KeyboardInterrupt
-                left[0] -= 1
-                done.append(work(row))  # type: ignore[operator]
-            return done
+                steps_until_kill[0] -= 1
+                finished.append(work(row))  # type: ignore[operator]
+            return finished
 
-        monkeypatch.setattr(corpus_counts, "_run_on_ray", killed)
+        monkeypatch.setattr(corpus_counts, "_run_on_ray", kill_at_step)
         try:
             corpus_counts.count_references(cut)
         except KeyboardInterrupt:
             steps += 1
     assert steps > 3
-    assert len(counted) == len(set(counted)) == 6
-    assert contents(corpus_counts.references_uri(cut)) == contents(corpus_counts.references_uri(whole))
+    assert len(counted_parts) == len(set(counted_parts)) == 6
+    assert contents(corpus_counts.references_uri(cut)) == contents(corpus_counts.references_uri(one_run))
 
 
 def test_runs_left_by_a_kill_while_they_were_removed_are_removed(tmp_path: Path) -> None:
-    planned = made(str(tmp_path))
-    corpus_counts.count_references(planned)
-    objects.write(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams", b"left")
-    corpus_counts.count_references(planned)
-    assert not list(object_listing.iterate_entries(f"{corpus_counts.references_uri(planned)}/runs"))
+    spec = write_inputs(str(tmp_path))
+    corpus_counts.count_references(spec)
+    objects.write(f"{corpus_counts.references_uri(spec)}/runs/part-00000.ngrams", b"left")
+    corpus_counts.count_references(spec)
+    assert not list(object_listing.iterate_entries(f"{corpus_counts.references_uri(spec)}/runs"))
 
 
 def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first ends, and takes the runs away, when the second has just begun to sum them."""
-    planned = made(str(tmp_path))
+    spec = write_inputs(str(tmp_path))
 
     def second(rows: list[Any], work: object) -> list[Any]:
         if "range" in rows[0]:
             monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
-            corpus_counts.count_references(planned)
+            corpus_counts.count_references(spec)
         return map_locally(rows, work)  # type: ignore[arg-type]
 
     monkeypatch.setattr(corpus_counts, "_run_on_ray", second)
-    corpus_counts.count_references(planned)
-    assert corpus_counts.open_table(corpus_counts.references_uri(planned), "ngrams").total == 14
+    corpus_counts.count_references(spec)
+    assert corpus_counts.open_table(corpus_counts.references_uri(spec), "ngrams").total == 14
 
 
-def test_runs_that_are_gone_are_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = made(str(tmp_path))
+def test_missing_runs_are_a_retryable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = write_inputs(str(tmp_path))
 
-    def lost(rows: list[Any], work: object) -> list[Any]:
+    def lose_run(rows: list[Any], work: object) -> list[Any]:
         if "range" in rows[0]:
-            objects.delete(f"{corpus_counts.references_uri(planned)}/runs/part-00000.ngrams")
+            objects.delete(f"{corpus_counts.references_uri(spec)}/runs/part-00000.ngrams")
         return map_locally(rows, work)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", lost)
+    monkeypatch.setattr(corpus_counts, "_run_on_ray", lose_run)
     with pytest.raises(RetryableError, match="run again"):
-        corpus_counts.count_references(planned)
+        corpus_counts.count_references(spec)
 
 
 def test_without_references_there_is_an_empty_table(tmp_path: Path) -> None:
-    planned = make_spec(root=str(tmp_path))
-    write_golden(planned, [{"image_id": "a"}])
-    corpus_counts.count_references(planned)
-    table = corpus_counts.open_table(corpus_counts.references_uri(planned), "ngrams")
+    spec = make_spec(root=str(tmp_path))
+    write_golden(spec, [{"image_id": "a"}])
+    corpus_counts.count_references(spec)
+    table = corpus_counts.open_table(corpus_counts.references_uri(spec), "ngrams")
     assert (table.total, table.of(np.array([5], np.uint64)).tolist()) == (0, [1])
 
 
@@ -183,9 +183,9 @@ def test_a_golden_set_that_is_not_complete_is_refused(tmp_path: Path) -> None:
 
 
 def test_on_s3_a_node_keeps_one_copy(s3: str, tmp_path: Path) -> None:
-    planned = made(s3)
-    corpus_counts.count_references(planned)
-    uri = corpus_counts.references_uri(planned)
+    spec = write_inputs(s3)
+    corpus_counts.count_references(spec)
+    uri = corpus_counts.references_uri(spec)
     first = corpus_counts.open_table(uri, "ngrams")
     (copy,) = (tmp_path / "cache").iterdir()
     assert sum(path.stat().st_size for path in copy.iterdir()) == sum(len(a) * 12 for a, _ in first.ranges)
@@ -200,10 +200,10 @@ def test_on_s3_a_node_keeps_one_copy(s3: str, tmp_path: Path) -> None:
         corpus_counts.open_table(uri, "ngrams")
 
 
-def test_a_table_that_is_not_whole_is_trouble(tmp_path: Path) -> None:
-    planned = made(str(tmp_path))
-    corpus_counts.count_references(planned)
-    uri = corpus_counts.references_uri(planned)
+def test_an_incomplete_table_is_a_retryable_error(tmp_path: Path) -> None:
+    spec = write_inputs(str(tmp_path))
+    corpus_counts.count_references(spec)
+    uri = corpus_counts.references_uri(spec)
     objects.delete(f"{uri}/{corpus_counts._file_name('ngrams', 0)}")
     with pytest.raises(RetryableError, match=r"a file of the table ngrams is missing; delete its tables\.json"):
         corpus_counts.open_table(uri, "ngrams")
@@ -211,9 +211,9 @@ def test_a_table_that_is_not_whole_is_trouble(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["a byte", "cut short", "longer", "another range's"])
 def test_a_table_whose_bytes_changed_is_refused_with_the_remedy(tmp_path: Path, change: str) -> None:
-    planned = made(str(tmp_path / "root"))
-    corpus_counts.complete_tables(planned, planned.caption_id)
-    uri = corpus_counts.captions_uri(planned, planned.caption_id)
+    spec = write_inputs(str(tmp_path / "root"))
+    corpus_counts.complete_tables(spec, spec.caption_id)
+    uri = corpus_counts.captions_uri(spec, spec.caption_id)
     file = Path(uri, "bigrams-000.counts")
     data = file.read_bytes()
     other = Path(uri, "texts-000.counts").read_bytes()

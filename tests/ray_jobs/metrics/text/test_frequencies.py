@@ -13,7 +13,7 @@ NUMBERS = st.lists(st.integers(0, 5) | st.integers(0, 2**64 - 1) | st.sampled_fr
 
 
 @given(st.lists(NUMBERS, min_size=1, max_size=4), st.sampled_from([1, 2, 8, 256]))
-def test_a_table_tells_how_often_each_number_occurs(groups: list[list[int]], ranges: int) -> None:
+def test_a_table_counts_each_number(groups: list[list[int]], ranges: int) -> None:
     expected = Counter(number for group in groups for number in group)
     runs = [frequencies.count_numbers(np.array(group, np.uint64)) for group in groups]
     numbers, counts = frequencies.sum_counts(runs, least=2)
@@ -24,9 +24,9 @@ def test_a_table_tells_how_often_each_number_occurs(groups: list[list[int]], ran
     cut = [frequencies.decode_counts(frequencies.encode_counts(numbers[low:high], counts[low:high]))
            for low, high in pairwise(cuts)]  # fmt: skip
     table = Frequencies(expected.total(), tuple(cut))
-    asked = np.array(sorted({*expected, 1, 2**64 - 2}), np.uint64)
-    assert table.of(asked).tolist() == [max(expected[number], 1) for number in asked.tolist()]
-    assert table.of(asked[:0]).tolist() == []
+    keys = np.array(sorted({*expected, 1, 2**64 - 2}), np.uint64)
+    assert table.of(keys).tolist() == [max(expected[number], 1) for number in keys.tolist()]
+    assert table.of(keys[:0]).tolist() == []
 
 
 def test_ranges_divide_the_numbers_evenly() -> None:

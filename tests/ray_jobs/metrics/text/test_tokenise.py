@@ -35,7 +35,7 @@ def test_terms_as_the_coco_tools_make_them(text: str, expected: str) -> None:
 
 
 @given(st.lists(st.text(), max_size=5))
-def test_numbers_and_terms_tell_the_same_apart(texts: list[str]) -> None:
+def test_numbers_distinguish_the_same_texts_as_terms(texts: list[str]) -> None:
     flat, lengths = number_terms(texts)
     words = [word for text in texts for word in split_terms(text)]
     assert lengths.tolist() == [len(split_terms(text)) for text in texts]
@@ -46,12 +46,12 @@ def test_numbers_and_terms_tell_the_same_apart(texts: list[str]) -> None:
 
 def test_numbers_are_the_same_in_every_process() -> None:
     code = "from ray_jobs.metrics.text.tokenise import *; print(number_terms(['A man 狗 🙂', 'x' * 99])[0].tolist())"
-    told = {
+    outputs = {
         subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
                        capture_output=True, text=True, check=True).stdout for seed in ("1", "2")
     }  # fmt: skip
-    assert len(told) == 1
-    assert number_terms(["A man 狗 🙂", "x" * 99])[0].tolist() == eval(told.pop())
+    assert len(outputs) == 1
+    assert number_terms(["A man 狗 🙂", "x" * 99])[0].tolist() == eval(outputs.pop())
 
 
 def test_no_text_and_no_word() -> None:

@@ -55,7 +55,7 @@ def test_references(cell: Any, references: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         (3, "a number (3); name a column of texts"), (0.5, "a number (0.5); "), (True, "a number (True); "),
         (["A dog.", 2], "a number (2); "), ([["A dog."], ["It's brown."]], "a list of 1 in a list; "),
@@ -78,12 +78,12 @@ def test_references(cell: Any, references: list[str]) -> None:
         ([ASKED], "a conversation with 0 answers, not one"), ([ASKED, SAID, ASKED, SAID], "with 2 answers"),
     ],
 )  # fmt: skip
-def test_what_is_no_reference_is_named(cell: Any, told: str) -> None:
-    with pytest.raises(CellFault) as caught:
+def test_what_is_no_reference_is_named(cell: Any, message: str) -> None:
+    with pytest.raises(CellFault) as error:
         read_references(cell)
-    assert told in str(caught.value)
-    assert len(str(caught.value)) < 120
-    assert str(caught.value).isprintable()
+    assert message in str(error.value)
+    assert len(str(error.value)) < 120
+    assert str(error.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_labels(cell: Any, label: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         ({"id": 3, "n": 1}, "an object ({id, n}) without one obvious text; write the label as a text or number"),
         (datetime.datetime(2026, 1, 1), "a datetime; write it as a text or number"), ([[1], [2]], "a list of 1; "),
@@ -117,10 +117,10 @@ def test_labels(cell: Any, label: str | None) -> None:
         (Decimal("1e9999"), "a number (1E+9999)"),
     ],
 )  # fmt: skip
-def test_what_is_no_label_is_named(cell: Any, told: str) -> None:
-    with pytest.raises(CellFault) as caught:
+def test_what_is_no_label_is_named(cell: Any, message: str) -> None:
+    with pytest.raises(CellFault) as error:
         read_label(cell)
-    assert told in str(caught.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_images(cell: Any, image: bytes | str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         (3, "a number (3); write a path, a URL or the bytes of a file"),
         (["a.jpg", "b.jpg"], "2 images in one row; give each"),
@@ -164,11 +164,11 @@ def test_images(cell: Any, image: bytes | str | None) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
-def test_what_is_no_image_is_named_and_never_shown_whole(cell: Any, told: str) -> None:
-    with pytest.raises(CellFault) as caught:
+def test_an_invalid_image_cell_is_named_and_shown_shortened(cell: Any, message: str) -> None:
+    with pytest.raises(CellFault) as error:
         read_image(cell)
-    assert told in str(caught.value)
-    assert len(str(caught.value)) < 120
+    assert message in str(error.value)
+    assert len(str(error.value)) < 120
 
 
 STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -186,12 +186,12 @@ STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     ],
 )
 def test_the_image_column_is_found(fields: dict[str, Any], image: str, places: bool) -> None:
-    found = choose_columns(Dataset(source="x"), "x", pa.schema(fields))
-    assert (found.image, found.places) == (image, places)
+    columns = choose_columns(Dataset(source="x"), "x", pa.schema(fields))
+    assert (columns.image, columns.places) == (image, places)
 
 
 @pytest.mark.parametrize("fields", [{"a": pa.binary(), "b": STRUCT}, {"caption": pa.string(), "n": pa.int64()}])
-def test_columns_that_do_not_tell_are_listed(fields: dict[str, Any]) -> None:
+def test_ambiguous_columns_are_listed(fields: dict[str, Any]) -> None:
     first, second = fields
     with pytest.raises(InputError, match=rf"cannot tell .* {first} \(.*, {second} \(.*; set `dataset\.image`"):
         choose_columns(Dataset(source="x"), "x", pa.schema(fields))

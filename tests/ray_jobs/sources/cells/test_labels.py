@@ -35,7 +35,7 @@ def test_without_names_a_label_is_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b'{"0": ["n01440764", "tench", "fish"]}', "the name of '0' is not a text"),
         (b'{"tench": 0.5}', "the name of 'tench' is not a text"),
@@ -44,9 +44,9 @@ def test_without_names_a_label_is_itself() -> None:
         (b"t\xe4nch", "not UTF-8 at byte 1"),
     ],
 )
-def test_a_file_of_names_that_is_none(tmp_path: Path, data: bytes, told: str) -> None:
+def test_an_invalid_file_of_names(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "names").write_bytes(data)
-    with pytest.raises(InputError, match=f"label_names {tmp_path}/names: {told}"):
+    with pytest.raises(InputError, match=f"label_names {tmp_path}/names: {message}"):
         read_label_names(Dataset(source="x", label="label", label_names=str(tmp_path / "names")))
 
 
@@ -69,17 +69,17 @@ def manifest(place: Path) -> Any:
 
 
 @pytest.mark.parametrize("make", [folder, parquet, manifest])
-def test_keys_get_names_and_one_without_a_name_is_told(tmp_path: Path, make: Any) -> None:
+def test_keys_get_names_and_a_key_without_a_name_is_reported(tmp_path: Path, make: Any) -> None:
     settings = make(tmp_path / "data") | {"label": "kind", "label_names": str(tmp_path / "names.json")}
     (tmp_path / "names.json").write_text('{"n0": "tench", "n1": "goldfish"}')
     rows = read_refs(make_settings(settings))
     assert [(row.label, row.label_id) for row in rows] == [("tench", "n0"), ("goldfish", "n1")]
-    located = list_refs(make_settings(settings))
+    refs = list_refs(make_settings(settings))
     (tmp_path / "names.json").write_text('{"n0": "tench"}')
-    told = r"names\.json: no name for label 'n1'; it has 1 \(n0, \.\.\.\)"
-    with pytest.raises(InputError, match=told):
-        read_refs(make_settings(settings), located)
-    with pytest.raises(InputError, match=told):
+    message = r"names\.json: no name for label 'n1'; it has 1 \(n0, \.\.\.\)"
+    with pytest.raises(InputError, match=message):
+        read_refs(make_settings(settings), refs)
+    with pytest.raises(InputError, match=message):
         list_refs(make_settings(settings, stratify=True, limit=1))
 
 
@@ -172,13 +172,13 @@ def test_names_that_are_read_otherwise_than_before_are_another_revision(
         ("names.txt", "0: tench\n1:\n", "the line '1:' has no name behind its id; add it"),
     ],
 )
-def test_a_table_of_names_that_is_none(tmp_path: Path, name: str, text: str, fault: str) -> None:
+def test_an_invalid_table_of_names(tmp_path: Path, name: str, text: str, fault: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=f"label_names {tmp_path}/{name}: .*{fault}"):
         read_label_names(Dataset(source="x", label="k", label_names=str(tmp_path / name)))
 
 
-def test_a_label_without_a_name_is_told_with_the_form_of_a_line(tmp_path: Path) -> None:
+def test_a_label_without_a_name_is_reported_with_the_form_of_a_line(tmp_path: Path) -> None:
     (tmp_path / "n01440764").mkdir()
     (tmp_path / "n01440764" / "a.png").write_bytes(PICTURES[0])
     (tmp_path / "names.txt").write_text("tench\nshark\n")

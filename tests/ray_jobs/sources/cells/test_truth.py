@@ -34,7 +34,7 @@ def test_every_source_reads_the_truth_of_each_image(tmp_path: Path, offer: Any) 
 
 
 @pytest.mark.parametrize("offer", FORMATS, ids=lambda offer: offer.__name__)
-def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path, offer: Any) -> None:
+def test_a_missing_column_is_reported_before_anything_is_read(tmp_path: Path, offer: Any) -> None:
     settings = offer(tmp_path / "data")
     with pytest.raises(InputError, match=r"no column 'knd' for the truth of 'parity'; did you mean 'kind'\?"):
         list_refs(make_settings(settings, truth={"parity": "knd"}))
@@ -52,11 +52,11 @@ def test_the_sample_and_the_golden_part_carry_it(tmp_path: Path) -> None:
     dataset = make_settings({"source": tmp_path / "few"}, truth={"count": "n"})
     with open_sample(dataset) as sample:
         sample.draw(list_refs(dataset))
-        drawn = list(sample)
-    assert [one.truth for one in drawn[:3]] == ["{}", '{"count": 3}', "{}"]
-    rows = read_refs(dataset, drawn[:2])
-    made = [(row, prepare(encode_image(draw_picture(1)), Preprocess())) for row in rows]
-    part = part_table(encode_part(made, defaultdict(float)))
+        refs_drawn = list(sample)
+    assert [ref.truth for ref in refs_drawn[:3]] == ["{}", '{"count": 3}', "{}"]
+    rows = read_refs(dataset, refs_drawn[:2])
+    outcomes = [(row, prepare(encode_image(draw_picture(1)), Preprocess())) for row in rows]
+    part = part_table(encode_part(outcomes, defaultdict(float)))
     assert part["truth"].to_pylist() == ["{}", '{"count": 3}']
 
 
@@ -80,8 +80,8 @@ def test_the_sample_and_the_golden_part_carry_it(tmp_path: Path) -> None:
     ids=repr,
 )
 def test_cells(cell: Any, expected: Any) -> None:
-    written = read_truth({"c": cell}, {"it": "c"}, {})
-    assert json.loads(written or "") == {"it": expected}
+    truth_text = read_truth({"c": cell}, {"it": "c"}, {})
+    assert json.loads(truth_text or "") == {"it": expected}
 
 
 @pytest.mark.parametrize("cell", [None, float("nan"), "", " ", "nan", b"", "<NA>"], ids=repr)
@@ -90,7 +90,7 @@ def test_a_cell_that_is_missing_is_no_truth(cell: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         (float("inf"), "a number"),
         (object(), "a object"),
@@ -101,13 +101,13 @@ def test_a_cell_that_is_missing_is_no_truth(cell: Any) -> None:
     ],
     ids=["infinite", "an object", "deep", "bytes", "long", "no number"],
 )
-def test_a_cell_that_no_field_can_equal_makes_a_reject_of_its_row(cell: Any, told: str | None) -> None:
+def test_a_cell_that_no_field_can_equal_makes_a_reject_of_its_row(cell: Any, message: str | None) -> None:
     texts = read_texts({"c": cell}, None, None, {"it": "c"})
-    if told is None:
+    if message is None:
         assert (texts.fault, texts.truth) == ("", "{}")
         return
     assert texts.fault.startswith("truth")
-    assert told in texts.fault
+    assert message in texts.fault
     with pytest.raises(CellFault):
         read_truth({"c": cell}, {"it": "c"}, {})
 
@@ -142,7 +142,7 @@ def test_numbers_of_classes_become_their_names_wherever_they_stand(tmp_path: Pat
         }
 
 
-def test_a_column_of_another_type_is_told_by_its_name(tmp_path: Path) -> None:
+def test_a_column_of_another_type_is_reported_by_its_name(tmp_path: Path) -> None:
     when = pa.array([0], pa.timestamp("s"))
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"image": pa.array([encode_image(draw_picture(0))]), "when": when}), path)
@@ -153,7 +153,7 @@ def test_a_column_of_another_type_is_told_by_its_name(tmp_path: Path) -> None:
 def test_a_coco_file_has_its_objects_with_boxes_in_thousandths(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encode_image(draw_picture(0)))
     (tmp_path / "b.png").write_bytes(encode_image(draw_picture(1)))
-    said = {
+    annotations = {
         "images": [
             {"id": 1, "file_name": "a.png", "width": 200, "height": 400},
             {"id": 2, "file_name": "b.png", "width": 64, "height": 48},
@@ -166,7 +166,7 @@ def test_a_coco_file_has_its_objects_with_boxes_in_thousandths(tmp_path: Path) -
             {"image_id": 1, "category_id": 1, "bbox": "none"},
         ],
     }
-    (tmp_path / "instances.json").write_text(json.dumps(said))
+    (tmp_path / "instances.json").write_text(json.dumps(annotations))
     rows = read_refs(make_settings({"source": tmp_path / "instances.json"}, truth={"found": "objects"}))
     assert [json.loads(row.truth or "") for row in rows] == [
         {"found": [{"label": "dog", "box": [100, 100, 600, 600]}, {"label": "dog", "box": [750, 0, 1000, 1000]}]},

@@ -14,10 +14,10 @@ def test_both_formats_on_s3(s3: str, tmp_path: Path) -> None:
     for path in (tmp_path / "data").iterdir():
         objects.upload(path, f"{s3}/data/{path.name}")
     dataset = Dataset(source=f"{s3}/data", label="kind")
-    located = list_refs(dataset)
-    assert [one.image_id for one in located][4:6] == ["a.arrow#4", "b.feather#0"]
-    assert [row.data for row in read_refs(dataset, located)] == PICTURES
-    assert [row.data for row in read_refs(dataset, [located[6], located[3]])] == [PICTURES[6], PICTURES[3]]
+    refs = list_refs(dataset)
+    assert [ref.image_id for ref in refs][4:6] == ["a.arrow#4", "b.feather#0"]
+    assert [row.data for row in read_refs(dataset, refs)] == PICTURES
+    assert [row.data for row in read_refs(dataset, [refs[6], refs[3]])] == [PICTURES[6], PICTURES[3]]
 
 
 def test_a_compressed_feather_file(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_compressed_feather_file(tmp_path: Path) -> None:
 
 
 def test_sizes_are_estimates(tmp_path: Path) -> None:
-    sizes = [one.size for one in list_refs(make_settings(arrow_files(tmp_path / "data")))]
+    sizes = [ref.size for ref in list_refs(make_settings(arrow_files(tmp_path / "data")))]
     assert all(0.5 < size / len(PICTURES[0]) < 1.5 for size in sizes)
 
 
@@ -37,17 +37,17 @@ def test_a_file_that_is_not_arrow(tmp_path: Path, damage: str) -> None:
     arrow_files(tmp_path / "data")
     for name in ("a.arrow", "b.feather"):
         path = tmp_path / name
-        whole = (tmp_path / "data" / name).read_bytes()
-        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else damage.encode())
+        data = (tmp_path / "data" / name).read_bytes()
+        path.write_bytes(data[: len(data) // 2] if damage == "cut" else damage.encode())
         with pytest.raises(InputError, match=rf"{name}: not readable as Arrow IPC: \w"):
             list_refs(Dataset(source=str(path)))
 
 
 def test_a_file_that_lost_rows_since_it_was_listed(tmp_path: Path) -> None:
     dataset = make_settings(arrow_files(tmp_path / "data"))
-    located = list_refs(dataset)
+    refs = list_refs(dataset)
     schema = pa.schema({"image": pa.large_binary()})
     with pa.ipc.new_stream(tmp_path / "data" / "b.feather", schema) as stream:
         stream.write_table(pa.table({"image": pa.array(PICTURES[:1], pa.large_binary())}))
     with pytest.raises(InputError, match=r"b\.feather: has no row 0 in block 1 any more"):
-        read_refs(dataset, located)
+        read_refs(dataset, refs)

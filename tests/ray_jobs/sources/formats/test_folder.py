@@ -27,7 +27,7 @@ def test_labelled_by_its_subfolders(store: str) -> None:
     rows = read_refs(dataset)
     expected = [("cat/1.png", "cat"), ("cat/2.JPG", "cat"), ("dog/1.jpeg", "dog")]
     assert [(row.image_id, row.label) for row in rows] == expected
-    assert [one.size for one in list_refs(dataset)] == [len(PICTURES[0])] * 3
+    assert [ref.size for ref in list_refs(dataset)] == [len(PICTURES[0])] * 3
     there = [row.data if uris.is_s3(store) else row.file and row.file.read_bytes() for row in rows]
     assert there == [PICTURES[0]] * 3
 
@@ -47,7 +47,7 @@ def test_folders_that_no_class_is_called_by_are_no_labels(tmp_path: Path, names:
     ):
         list_refs(Dataset(source=str(tmp_path), label="class", split=split))
     objects.write(f"{tmp_path}/val/cat/1.png", PICTURES[0])
-    assert "cat" in {one.label for one in list_refs(Dataset(source=str(tmp_path), label="class", split=split or "all"))}
+    assert "cat" in {ref.label for ref in list_refs(Dataset(source=str(tmp_path), label="class", split=split or "all"))}
 
 
 @pytest.mark.parametrize("name", ["val.jsonl", "out/part-00000.csv", "captions.json", "m.tsv.gz"])
@@ -61,7 +61,7 @@ def test_a_manifest_in_a_folder_is_named(tmp_path: Path, name: str, with_images:
         list_refs(dataset)
 
 
-def test_what_is_passed_over_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "assay")
     write_jsonl(write_images(tmp_path / "data") / "metadata.jsonl", make_rows())
     for number in range(5):
@@ -92,24 +92,24 @@ def test_a_row_whose_file_is_not_there_is_counted(store: str, name: str, tmp_pat
     objects.write(f"{store}/it/c.png", PICTURES[2])
     write = write_jsonl if name.endswith("jsonl") else write_csv
     objects.upload(write(tmp_path / name, rows), f"{store}/it/{name}")
-    found = read_refs(Dataset(source=f"{store}/it", references="caption"))
-    assert [(row.image_id, row.references) for row in found] == [
+    rows_read = read_refs(Dataset(source=f"{store}/it", references="caption"))
+    assert [(row.image_id, row.references) for row in rows_read] == [
         ("b.png", ["here"]), ("c.png", []), ("z.png", ["gone"]), ("a.png", ["gone too"]),
     ]  # fmt: skip
-    assert [row.detail for row in found] == ["", "", *[f"named in {name} but not there"] * 2]
-    assert [(row.data, row.file) == (None, None) for row in found] == [False, False, True, True]
+    assert [row.detail for row in rows_read] == ["", "", *[f"named in {name} but not there"] * 2]
+    assert [(row.data, row.file) == (None, None) for row in rows_read] == [False, False, True, True]
 
 
-def test_a_file_that_the_metadata_names_is_an_image_whatever_its_name(tmp_path: Path) -> None:
+def test_a_file_that_the_metadata_names_is_an_image_under_any_name(tmp_path: Path) -> None:
     write_jsonl(write_images(tmp_path / "data") / "metadata.jsonl", [{"file_name": "original"}])
     (tmp_path / "data" / "original").write_bytes(PICTURES[0])
     assert list_refs(Dataset(source=str(tmp_path / "data")))[-1].image_id == "original"
 
 
-def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
+def test_faulty_metadata_is_reported_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "000.png").write_bytes(PICTURES[0])
     first = '{"file_name": "000.png", "caption": "x", "kind": "cat"}\n'
-    for line, told in (
+    for line, message in (
         ('{"file_name": ', "is not a JSON object"),
         (
             '{"image_file": "a.png", "caption": "x"}',
@@ -120,7 +120,7 @@ def test_faulty_metadata_is_told_by_its_line(tmp_path: Path) -> None:
         ('{"file_name": "./000.png", "kind": "dog"}', "names ./000.png with the label 'dog', and with 'cat' before"),
     ):
         (tmp_path / "metadata.jsonl").write_text(first + line)
-        with pytest.raises(InputError, match=rf"metadata\.jsonl: line 2 {told}"):
+        with pytest.raises(InputError, match=rf"metadata\.jsonl: line 2 {message}"):
             list_refs(Dataset(source=str(tmp_path), references="caption", label="kind"))
     (tmp_path / "metadata.csv").write_text("file_name\n000.png\n")
     with pytest.raises(InputError, match=r"has both metadata\.jsonl and metadata\.csv; remove one"):
@@ -138,10 +138,10 @@ def test_an_image_that_was_listed_and_cannot_be_read_is_trouble(store: str, monk
     for number in range(3):
         objects.write(f"{store}/it/{number}.png", PICTURES[number])
     source = open_source(Dataset(source=f"{store}/it"))
-    located = list(source.list_images())
+    refs = list(source.list_images())
     objects.delete(f"{store}/it/1.png")
     with pytest.raises(RetryableError, match=r"1\.png was listed and cannot be read; is it mounted on this node too"):
-        list(source.read(located))
+        list(source.read(refs))
     objects.write(f"{store}/it/1.png", PICTURES[1])
 
     def unreachable(uri: str, at_most: int | None = None) -> bytes:
@@ -150,7 +150,7 @@ def test_an_image_that_was_listed_and_cannot_be_read_is_trouble(store: str, monk
     if uris.is_s3(store):
         monkeypatch.setattr(objects, "read", unreachable)
         with pytest.raises(RetryableError):  # else a moment's outage would be a reject of the golden set for good
-            list(source.read(located))
+            list(source.read(refs))
 
 
 def test_a_link_to_nothing_is_a_row_without_data(tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         file.write(PICTURES[0])
     (tmp_path / "caf\u00e9 \U0001f600.png").write_bytes(PICTURES[1])
     dataset = Dataset(source=str(tmp_path))
-    for one in list_refs(dataset):
-        f"{one.image_id}{one.where}".encode()  # a table can hold them
+    for ref in list_refs(dataset):
+        f"{ref.image_id}{ref.where}".encode()  # a table can hold them
     rows = read_refs(dataset)
     assert [row.image_id for row in rows] == ["caf\u00e9 \U0001f600.png", r"caf\udce9.png"]
     assert [row.file and row.file.read_bytes() for row in rows] == [PICTURES[1], PICTURES[0]]

@@ -39,15 +39,15 @@ def test_class_labels_have_names_and_ids_and_are_listed_only_for_strata(tmp_path
     settings = huggingface(tmp_path / "data")
     rows = read_refs(make_settings(settings, label="kind"))
     assert [(row.label, row.label_id) for row in rows][:3] == [("even", "0"), ("odd", "1"), ("even", "0")]
-    assert {one.label for one in list_refs(make_settings(settings, label="kind"))} == {None}
+    assert {ref.label for ref in list_refs(make_settings(settings, label="kind"))} == {None}
     strata = list_refs(make_settings(settings, label="kind", stratify=True, limit=2))
-    assert [one.label for one in strata][:3] == ["0", "1", "0"]
+    assert [ref.label for ref in strata][:3] == ["0", "1", "0"]
 
 
 def test_sizes_are_estimates_and_ids_are_indices(tmp_path: Path) -> None:
-    located = list_refs(make_settings(huggingface(tmp_path / "data")))
-    assert [one.image_id for one in located][:2] == ["00000000", "00000001"]
-    assert all(0.5 < one.size / len(PICTURES[0]) < 1.5 for one in located)
+    refs = list_refs(make_settings(huggingface(tmp_path / "data")))
+    assert [ref.image_id for ref in refs][:2] == ["00000000", "00000001"]
+    assert all(0.5 < ref.size / len(PICTURES[0]) < 1.5 for ref in refs)
 
 
 def test_a_dataset_saved_with_a_format_of_its_own_is_read_as_it_is(tmp_path: Path) -> None:

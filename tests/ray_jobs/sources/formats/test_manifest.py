@@ -33,8 +33,8 @@ def test_paths_of_every_kind_in_one_manifest(store: str, tmp_path: Path) -> None
                  "gs://b/x.png"]  # fmt: skip
         objects.upload(write_jsonl(tmp_path / "m.jsonl", [{"path": name} for name in names]), f"{store}/sets/m.jsonl")
         rows = read_refs(Dataset(source=f"{store}/sets/m.jsonl"))
-    found = [row.file.read_bytes() if row.file else row.data for row in rows]
-    assert found == [PICTURES[0], PICTURES[1], PICTURES[2], PICTURES[3], None, None]
+    images = [row.file.read_bytes() if row.file else row.data for row in rows]
+    assert images == [PICTURES[0], PICTURES[1], PICTURES[2], PICTURES[3], None, None]
     assert [row.image_id for row in rows] == [*names[:3], web.redact_url(names[3]), *names[4:]]
     assert f"{store}/sets/no.png" in rows[4].detail
     assert "places of the scheme 'gs' are not read" in rows[5].detail
@@ -59,9 +59,9 @@ def test_a_row_that_names_no_image_is_counted_and_a_name_given_twice_is_two(tmp_
         {"other": 1},
         {"file": "5"},
     ]
-    found = read_refs(Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows))))
-    assert [row.image_id for row in found] == ["a.png", "2", "a.png#3", "4", "5", "5#6"]
-    assert [row.detail for row in found][1] == "the row names no image"
+    rows_read = read_refs(Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows))))
+    assert [row.image_id for row in rows_read] == ["a.png", "2", "a.png#3", "4", "5", "5#6"]
+    assert [row.detail for row in rows_read][1] == "the row names no image"
 
 
 def test_a_row_whose_cells_cannot_be_read_is_a_reject_and_stops_no_other(tmp_path: Path) -> None:
@@ -69,15 +69,15 @@ def test_a_row_whose_cells_cannot_be_read_is_a_reject_and_stops_no_other(tmp_pat
         {"file": 3}, {"file": ["a", "b"]}, {"file": "a.png", "said": {"en": "a", "de": "b"}},
         {"file": "b.png", "kind": [0, 1, 0]}, {"file": "c.png", "said": "fine", "kind": [2, 1]},
     ]  # fmt: skip
-    found = read_refs(Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows)), references="said", label="kind"))
-    assert [(row.image_id, row.detail) for row in found] == [
+    rows_read = read_refs(Dataset(source=str(write_jsonl(tmp_path / "m.jsonl", rows)), references="said", label="kind"))
+    assert [(row.image_id, row.detail) for row in rows_read] == [
         ("1", "its image: a number (3); write a path, a URL or the bytes of a file"),
         ("2", "its image: 2 images in one row; give each image a row"),
         ("a.png", "references 'said': an object ({en, de}) without one obvious text; name a column of texts"),
         ("b.png", "label 'kind': 3 times 0 or 1, as if one-hot; write the ids or names of the row's labels"),
         ("c.png", f"{tmp_path}/c.png: no such file"),
     ]
-    assert [(row.label, row.references) for row in found][-1] == ("2, 1", ["fine"])
+    assert [(row.label, row.references) for row in rows_read][-1] == ("2, 1", ["fine"])
 
 
 def test_an_image_in_the_line_itself_is_named_by_its_line(tmp_path: Path) -> None:
@@ -100,8 +100,8 @@ def test_backslashes_of_windows_lead_to_the_file(store: str, tmp_path: Path) -> 
     rows = read_refs(Dataset(source=f"{store}/set/m.jsonl"))
     assert [read_bytes(row) for row in rows[:2]] == PICTURES[:2]
     assert [row.image_id for row in rows] == names
-    told = "C:\\img\\2.png: no such file: a path of Windows; write it relative to the data set, with /"
-    assert rows[2].detail == told
+    message = "C:\\img\\2.png: no such file: a path of Windows; write it relative to the data set, with /"
+    assert rows[2].detail == message
     assert (rows[3].data, rows[3].file) == (None, None)
 
 
@@ -116,7 +116,7 @@ def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("m.jsonl", '{"file": "a"}\n\n[1]', "line 3 is not a JSON object"),
         ("m.jsonl", '{"file": "a"}\n{"file": "\xff"}', "line 2 is not UTF-8"),
@@ -129,11 +129,11 @@ def test_csv_with_quoted_lines_a_mark_at_its_start_and_empty_cells(tmp_path: Pat
         ("m.jsonl", '{"a": 1, "b": 2}', "cannot tell which of its columns names the images: a, b; set `dataset.image`"),
     ],
 )
-def test_faulty_manifests_are_told_by_file_and_line(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_faulty_manifests_are_reported_by_file_and_line(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError, match=rf"dataset {tmp_path}/{name}: {told}") as caught:
+    with pytest.raises(InputError, match=rf"dataset {tmp_path}/{name}: {message}") as error:
         list_refs(Dataset(source=str(tmp_path / name)))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_no_manifest_by_its_name(tmp_path: Path) -> None:
@@ -169,8 +169,8 @@ def test_a_list_of_references_in_csv_is_that_of_jsonl(tmp_path: Path) -> None:
         write_csv(tmp_path / "m.tsv", rows, "\t"),
     ]
     for path in ways:
-        found = [one.references for one in list_refs(Dataset(source=str(path), references="said"))]
-        assert found == [["one", "two"], ["[not json"]]
+        references = [ref.references for ref in list_refs(Dataset(source=str(path), references="said"))]
+        assert references == [["one", "two"], ["[not json"]]
 
 
 @pytest.mark.slow

@@ -26,16 +26,16 @@ def test_on_s3_as_a_folder_a_file_and_a_pattern(s3: str, tmp_path: Path) -> None
     parquet_of_bytes(tmp_path / "data")
     for path in (tmp_path / "data").iterdir():
         objects.upload(path, f"{s3}/data/{path.name}")
-    whole, one = Dataset(source=f"{s3}/data"), Dataset(source=f"{s3}/data/b.parquet")
-    assert [row.data for row in read_refs(whole)] == PICTURES
-    assert [row.data for row in read_refs(one)] == PICTURES[3:]
+    folder, one_file = Dataset(source=f"{s3}/data"), Dataset(source=f"{s3}/data/b.parquet")
+    assert [row.data for row in read_refs(folder)] == PICTURES
+    assert [row.data for row in read_refs(one_file)] == PICTURES[3:]
     assert [row.data for row in read_refs(Dataset(source=f"{s3}/data/{{b,a}}.parquet"))] == [
         *PICTURES[3:],
         *PICTURES[:3],
     ]
-    assert [row.image_id for row in read_refs(whole)][2:4] == ["a.parquet#2", "b.parquet#0"]
-    assert [row.image_id for row in read_refs(one)][:1] == ["b.parquet#0"]
-    assert open_source(whole).distance == "object-store"
+    assert [row.image_id for row in read_refs(folder)][2:4] == ["a.parquet#2", "b.parquet#0"]
+    assert [row.image_id for row in read_refs(one_file)][:1] == ["b.parquet#0"]
+    assert open_source(folder).distance == "object-store"
 
 
 def test_an_empty_image_cell_is_a_row_without_data(tmp_path: Path) -> None:
@@ -51,18 +51,18 @@ def test_a_file_that_is_not_parquet(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"image": PICTURES}), path)
     path.write_bytes(path.read_bytes()[:-50] if damage == "cut" else damage.encode())
-    with pytest.raises(InputError, match=r"a\.parquet: not readable as Parquet: \w") as caught:
+    with pytest.raises(InputError, match=r"a\.parquet: not readable as Parquet: \w") as error:
         list_refs(Dataset(source=str(tmp_path)))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
-def test_damage_in_the_middle_is_told_and_not_passed_over(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_reported_and_not_skipped(tmp_path: Path) -> None:
     dataset = make_settings(parquet_of_bytes(tmp_path / "data"))
-    located = list_refs(dataset)
+    refs = list_refs(dataset)
     path = tmp_path / "data" / "b.parquet"
     path.write_bytes(path.read_bytes().replace(PICTURES[3][:40], b"\xff" * 40)[:200] + b"\xff" * 3000)
     with pytest.raises(InputError, match=r"b\.parquet: not readable as Parquet"):
-        read_refs(dataset, located)
+        read_refs(dataset, refs)
 
 
 def test_sizes_are_estimates_of_the_images_alone(tmp_path: Path) -> None:
@@ -70,30 +70,28 @@ def test_sizes_are_estimates_of_the_images_alone(tmp_path: Path) -> None:
     images = [rng.bytes(1000) for _ in range(20)]
     wide = {"image": [{"bytes": data, "path": None} for data in images], "image_2": [rng.bytes(5000)] * 20}
     pq.write_table(pa.table(wide), tmp_path / "a.parquet")
-    assert all(1000 <= one.size < 1200 for one in list_refs(Dataset(source=str(tmp_path))))
+    assert all(1000 <= ref.size < 1200 for ref in list_refs(Dataset(source=str(tmp_path))))
 
 
-def test_few_rows_are_decoded_and_only_of_the_groups_that_are_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_requested_row_groups_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(pa.table({"image": [bytes([n]) for n in range(200)]}), tmp_path / "a.parquet", row_group_size=100)
     dataset = Dataset(source=str(tmp_path))
-    located = list_refs(dataset)
-    asked: list[tuple[int, int]] = []
+    refs = list_refs(dataset)
+    ranges: list[tuple[int, int]] = []
     original = parquet.ParquetShard.batches
 
-    def counting(self: parquet.ParquetShard, block: int, columns: list[str]) -> object:
+    def count_ranges(self: parquet.ParquetShard, block: int, columns: list[str]) -> object:
         for batch in original(self, block, columns):
-            asked.append((block, len(batch)))
+            ranges.append((block, len(batch)))
             yield batch
 
-    monkeypatch.setattr(parquet.ParquetShard, "batches", counting)
-    assert [row.data for row in open_source(dataset).read([located[101], located[103], located[120]])] == [
+    monkeypatch.setattr(parquet.ParquetShard, "batches", count_ranges)
+    assert [row.data for row in open_source(dataset).read([refs[101], refs[103], refs[120]])] == [
         b"e",
         b"g",
         b"x",
     ]
-    assert asked == [(1, 16), (1, 16)]
+    assert ranges == [(1, 16), (1, 16)]
 
 
 def test_labels_of_the_hub_have_names_and_ids(tmp_path: Path) -> None:
@@ -104,13 +102,13 @@ def test_labels_of_the_hub_have_names_and_ids(tmp_path: Path) -> None:
 def test_an_unlabelled_row_of_the_hub_has_no_name(tmp_path: Path) -> None:
     parquet_of_the_hub(tmp_path / "data")
     (path,) = (tmp_path / "data").iterdir()
-    whole = pq.read_table(path)
+    table = pq.read_table(path)
     for value, expected in ((-1, (None, "-1")), (None, (None, None))):
-        pq.write_table(whole.set_column(2, "kind", pa.array([value] * 7, pa.int64())), path)
+        pq.write_table(table.set_column(2, "kind", pa.array([value] * 7, pa.int64())), path)
         assert {(row.label, row.label_id) for row in read_refs(make_settings({"source": path}, label="kind"))} == {
             expected
         }
-    pq.write_table(whole.set_column(2, "kind", pa.array([9] * 7, pa.int64())), path)
+    pq.write_table(table.set_column(2, "kind", pa.array([9] * 7, pa.int64())), path)
     with pytest.raises(InputError, match="no name for label '9'"):
         read_refs(make_settings({"source": path}, label="kind"))
 

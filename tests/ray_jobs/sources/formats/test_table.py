@@ -25,7 +25,7 @@ NAMES = ["000.png", "001.png"]
 TEXT64 = [base64.b64encode(data).decode() for data in PICTURES[:2]]
 
 
-def written(folder: Path, name: str = "a.parquet", **columns: Any) -> Dataset:
+def write_table(folder: Path, name: str = "a.parquet", **columns: Any) -> Dataset:
     folder.mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), folder / name)
     return Dataset(source=str(folder), format="parquet")
@@ -97,7 +97,7 @@ CAT = pa.array(["cat", "dog"])
     ids=str,
 )  # fmt: skip
 def test_references_of_every_type(tmp_path: Path, column: pa.Array, references: Any) -> None:
-    dataset = written(tmp_path / "data", image=PICTURES[:2], said=column)
+    dataset = write_table(tmp_path / "data", image=PICTURES[:2], said=column)
     rows = read_refs(dataset.model_copy(update={"references": "said"}))
     if isinstance(references, list):
         assert [row.references for row in rows] == references
@@ -122,7 +122,9 @@ def test_references_of_every_type(tmp_path: Path, column: pa.Array, references: 
     ids=str,
 )  # fmt: skip
 def test_labels_of_every_type(tmp_path: Path, column: pa.Array, labels: Any) -> None:
-    rows = read_refs(written(tmp_path / "data", image=PICTURES[:2], kind=column).model_copy(update={"label": "kind"}))
+    rows = read_refs(
+        write_table(tmp_path / "data", image=PICTURES[:2], kind=column).model_copy(update={"label": "kind"})
+    )
     if isinstance(labels, list):
         assert [row.label for row in rows] == labels
     else:
@@ -132,12 +134,12 @@ def test_labels_of_every_type(tmp_path: Path, column: pa.Array, labels: Any) -> 
 
 def test_several_labels_have_a_name_each(tmp_path: Path) -> None:
     (tmp_path / "names.json").write_text('["cat", "dog", "cow"]')
-    dataset = written(tmp_path / "data", image=PICTURES[:2], kind=pa.array([[0, 2], [1]]))
+    dataset = write_table(tmp_path / "data", image=PICTURES[:2], kind=pa.array([[0, 2], [1]]))
     update = {"label": "kind", "label_names": str(tmp_path / "names.json")}
     rows = read_refs(dataset.model_copy(update=update))
     assert [(row.label, row.label_id) for row in rows] == [("cat, cow", "0, 2"), ("dog", "1")]
     with pytest.raises(InputError, match=r"names\.json: no name for label '3'"):
-        read_refs(written(tmp_path / "data", image=PICTURES[:1], kind=pa.array([[0, 3]])).model_copy(update=update))
+        read_refs(write_table(tmp_path / "data", image=PICTURES[:1], kind=pa.array([[0, 3]])).model_copy(update=update))
 
 
 @pytest.mark.parametrize("order", ["ab", "ba"])
@@ -145,13 +147,13 @@ def test_several_labels_have_a_name_each(tmp_path: Path) -> None:
 def test_a_file_whose_images_are_all_missing_is_rejects(tmp_path: Path, order: str, column: str) -> None:
     write_images(tmp_path / "data")
     cells = NAMES if column == "path" else PICTURES[:2]
-    written(tmp_path / "data", f"{order[0]}.parquet", **{column: cells, "caption": ["a", "b"]})
+    write_table(tmp_path / "data", f"{order[0]}.parquet", **{column: cells, "caption": ["a", "b"]})
     empty = {column: pa.nulls(2), "caption": ["c", "d"], "mask": [b"x", b"y"] if column == "jpg" else ["x", "y"]}
-    dataset = written(tmp_path / "data", f"{order[1]}.parquet", **empty)
+    dataset = write_table(tmp_path / "data", f"{order[1]}.parquet", **empty)
     rows = {row.image_id: row for row in read_refs(dataset)}
     assert [read_bytes(rows[f"{order[0]}.parquet#{number}"]) for number in range(2)] == PICTURES[:2]
-    told = f"the image cell is empty, as all of '{column}' in this file"
-    assert [rows[f"{order[1]}.parquet#{number}"].detail for number in range(2)] == [told] * 2
+    message = f"the image cell is empty, as all of '{column}' in this file"
+    assert [rows[f"{order[1]}.parquet#{number}"].detail for number in range(2)] == [message] * 2
 
 
 @pytest.mark.parametrize("has_type_later", [False, True], ids=["no value anywhere", "values in the second file"])
@@ -160,19 +162,19 @@ def test_few_files_are_opened_to_learn_the_type_of_a_column_without_values(
 ) -> None:
     for number in range(table.MOST_OTHERS + 20):
         licence = ["CC"] if has_type_later and number else pa.nulls(1)
-        dataset = written(tmp_path / "data", f"{number:03}.parquet", image=PICTURES[:1], licence=licence)
-    opened: list[str] = []
+        dataset = write_table(tmp_path / "data", f"{number:03}.parquet", image=PICTURES[:1], licence=licence)
+    paths: list[str] = []
     source = open_source(dataset)
     assert isinstance(source, table.TableSource)
 
     @contextmanager
-    def counted(uri: str) -> Iterator[table.TableFile]:
-        opened.append(uri)
+    def open_counted(uri: str) -> Iterator[table.TableFile]:
+        paths.append(uri)
         with source.open_file(uri) as file:
             yield file
 
-    assert replace(source, open_file=counted).distance == "local"
-    assert len(opened) == 1 + (2 if has_type_later else table.MOST_OTHERS)
+    assert replace(source, open_file=open_counted).distance == "local"
+    assert len(paths) == 1 + (2 if has_type_later else table.MOST_OTHERS)
 
 
 def test_a_file_without_rows_and_columns_is_nothing(tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ def test_streams_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
         streams = [partial(lambda start: iter(range(start, start + 50)), start) for start in range(0, 500, 50)]
         assert list(read_streams_in_order(streams, width)) == list(range(500))
 
-    def failing() -> Iterator[int]:
+    def fail_after_some() -> Iterator[int]:
         yield 1
         raise InputError("cut off")
 
-    found = read_streams_in_order([lambda: iter(range(30)), failing, lambda: iter(range(3))], 3)
-    assert list(islice(found, 30)) == list(range(30))
+    values = read_streams_in_order([lambda: iter(range(30)), fail_after_some, lambda: iter(range(3))], 3)
+    assert list(islice(values, 30)) == list(range(30))
     with pytest.raises(InputError, match="cut off"):
-        next(found)
+        next(values)
 
 
 def test_how_many_are_read_at_once() -> None:

@@ -69,11 +69,11 @@ FORMS: dict[str, tuple[str, Any, dict[str, Any], list[tuple[str, list[str]]]]] =
     "a list for each split": ("data.json", {"train": [{"image": "a.png", "text": "A dog."}],
                                             "val": [{"image": "sub/b.png", "text": "A cat."}]},
                               {"references": "text", "split": "validation"}, [CAT]),
-    "ids as texts": ("captions.json", COCO | {"annotations": [one | {"image_id": str(one["image_id"])}
-                                                              for one in COCO["annotations"]]},
+    "ids as texts": ("captions.json", COCO | {"annotations": [annotation | {"image_id": str(annotation["image_id"])}
+                                                              for annotation in COCO["annotations"]]},
                      {"references": "caption"}, [DOG, CAT]),
-    "ids with a point": ("captions.json", COCO | {"images": [one | {"id": float(one["id"])}
-                                                             for one in COCO["images"]]},
+    "ids with a point": ("captions.json", COCO | {"images": [image | {"id": float(image["id"])}
+                                                             for image in COCO["images"]]},
                          {"references": "caption"}, [DOG, CAT]),
     "flickr8k tokens": ("Flickr8k.token.txt", "a.png#0\tA dog.\na.png#1\tOne dog runs.\nsub/b.png#0\tA cat.\n",
                         {"references": "caption"}, [DOG, CAT]),
@@ -106,7 +106,7 @@ FORMS: dict[str, tuple[str, Any, dict[str, Any], list[tuple[str, list[str]]]]] =
 }  # fmt: skip
 
 
-def put(place: str, name: str, content: Any) -> None:
+def write_annotations(place: str, name: str, content: Any) -> None:
     for number, image in enumerate(("a.png", "sub/b.png")):
         objects.write(f"{place}/{image}", PICTURES[number])
     data = (content if isinstance(content, str) else json.dumps(content)).encode()
@@ -117,7 +117,7 @@ def put(place: str, name: str, content: Any) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_read_of_each_form(tmp_path: Path, form: str, packed: str) -> None:
     name, content, settings, expected = FORMS[form]
-    put(str(tmp_path), f"{name}{packed}", content)
+    write_annotations(str(tmp_path), f"{name}{packed}", content)
     dataset = Dataset(source=str(tmp_path / f"{name}{packed}"), **settings)
     assert source_revision(dataset)
     rows = read_refs(dataset)
@@ -128,7 +128,7 @@ def test_what_is_read_of_each_form(tmp_path: Path, form: str, packed: str) -> No
 @pytest.mark.parametrize("form", ["coco captions", "karpathy's validation", "flickr8k tokens", "flickr30k pipes"])
 def test_the_same_on_an_object_store(s3: str, form: str) -> None:
     name, content, settings, expected = FORMS[form]
-    put(f"{s3}/it", name, content)
+    write_annotations(f"{s3}/it", name, content)
     dataset = Dataset(source=f"{s3}/it/{name}", **settings)
     rows = read_refs(dataset)
     assert [(row.image_id, row.references) for row in rows] == expected
@@ -137,14 +137,14 @@ def test_the_same_on_an_object_store(s3: str, form: str) -> None:
 
 
 def test_categories_of_coco_are_labels_each_once(tmp_path: Path) -> None:
-    put(str(tmp_path), "instances.json", INSTANCES)
+    write_annotations(str(tmp_path), "instances.json", INSTANCES)
     rows = read_refs(Dataset(source=str(tmp_path / "instances.json"), label="category"))
     assert [(row.image_id, row.label) for row in rows] == [("a.png", "dog"), ("sub/b.png", None)]
 
 
 @pytest.mark.parametrize("folder", ["val2017", "images/val2017", "images"])
 def test_the_images_of_coco_lie_beside_its_annotations(store: str, folder: str) -> None:
-    put(f"{store}/coco/{folder}", "unused.txt", "")
+    write_annotations(f"{store}/coco/{folder}", "unused.txt", "")
     objects.write(f"{store}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
     dataset = Dataset(source=f"{store}/coco/annotations/captions_val2017.json", references="caption")
     before = source_revision(dataset)
@@ -155,7 +155,7 @@ def test_the_images_of_coco_lie_beside_its_annotations(store: str, folder: str) 
 
 
 def test_what_jobs_write_below_a_root_beside_the_file_is_no_other_content(store: str) -> None:
-    put(f"{store}", "list.json", '[{"image": "a.png"}]')
+    write_annotations(f"{store}", "list.json", '[{"image": "a.png"}]')
     dataset = Dataset(source=f"{store}/list.json")
     before = source_revision(dataset)
     objects.write(f"{store}/assay/golden/{'0a' * 8}/preview.png", PICTURES[0])
@@ -169,15 +169,15 @@ def test_the_folder_of_the_images_is_looked_for_once(tmp_path: Path, monkeypatch
     objects.write(f"{tmp_path}/coco/annotations/captions_val2017.json", json.dumps(COCO).encode())
     source = open_source(Dataset(source=f"{tmp_path}/coco/annotations/captions_val2017.json", references="caption"))
     listing = list(source.list_images())
-    taken = pickle.loads(pickle.dumps(source))
+    copy = pickle.loads(pickle.dumps(source))
     monkeypatch.setattr(manifest, "find_image_folder", lambda _: pytest.fail("looked for again"))
-    for one in listing:
-        assert next(source.read([one])).image_id == next(taken.read([one])).image_id == one.image_id
+    for ref in listing:
+        assert next(source.read([ref])).image_id == next(copy.read([ref])).image_id == ref.image_id
 
 
 @pytest.mark.parametrize("images", ["../pictures", "../pictures/", "absolute"])
 def test_a_suite_names_the_folder_of_the_images(store: str, images: str) -> None:
-    put(f"{store}/pictures", "unused.txt", "")
+    write_annotations(f"{store}/pictures", "unused.txt", "")
     objects.write(f"{store}/texts/m.csv", b"image,caption\na.png,A dog.\n")
     place = f"{store}/pictures" if images == "absolute" else images
     dataset = Dataset(source=f"{store}/texts/m.csv", references="caption", images=place)
@@ -189,13 +189,13 @@ def test_a_suite_names_the_folder_of_the_images(store: str, images: str) -> None
 
 @pytest.mark.parametrize("images", ["/", "/tmp/..", "/proc/self/root"])
 def test_the_root_of_the_system_is_no_folder_of_images(tmp_path: Path, images: str) -> None:
-    put(str(tmp_path), "m.csv", "image\na.png\n")
+    write_annotations(str(tmp_path), "m.csv", "image\na.png\n")
     with pytest.raises(InputError, match="the system"):
         source_revision(Dataset(source=str(tmp_path / "m.csv"), images=images))
 
 
 def test_the_revision_of_a_plain_manifest_is_that_of_its_file(tmp_path: Path) -> None:
-    put(str(tmp_path), "m.csv", "image\na.png\n")
+    write_annotations(str(tmp_path), "m.csv", "image\na.png\n")
     before = source_revision(Dataset(source=str(tmp_path / "m.csv")))
     objects.write(str(tmp_path / "a.png"), PICTURES[5])
     assert source_revision(Dataset(source=str(tmp_path / "m.csv"))) == before
@@ -244,24 +244,26 @@ def test_the_revision_of_a_plain_manifest_is_that_of_its_file(tmp_path: Path) ->
         ("d.xlsx", "x", {}, "save its sheet as .csv"),
     ],
 )  # fmt: skip
-def test_what_is_not_read_is_told_in_one_line(
+def test_an_unsupported_file_is_an_error_of_one_line(
     tmp_path: Path, name: str, content: Any, settings: dict[str, Any], fault: str
 ) -> None:
-    put(str(tmp_path), name, content)
-    with pytest.raises(InputError, match=fault) as caught:
+    write_annotations(str(tmp_path), name, content)
+    with pytest.raises(InputError, match=fault) as error:
         list_refs(Dataset(source=str(tmp_path / name), **settings))
-    assert "\n" not in str(caught.value)
-    assert name in str(caught.value)
+    assert "\n" not in str(error.value)
+    assert name in str(error.value)
 
 
-def test_unpacking_that_fails_is_told(tmp_path: Path) -> None:
+def test_unpacking_that_fails_is_reported(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b'{"image": "a.png"}\n' * 100)[:-12])
     with pytest.raises(InputError, match=r"m\.jsonl\.gz: not readable: .*end"):
         list_refs(Dataset(source=str(tmp_path / "m.jsonl.gz")))
 
 
 def test_annotations_of_unknown_images_are_counted_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    put(str(tmp_path), "d.json", COCO | {"annotations": [*COCO["annotations"], {"image_id": 9, "caption": "x"}]})
+    write_annotations(
+        str(tmp_path), "d.json", COCO | {"annotations": [*COCO["annotations"], {"image_id": 9, "caption": "x"}]}
+    )
     list_refs(Dataset(source=str(tmp_path / "d.json"), references="caption"))
     assert f"dataset {tmp_path}/d.json: 1 annotations are of images that it does not list (9)" in caplog.messages
 
@@ -284,6 +286,6 @@ def test_a_document_is_the_same_in_pieces_of_any_size(
 
 
 def test_annotations_beside_their_images_whose_name_begins_with_an_underscore(tmp_path: Path) -> None:
-    put(str(tmp_path / "valid"), "_annotations.coco.json", INSTANCES)
+    write_annotations(str(tmp_path / "valid"), "_annotations.coco.json", INSTANCES)
     rows = read_refs(Dataset(source=str(tmp_path / "valid" / "_annotations.coco.json"), label="category"))
     assert [(row.image_id, row.label, row.detail) for row in rows] == [("a.png", "dog", ""), ("sub/b.png", None, "")]

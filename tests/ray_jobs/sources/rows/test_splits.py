@@ -123,9 +123,11 @@ def test_plan_refuses_to_mix_splits_before_anything_is_prepared(store: str, make
 
 def test_an_earlier_golden_set_of_all_splits_is_not_that_of_one(tmp_path: Path) -> None:
     hub_clone(str(tmp_path / "it"))
-    whole = source_revision(Dataset(source=str(tmp_path / "it"), split="all"))
+    revision = source_revision(Dataset(source=str(tmp_path / "it"), split="all"))
     put_parquet(str(tmp_path / "single" / "train.parquet"), ["x"])
-    assert source_revision(Dataset(source=str(tmp_path / "it"), split="test")) == whole  # the split is in the id itself
+    assert (
+        source_revision(Dataset(source=str(tmp_path / "it"), split="test")) == revision
+    )  # the split is in the id itself
     single = Dataset(source=str(tmp_path / "single"))
     assert source_revision(single) != source_revision(single.model_copy(update={"split": "train"}))
 
@@ -150,12 +152,12 @@ def test_a_setting_without_effect_is_refused(
     tmp_path: Path, settings: dict[str, Any], files: list[str], fault: str
 ) -> None:
     for name in files:
-        put = {"parquet": lambda uri: put_parquet(uri, ["x"]), "tar": lambda uri: put_tar(uri, ["x"])}
+        writers = {"parquet": lambda uri: put_parquet(uri, ["x"]), "tar": lambda uri: put_tar(uri, ["x"])}
         kind = name.rpartition(".")[2]
-        put.get(kind, lambda uri: objects.write(uri, PICTURES[0]))(str(tmp_path / "it" / name))
-    with pytest.raises(InputError, match=fault) as caught:
+        writers.get(kind, lambda uri: objects.write(uri, PICTURES[0]))(str(tmp_path / "it" / name))
+    with pytest.raises(InputError, match=fault) as error:
         list_refs(Dataset(source=str(tmp_path / "it"), **settings))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_split_of_a_data_set_saved_without_splits_is_refused(tmp_path: Path) -> None:
@@ -207,15 +209,15 @@ def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "metadata.jsonl", rows)
     for row in rows[:3]:
         objects.write(f"{tmp_path}/{row['file_name']}", PICTURES[0])
-    found = read_refs(Dataset(source=str(tmp_path), split="val", references="caption"))
-    assert [(row.image_id, row.references, row.detail) for row in found] == [
+    rows_read = read_refs(Dataset(source=str(tmp_path), split="val", references="caption"))
+    assert [(row.image_id, row.references, row.detail) for row in rows_read] == [
         ("val/0.png", ["val 0"], ""),
         ("val/1.png", ["val 1"], "named in metadata.jsonl but not there"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("files", "left"),
+    ("files", "file_name"),
     [
         (["_temporary/0/task_1/b.parquet"], "passed over 1 that data tools wrote for themselves: _temporary/0/"),
         (["_delta_log/00000.checkpoint.parquet"], "is a Delta table: files that its log has removed are read too"),
@@ -226,7 +228,7 @@ def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
     ids=str,
 )
 def test_what_data_tools_wrote_for_themselves_is_passed_over(
-    store: str, files: list[str], left: str, caplog: pytest.LogCaptureFixture
+    store: str, files: list[str], file_name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "assay")
     put_parquet(f"{store}/it/a.parquet", ["a"])
@@ -235,7 +237,7 @@ def test_what_data_tools_wrote_for_themselves_is_passed_over(
     for name in files:
         put_parquet(f"{store}/it/{name}", ["never committed"])
     assert [image.image_id for image in list_refs(dataset)] == ["a.parquet#0"]
-    assert any(left in line for line in caplog.messages)
+    assert any(file_name in line for line in caplog.messages)
     assert source_revision(dataset) == before  # it decides nothing, so it moves no id
 
 
@@ -244,7 +246,8 @@ def test_notes_of_data_tools_count_for_the_revision_as_they_always_did(tmp_path:
     for name, content in contents.items():
         objects.write(f"{tmp_path}/{name}", content)
     lines = [
-        f"{json.dumps([one.key, one.size, one.version])}\n" for one in object_listing.iterate_entries(str(tmp_path))
+        f"{json.dumps([entry.key, entry.size, entry.version])}\n"
+        for entry in object_listing.iterate_entries(str(tmp_path))
     ]
     assert len(lines) == 3
     # as the first release hashed them: with another revision every image is prepared and captioned again
@@ -258,7 +261,7 @@ def test_images_that_cameras_and_archives_name_with_underscores(tmp_path: Path) 
     assert [image.image_id for image in list_refs(Dataset(source=str(tmp_path)))] == ["_DSC0001.jpg", "_cat/a.png"]
 
 
-def test_folders_of_several_configurations_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_of_several_configurations_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for language in ("en", "fr"):
         put_parquet(f"{tmp_path}/{language}/train-00000-of-00001.parquet", [language])
     assert len(list_refs(Dataset(source=str(tmp_path)))) == 2
@@ -270,8 +273,8 @@ def test_folders_of_detection_data_are_splits(tmp_path: Path, folder: str) -> No
     for name in (folder, folder.replace("train", "val")):
         objects.write(f"{tmp_path}/{name}/a.png", PICTURES[0])
         objects.write(f"{tmp_path}/{name.replace('images', 'labels')}/a.txt", b"0 0.5 0.5 1 1")
-    found = list_refs(Dataset(source=str(tmp_path), split="train"))
-    assert [image.image_id for image in found] == [f"{folder}/a.png"]
+    refs = list_refs(Dataset(source=str(tmp_path), split="train"))
+    assert [image.image_id for image in refs] == [f"{folder}/a.png"]
     if folder == "images/train":
         with pytest.raises(InputError, match="are of the splits train, val in images/"):
             list_refs(Dataset(source=str(tmp_path)))
@@ -286,7 +289,7 @@ def test_a_split_without_metadata_of_its_own(tmp_path: Path) -> None:
         list_refs(Dataset(source=str(tmp_path), split="val", references="caption"))
 
 
-def test_files_of_another_format_tell_no_split_at_plan_either(tmp_path: Path) -> None:
+def test_files_of_another_format_give_no_split_at_plan_either(tmp_path: Path) -> None:
     objects.write(f"{tmp_path}/a.png", PICTURES[0])
     for split in ("train", "test"):  # notes of a tool; the images are of no split
         put_parquet(f"{tmp_path}/{split}.parquet", [split])
@@ -298,7 +301,7 @@ def test_files_of_another_format_tell_no_split_at_plan_either(tmp_path: Path) ->
 
 @pytest.mark.parametrize("column", ["Split", "SPLIT", "set", "subset", "partition", "set_name"])
 @pytest.mark.parametrize("name", ["m.csv", "metadata.csv", "a.parquet"])
-def test_a_column_that_tells_splits_under_another_name(tmp_path: Path, column: str, name: str) -> None:
+def test_a_split_column_under_another_name(tmp_path: Path, column: str, name: str) -> None:
     rows = [{"file_name": f"{n}.png", column: word} for n, word in enumerate(["train", "val", "val"])]
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(PICTURES[number])

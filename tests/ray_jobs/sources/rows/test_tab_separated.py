@@ -18,7 +18,7 @@ TRICKY = ['"stop" sign', "a\ttab", 'two\nlines, "so"', '"', '""', "plain", '"who
 
 def captions(path: Path, data: bytes) -> list[tuple[str, list[str]]]:
     path.write_bytes(data)
-    return [(one.image_id, one.references) for one in list_refs(Dataset(source=str(path), references="caption"))]
+    return [(ref.image_id, ref.references) for ref in list_refs(Dataset(source=str(path), references="caption"))]
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_what_a_library_wrote_with_quotes_is_read_back(tmp_path: Path, writer: s
         sheet.writerows(rows)
     else:
         pd.DataFrame(rows).to_csv(sink, sep=sign, index=False)
-    found = captions(tmp_path / f"m.{suffix}", sink.getvalue().encode())
-    assert found == [(row["file"], [row["caption"]] if row["caption"] else []) for row in rows]
+    references = captions(tmp_path / f"m.{suffix}", sink.getvalue().encode())
+    assert references == [(row["file"], [row["caption"]] if row["caption"] else []) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_csv_of_spreadsheets_and_pandas(tmp_path: Path, data: str, expected: Any
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ("file,caption\na.png,x\n".encode("utf-16"), "is UTF-16, as Excel's Unicode text is; save it as CSV UTF-8"),
         ("file,caption\na.png,tänch\n".encode("latin-1"), "line 2 is not UTF-8; save the file as UTF-8"),
@@ -82,8 +82,8 @@ def test_csv_of_spreadsheets_and_pandas(tmp_path: Path, data: str, expected: Any
     ],
     ids=["utf-16", "latin-1", "open-quote", "no-header", "no-header-but-a-url", "semicolons"],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, told: str) -> None:
-    with pytest.raises(InputError, match=rf"dataset {tmp_path}/m\.csv: {told}"):
+def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=rf"dataset {tmp_path}/m\.csv: {message}"):
         captions(tmp_path / "m.csv", data)
 
 
@@ -91,10 +91,10 @@ def test_labels_that_pandas_wrote_with_gaps_are_those_without(tmp_path: Path) ->
     frame = pd.DataFrame({"file": ["a", "b", "c"], "kind": [3, None, 5]})
     frame.to_csv(tmp_path / "m.csv", index=False)
     assert (tmp_path / "m.csv").read_text().startswith("file,kind\na,3.0\n")
-    assert [one.label for one in list_refs(Dataset(source=str(tmp_path / "m.csv"), label="kind"))] == ["3", None, "5"]
+    assert [ref.label for ref in list_refs(Dataset(source=str(tmp_path / "m.csv"), label="kind"))] == ["3", None, "5"]
 
 
-def test_a_cell_of_tsv_that_goes_on_is_one_record_and_those_behind_it_are_lines_again() -> None:
+def test_a_multiline_cell_of_tsv_is_one_record_and_the_next_are_lines() -> None:
     lines = iter(["a\tb\n", 'x\t"one\n', 'two"\n', 'y\t"stop" sign\n', '"p\tq"\tr\n', 'z\t"so"\n'])
     assert list(read_tab_records(lines)) == [
         (["a", "b"], 1), (["x", "one\ntwo"], 3), (["y", '"stop" sign'], 4), (["p\tq", "r"], 5), (["z", "so"], 6),
