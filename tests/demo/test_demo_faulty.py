@@ -14,7 +14,7 @@ def files(demo: Path) -> Path:
 
 
 def difference(image: Image.Image) -> float:
-    """Mean difference to the picture every faulty file began as, in gray levels."""
+    """The mean difference, in grey levels, to the original picture of every faulty file."""
     return max(ImageStat.Stat(ImageChops.difference(image.convert("RGB"), faulty.draw_picture())).mean)
 
 

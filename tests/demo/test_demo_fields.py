@@ -1,4 +1,4 @@
-"""The fields of the demo's images: what the generator knows, what the manifest says, what the checkpoints answer."""
+"""The fields of the demo's images: those of the generator, of the manifest, and of the checkpoints' answers."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_the_manifest_says_what_the_images_metadata_says(rows: list[dict[str, An
 
 
 def test_boxes_are_around_the_pixels_of_the_committed_images(rows: list[dict[str, Any]], demo: Path) -> None:
-    """To a pixel: each box is full of its shape from side to side, and nothing of a shape is outside the boxes."""
+    """To the pixel: each box is filled by its shape, and no pixel of a shape lies outside the boxes."""
     for row in rows:
         with Image.open(demo / row["image"]) as image:
             channels = [channel.point(lambda value: 255 if value > 130 else 0) for channel in image.split()]
@@ -61,7 +61,7 @@ def test_the_suite_asks_what_the_checkpoints_learned() -> None:
 
 
 def test_the_suites_truth_is_the_generators() -> None:
-    """As the product reads the data set: every field but the caption, which is the reference, for all 256 images."""
+    """Read as the product does: every field except the caption, which is the reference, for all 256 images."""
     suite = load_suite("demo-fields")
     source = open_source(suite.dataset)
     rows_read = list(source.read(list(source.list_images())))

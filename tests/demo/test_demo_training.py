@@ -135,7 +135,7 @@ def keep_right(right: dict[str, Any]) -> dict[str, Any]:
 def test_committed_checkpoints_answer_held_out_images_with_fields(
     demo: Path, checkpoint: str, learned: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
-    """By transformers, without a grammar. The worse one confuses pink and green in one field, and knows them in its
+    """With transformers, without a grammar. The worse checkpoint confuses pink and green in one field, not in its
     captions."""
     folder, truths = demo / "checkpoints-fields" / checkpoint, fields.list_held_out_fields()[:32]
     images = [image for _, image in scenes.list_held_out()[:32]]

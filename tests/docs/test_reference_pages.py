@@ -1,4 +1,4 @@
-"""The reference pages say what the code says: generated ones are current, written ones name everything."""
+"""The reference pages match the code: generated pages are current, written pages name everything."""
 
 import ast
 import json
@@ -26,7 +26,7 @@ def test_generated_pages_are_current() -> None:
 
 
 def variables_in_code() -> set[str]:
-    """Every text of the sources that is the name of a variable, and those that compose reads."""
+    """Every string of the sources that is the name of a variable, and those that compose reads."""
     names = set()
     for file in (file for folder in READERS for file in (REPO / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -72,7 +72,7 @@ def test_the_keys_of_a_suite_with_bounds_choices_and_defaults() -> None:
 
 
 def forms(source: str) -> list[str]:
-    """The texts that the last expression of a function's source can be."""
+    """The possible texts of the last expression in a function's source."""
     tree = ast.parse(source)
     function = tree.body[-1]
     assert isinstance(function, ast.FunctionDef)
@@ -123,7 +123,7 @@ def test_every_key_of_a_stored_file_has_a_meaning() -> None:
 
 
 def find_documented(path: str) -> list[stored_files.StoredFile]:
-    """The rows of the page that a path below a root fits."""
+    """The rows of the page that match a path below a root."""
     return [
         file for file in stored_files.FILES if re.fullmatch(re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(file.path)), path)
     ]

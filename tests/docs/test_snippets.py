@@ -1,4 +1,4 @@
-"""What the pages show works: suites are read, Python and marked commands are run, and each name exists."""
+"""The pages' examples work: suites are read, Python and marked commands are run, and each name exists."""
 
 import importlib.util
 import os

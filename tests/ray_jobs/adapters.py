@@ -1,4 +1,4 @@
-"""LoRA adapters as PEFT writes them, and quantised checkpoints as compressed-tensors does, made by hand."""
+"""Writes LoRA adapters as PEFT does, and quantised checkpoints as compressed-tensors does."""
 
 import json
 import shutil
@@ -25,7 +25,8 @@ Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]  # A and B by the path of a
 
 
 def write_adapter(folder: Path, pairs: Pairs, others: dict[str, torch.Tensor] | None = None, **config: Any) -> Path:
-    """An adapter with the pairs, with other tensors as well, and with some of its config replaced."""
+    """Write an adapter with these pairs, these other tensors, and some keys of its config replaced. Returns its
+    folder."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = dict(others or {})
     for module, (down, up) in pairs.items():

@@ -1,4 +1,4 @@
-"""Storage of three kinds for tests of the data plane, none of it the person's own."""
+"""Three kinds of storage for the tests of the data plane; none is the caller's own."""
 
 import os
 import uuid
@@ -46,7 +46,7 @@ KINDS = ["file", "moto", pytest.param("swift", marks=pytest.mark.integration)]
 
 @pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of an empty place: a directory, a bucket of a stand-in, a bucket of a real S3 server."""
+    """The URI of an empty location: a directory, a bucket of a stand-in, or a bucket of a real S3 server."""
     return str(tmp_path / "store") if request.param == "file" else bucket(request, request.param, monkeypatch)
 
 

@@ -1,4 +1,4 @@
-"""A Ray cluster for the tests, on 127.0.0.1 and behind a token: one node, and those that its autoscaler starts."""
+"""A Ray cluster for the tests, on 127.0.0.1 and behind a token: one node, and the nodes that its autoscaler starts."""
 
 import ctypes
 import json
@@ -33,20 +33,20 @@ TRIES = 4  # Ray gives a node 30 s to start, which a busy machine can take
 
 @dataclass(frozen=True)
 class Cluster:
-    """`environment` is what a job needs to join it."""
+    """A running cluster. `environment` is what a job needs to join it."""
 
     head: psutil.Process
     environment: dict[str, str]
 
     def engine(self) -> psutil.Process | None:
-        """vLLM's engine, when one runs on this cluster."""
+        """The process of vLLM's engine, if one runs on this cluster."""
         return next(iter(self.engines()), None)
 
     def engines(self) -> list[psutil.Process]:
         return self.processes("EngineCore")
 
     def processes(self, mark: str) -> list[psutil.Process]:
-        """Those of the cluster that have the mark in their name or command line."""
+        """The cluster's processes whose name or command line contains the text."""
         running_processes = []
         for process in self.head.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
@@ -55,7 +55,7 @@ class Cluster:
         return running_processes
 
     def end_engines(self) -> None:
-        """End the warm engines that earlier tests left, by the actors that hold them."""
+        """End the warm engines that earlier tests left, through their actors."""
         engines_left = self.engines()
         for engine in engines_left:
             with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,5 @@
-"""A driver for test_shared_folders: what `require_shared` says of each case, a JSON object per line.
+"""A driver for test_shared_folders: it prints the result of `require_shared` for each case, one JSON object per
+line.
 
 python require_shared_driver.py SECONDS CASES      CASES: a JSON list of [name, root, checkpoint, dataset]
 """

@@ -1,4 +1,4 @@
-"""What the tests are made of: specs, records, tiny checkpoints and images, valid until a test changes one thing."""
+"""Builds what the tests need: specs, records, tiny checkpoints and images, valid until a test changes one thing."""
 
 import io
 import json
@@ -18,13 +18,13 @@ SUITE: dict[str, Any] = {"name": "small", "dataset": {"source": "/data/images"}}
 
 
 def with_value(original: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A copy with the value at a dotted path replaced, the mappings on the way made when they are missing."""
+    """A copy with the value at a dotted path replaced. Missing mappings on the way are created."""
     key, _, rest = path.partition(".")
     return original | {key: with_value(original.get(key) or {}, rest, value) if rest else value}
 
 
 def make_suite(**settings: Any) -> Suite:
-    """The small suite with settings given by dotted path, dots written as two underscores."""
+    """The small suite, with settings given by dotted path; two underscores stand for a dot."""
     raw = SUITE
     for path, value in settings.items():
         raw = with_value(raw, path.replace("__", "."), value)
@@ -79,7 +79,7 @@ def encode_shard(tensors: dict[str, bytes]) -> bytes:
 
 
 def checkpoint_files() -> dict[str, bytes]:
-    """A whole checkpoint of two shards, as small as one can be."""
+    """A complete checkpoint of two shards, as small as possible."""
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     return {
         "config.json": b'{"architectures": ["Tiny"]}',
@@ -97,7 +97,7 @@ def upload(uri: str, files: dict[str, bytes]) -> str:
 
 
 def draw_picture(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Image.Image:
-    """A smooth picture that no other seed gives."""
+    """A smooth picture, different for each seed."""
     width, height = size
     ramp = [((x * 3 + seed * 37) % 256, (y * 5 + seed * 11) % 256, (x + y + seed) % 256)
             for y in range(height) for x in range(width)]  # fmt: skip
@@ -120,5 +120,5 @@ def write_pictures(path: Path, count: int) -> Path:
 
 
 def list_cached(cache: Path) -> list[str]:
-    """What lies in a node's cache of checkpoints, locks aside."""
+    """The names in a node's cache of checkpoints, without its locks."""
     return sorted(path.name for path in cache.iterdir() if path.name != ".locks")

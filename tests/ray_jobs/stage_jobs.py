@@ -1,4 +1,4 @@
-"""Jobs run as Airflow runs them: processes of their own on a Ray cluster, told what to do by the URI of a spec."""
+"""Runs jobs as Airflow does: each in its own process on a Ray cluster, with the URI of a spec as its argument."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ class ProcessResult:
 
     @property
     def json_lines(self) -> list[Any]:
-        """What a driver printed as JSON, lists and objects, line by line."""
+        """The lists and objects that a driver printed as JSON, line by line."""
         values = []
         for line in self.output.splitlines():
             if line.startswith(("{", "[")):
@@ -48,12 +48,12 @@ class ProcessResult:
 
     @property
     def last_json(self) -> Any:
-        """What it printed last so; Ray may have had a word after it."""
+        """The last one of them. Ray may have printed a line after it."""
         return self.json_lines[-1]
 
 
 def plan_spec(folder: Path, root: str, checkpoint: str, source: str, **sections: dict[str, Any]) -> Spec:
-    """A spec of the suite for the tiny models, sections given or replaced key by key."""
+    """Plan a spec for the tiny models. Sections of the suite are added or replaced key by key."""
     suite: dict[str, dict[str, Any]] = {
         "dataset": {"source": source},
         "preprocess": {"max_pixels": 12544, "format": "png", "part_rows": 8},
@@ -93,7 +93,7 @@ def run_stage(stage: str, spec: Spec, expected: int = 0, **environment: str) -> 
 
 
 def kill_when(process: "subprocess.Popen[str]", ready: Callable[[], bool], timeout: float = 600) -> None:
-    """kill -9 the job the moment `ready`; it must not have ended before."""
+    """Send kill -9 to the job once `ready` is true. Raises AssertionError if the job ends before."""
     wait_until(lambda: ready() or process.poll() is not None, timeout)
     assert process.poll() is None, f"ended before it could be killed:\n{process.communicate()[0][-3000:]}"
     process.send_signal(signal.SIGKILL)
@@ -110,7 +110,7 @@ def wait_until(ready: Callable[[], bool], timeout: float, every: float = 0.01) -
 def assert_stage_fails(
     stage: str, spec: Spec, code: int, pattern: str, in_ray: bool = False, **environment: str
 ) -> None:
-    """The job ends with the code, one line that says why, and the same in failure.json; no manifest is left.
+    """The job ends with the code, one line that says why, and the same line in failure.json. No manifest exists.
 
     What fails `in_ray` is logged by Ray too, with its traceback; our line comes after it.
     """
@@ -129,7 +129,7 @@ def assert_stage_fails(
 
 
 def take_snapshot(uri: str) -> dict[str, tuple[str, str]]:
-    """Of every object: its SHA-256 and its version, which a rewrite changes though the bytes be the same."""
+    """The SHA-256 and the version of every object. A rewrite changes the version even if the bytes stay equal."""
     hashes = {}
     for entry in object_listing.iterate_entries(uri):
         hashes[entry.key] = hashlib.sha256(objects.read(f"{uri}/{entry.key}")).hexdigest(), entry.version
@@ -137,7 +137,7 @@ def take_snapshot(uri: str) -> dict[str, tuple[str, str]]:
 
 
 def hash_parts(uri: str) -> dict[str, str]:
-    """SHA-256 of every part of a stage."""
+    """The SHA-256 of every part of a stage."""
     return {key: sha for key, (sha, _) in take_snapshot(f"{uri}/parts").items()}
 
 
@@ -161,7 +161,7 @@ def read_captions(spec: Spec) -> dict[str, str]:
 
 
 def assert_every_image_once(spec: Spec) -> None:
-    """images read = captioned + rejected + failed, by the manifests and by the files that they name."""
+    """Images read = captioned + rejected + failed, by the manifests and by the files that they name."""
     golden, captions = manifests.require_manifest(spec.golden_uri, "golden"), manifests.load_manifest(spec.captions_uri)
     _assert_parts(spec.golden_uri, golden)
     rejects = len(read_rejects(spec))

@@ -1,4 +1,4 @@
-"""Golden sets and captions of a few images written down, for tests of what scores them."""
+"""Writes golden sets and captions of a few images, for the tests of scoring."""
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -15,12 +15,12 @@ Image = dict[str, Any]
 
 
 def map_locally(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Stands for Ray where what a task does is tested and not how tasks are spread."""
+    """Stands for Ray where a test is about what a task does, not how tasks are distributed."""
     return [work(row) for row in rows]
 
 
 class LocalDataset:
-    """Stands for Ray Data where what a task does is tested and not how tasks are spread."""
+    """Stands for Ray Data where a test is about what a task does, not how tasks are distributed."""
 
     def __init__(self, rows: list[dict[str, Any]], blocks: int = 1) -> None:
         self.rows = rows
@@ -36,7 +36,7 @@ NO_CLUSTER = SimpleNamespace(cluster_resources=dict)
 
 
 def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:
-    """The golden set of images with `image_id`, and what is given of the rest; its manifest."""
+    """Write the golden set of images with an `image_id` and any further columns, and its manifest."""
     parts_written = []
     for number, start in enumerate(range(0, len(images), rows)):
         table = pa.Table.from_pylist(
@@ -49,7 +49,7 @@ def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:
 
 
 def write_captions(spec: Spec, captions: Sequence[dict[str, Any]], rows: int = 4) -> None:
-    """Captions with `image_id`, and `caption` or `failure`; the manifest."""
+    """Write captions with an `image_id` and a `caption` or `failure`, and their manifest."""
     parts_written = []
     for number, start in enumerate(range(0, len(captions), rows)):
         chunk = [

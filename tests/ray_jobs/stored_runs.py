@@ -1,4 +1,4 @@
-"""Runs with their captions and scores written by hand, as the stages write them, for tests of what comes after."""
+"""Writes runs with captions and scores as the stages do, for the tests of what follows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from ray_jobs.storage import manifests, objects, parts
 
 @dataclass(frozen=True)
 class Image:
-    """One image of a golden set; `data` is a picture of its own unless given."""
+    """One image of a golden set. `data` is a generated picture unless given."""
 
     image_id: str
     references: Sequence[str] = ()
@@ -29,7 +29,7 @@ class Image:
 
 @dataclass(frozen=True)
 class CaptionResult:
-    """What a checkpoint made of an image: a caption or why not, and its values."""
+    """The result for one image: a caption or the reason why there is none, and its metric values."""
 
     caption: str | None = "a caption"
     values: Mapping[str, float | None] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class CaptionResult:
 
 
 def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int] | None = None, rows: int = 4) -> None:
-    """The golden set of the spec in parts of so many rows."""
+    """Write the golden set of the spec, in parts of so many rows."""
     parts_written = []
     lost = dict(rejected or {})
     for number, start in enumerate(range(0, len(images), rows)):
@@ -63,7 +63,7 @@ def write_golden(spec: Spec, images: Sequence[Image], rejected: Mapping[str, int
 def write_run(
     spec: Spec, caption_id: str, images: Sequence[Image], results: Sequence[CaptionResult], rows: int = 4
 ) -> Manifest:
-    """Captions and scores of all images; the manifest of the scores."""
+    """Write captions and scores of all images. Returns the manifest of the scores."""
     names = sorted({metric for result in results for metric in result.values})
     schema = pa.schema(
         {
@@ -101,7 +101,7 @@ def write_run(
 
 
 def write_scores(spec: Spec, manifest: Manifest, results: Sequence[CaptionResult], **details: Any) -> Scores:
-    """`scores.json` over what was written, kept beside the spec."""
+    """Write `scores.json` over these results, and the spec beside it. Returns the scores."""
     names = list(dict.fromkeys(metric for result in results for metric in result.values))
     metrics: dict[str, Summary] = {}
     known = build_metrics(spec)

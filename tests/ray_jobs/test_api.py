@@ -1,4 +1,4 @@
-"""The public API over a small real store, and each script of `examples/` over the same one."""
+"""The public API over a small store, and each script of `examples/` over the same store."""
 
 import re
 import subprocess
@@ -21,7 +21,7 @@ IMAGES = [Image(f"{number:03d}.png", ["a red square"]) for number in range(10)]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Two published runs of ten images in three parts; the second is worse, and has no caption for one image."""
+    """Two published runs of ten images in three parts. The second is worse, and lacks a caption for one image."""
     root, runs = tmp_path_factory.mktemp("store"), []
     for number, shift in ((1, 0.0), (2, -20.0)):
         spec = make_spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}")

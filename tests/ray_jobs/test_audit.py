@@ -1,4 +1,4 @@
-"""Audits for real: two of the demo's checkpoints through one warm engine, and captions that are of another one."""
+"""Audits in real jobs: two of the demo's checkpoints through one warm engine, and captions of a third one."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from ray_jobs.storage import audits, manifests, objects, parts
 
 
 def spread(root: str, count: int, **settings: Any) -> Spec:
-    """A spec whose captions are written, every fourth of them a failure."""
+    """A spec with written captions; every fourth is a failure."""
     spec = small(root=root, **settings)
     images = [Image(f"image-{number}") for number in range(count)]
     results = [
@@ -69,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def swapped_specs(folder: Path, on_cluster: Cluster) -> tuple[Spec, Spec]:
-    """Two checkpoints that one engine captioned, the second by a change of weights."""
+    """Two checkpoints that one engine captioned, the second after a weight swap."""
     models = [DEMO / "checkpoints" / "step-0200", GOOD]
     first, second = (plan_spec(folder, str(folder / "root"), str(model), str(folder / "images")) for model in models)
     if manifests.load_manifest(first.captions_uri) is None:
@@ -101,7 +101,7 @@ def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped_specs: tu
 
 @pytest.mark.integration
 def test_captions_of_another_checkpoint_are_found_and_named(swapped_specs: tuple[Spec, Spec], tmp_path: Path) -> None:
-    """The second of three parts is what the checkpoint before said; all sums hold."""
+    """The second of three parts holds captions of the checkpoint before; all hashes match."""
     other, spec = swapped_specs
     planted = spec.model_copy(update={"root": str(tmp_path)})
     objects.write(planted.uri, planted.model_dump_json().encode())

@@ -1,4 +1,5 @@
-"""Captions for real: Ray, vLLM and the demo's good checkpoint, checked against transformers; kills, force, bad input.
+"""Captions in real jobs: Ray, vLLM and the demo's good checkpoint, compared with transformers; kills, force, input
+errors.
 
 One run of the checkpoint over the demo's images serves most tests; what needs an engine of its own says why.
 """
@@ -77,7 +78,7 @@ def test_killed_and_run_again_every_image_has_its_caption_once(captioned_spec: S
 
 
 def by_transformers(model: Path, images: list[bytes], max_tokens: int) -> list[list[int]]:
-    """Greedy decoding in float32: the generated token ids of each image, the one that ends it included."""
+    """Greedy decoding in float32. Returns the generated token ids of each image, the end token included."""
     import io
 
     import torch
@@ -149,7 +150,7 @@ def test_a_lost_manifest_comes_back_without_an_engine(captioned_spec: Spec) -> N
 def test_captions_follow_their_images_through_a_killed_engine(
     captioned_spec: Spec, tmp_path: Path, on_cluster: Cluster
 ) -> None:
-    """Every scene four times, images moved on by one row: long enough to kill the engine in the middle."""
+    """Every scene four times, images shifted by one row: long enough to kill the engine in the middle."""
     images = [row for row in read_rows(captioned_spec.golden_uri) if row["image_id"].startswith("scenes/")]
     moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 4
     pq.write_table(pa.table({"image": [row["image"] for row in moved]}), tmp_path / "moved.parquet")
@@ -191,7 +192,7 @@ def test_forced_captions_are_computed_again_and_equal(captioned_spec: Spec, fold
 
 
 def test_an_answer_without_its_image_is_a_failure_and_a_cut_one_says_so(on_cluster: Any) -> None:
-    """An engine of its own, asked what no golden set would ask."""
+    """A separate engine gets requests that no golden set would produce."""
     from stage_jobs import ENGINE
 
     image = DEMO / "images" / "scenes" / "scene-000.png"
@@ -229,7 +230,7 @@ def copy(place: Path, **config: Any) -> Path:
 
 
 def with_golden(captioned_spec: Spec, spec: Spec) -> Spec:
-    """The spec over the golden set that is there already."""
+    """The spec over the existing golden set."""
     moved = spec.model_copy(update={"root": captioned_spec.root})
     objects.write(moved.uri, moved.model_dump_json().encode())
     assert moved.golden_uri == captioned_spec.golden_uri

@@ -38,7 +38,7 @@ def test_every_command_is_tried_here() -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_help_needs_nothing_heavy(environment: str) -> None:
-    """Each command's help, in a bare interpreter of each environment: none of it may load a library of the jobs."""
+    """Each command's help, in a bare interpreter of each environment, must not load a library of the jobs."""
     python = REPO / ".assay" / environment / "bin" / "python"
     command = [str(python), "-P", str(Path(__file__).with_name("print_help_pages.py")), json.dumps(COMMANDS), *HEAVY]
     process = subprocess.run(command, capture_output=True, text=True, cwd=REPO, env={"PYTHONPATH": str(REPO)})
@@ -50,7 +50,7 @@ def test_help_needs_nothing_heavy(environment: str) -> None:
 
 @pytest.mark.parametrize("command", [path for path in leaves(cli.assay) if path], ids=" ".join)
 def test_help_is_a_page(command: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """What it does; and of a command that does something: an example that is that command, and what its exit says."""
+    """Each help says what the command does. A command that does something also has an example and its exit codes."""
     assert cli.main([*command, "--help"]) == 0
     page = capsys.readouterr().out
     if "Commands:" in page:
@@ -114,7 +114,7 @@ CALLS = [
 def test_both_ways_start_the_program_with_the_same_options(
     program: str, arguments: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The program's own `main` is replaced by one of the same signature, which ends with a code of its own."""
+    """The program's `main` is replaced by a function of the same signature that ends with a unique code."""
     module = importlib.import_module(f"ray_jobs.{program}")
     signature, calls = inspect.signature(module.main), []
 

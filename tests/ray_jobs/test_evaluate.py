@@ -1,4 +1,4 @@
-"""The order in which a run is evaluated, its tasks in this process."""
+"""The order of the steps of an evaluation, with its tasks in this process."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def captioned_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 
 def test_step_times_are_reported_and_not_part_of_the_scores(captioned_spec: Spec) -> None:
-    """The scores are the same whoever makes them; how long they took is of the run."""
+    """Scores are equal in every run that computes them; the times belong to one run."""
     plain = captioned_spec.model_copy(
         update={"suite": captioned_spec.suite.model_copy(update={"judge": make_spec().suite.judge})}
     )

@@ -1,4 +1,4 @@
-"""What a captions job tells its engine of the series that it belongs to; the engine is a stand-in here."""
+"""What a caption job tells its engine about the series that it belongs to. The engine is a stand-in."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""When a run is evaluated again; the stages that it is made of have tests of their own."""
+"""When a run is evaluated again. The stages have tests of their own."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in r
 
 @pytest.fixture
 def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    """A run whose captions have their scores; its tasks in this process."""
+    """A run whose captions have their scores. Its tasks run in this process."""
     monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(run, "ray", NO_CLUSTER)
     monkeypatch.setattr(run, "ray_dataset", LocalDataset)
@@ -33,7 +33,7 @@ def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 
 def publish_verdict(spec: Spec, outcome: Outcome) -> Record:
-    """The run with a verdict of an earlier time, published."""
+    """Publish the run with a verdict of an earlier time. Returns the record."""
     verdict = make_record(spec, outcome).verdict
     objects.write(f"{spec.run_uri}/verdict.json", verdict.model_dump_json().encode())
     return publish.publish(spec)

@@ -38,7 +38,7 @@ def run_job(spec: Spec, error: BaseException | None) -> tuple[int, Failure | Non
 
 
 def wrap_in_ray_error(error: Exception) -> Exception:
-    """As an error comes out of a Ray task: inside the cause of the cause."""
+    """The error as a Ray task raises it: in the cause of the cause."""
     middle, outer = RuntimeError("in a task"), RuntimeError("Failed to execute the node")
     middle.cause = error  # type: ignore[attr-defined]
     outer.__cause__ = middle

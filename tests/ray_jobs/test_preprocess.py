@@ -1,4 +1,4 @@
-"""The golden set for real: a Ray cluster, hostile files, every format, kills and races."""
+"""The golden set in real jobs: a Ray cluster, hostile files, every format, kills and races."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def of_demo(folder: Path, **sections: Any) -> Spec:
 
 
 def content(uri: str) -> dict[str, str]:
-    """SHA-256 of every file of a golden set; of its manifest, which has times in it, what must be the same."""
+    """The SHA-256 of every file of a golden set; of its manifest, which holds times, the fields that must be equal."""
     hashes = {key: sha for key, (sha, _) in take_snapshot(uri).items() if key != "manifest.json"}
     manifest = manifests.require_manifest(uri, "preprocess").model_dump(exclude={"seconds", "created_at"})
     manifest["details"].pop("task_seconds")
@@ -65,7 +65,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def golden(undisturbed: Path, on_cluster: Any) -> Spec:
-    """The golden set of the demo's images, made once without being disturbed."""
+    """The golden set of the demo's images, made once without a disturbance."""
     spec = of_demo(undisturbed)
     if manifests.load_manifest(spec.golden_uri) is None:
         run_stage("preprocess", spec)
@@ -163,7 +163,8 @@ def test_equal_files_are_used_once_unless_they_are_to_be_kept(tmp_path: Path, on
 
 
 def test_rows_of_one_image_are_one_image_with_all_references(tmp_path: Path, on_cluster: Any) -> None:
-    """One row a caption, as COCO and Flickr30k are in Parquet files: nothing is lost, so no limit is reached."""
+    """One row per caption, as Parquet files of COCO and Flickr30k have them. Nothing is lost, so no limit is
+    reached."""
     pictures = [encode_image(draw_picture(number)) for number in range(4)]
     place = tmp_path / "data"
     place.mkdir()
@@ -205,7 +206,7 @@ def test_too_many_rejects_fail_the_run_also_for_a_suite_that_comes_later(tmp_pat
 
 
 def test_the_same_images_from_every_format(tmp_path: Path, on_cluster: Any) -> None:
-    """What it is offered as changes nothing in the images, their references and labels."""
+    """The format changes nothing in the images, their references and labels."""
     formats = (
         image_formats.folder,
         image_formats.parquet_of_structs,
@@ -265,7 +266,7 @@ def test_a_sample_is_drawn_and_its_plan_told(tmp_path: Path, on_cluster: Any) ->
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, with duplicates and rejects among them: every phase of the job has something to do."""
+    """Pictures with duplicates and rejects among them, so that every phase of the job has work."""
     images = tmp_path_factory.mktemp("collection")
     for number in range(400):
         data = encode_image(draw_picture(number, (64 + number // 100, 48)), "JPEG")
@@ -289,7 +290,7 @@ def has_parts(spec: Spec, count: int) -> bool:
 def test_killed_at_random_instants_it_ends_with_the_same_bytes(
     collection: Path, tmp_path: Path, on_cluster: Any
 ) -> None:
-    """ASSAY_TEST_KILLS=25 for more of them."""
+    """ASSAY_TEST_KILLS=25 makes more kills."""
     whole_spec = of_collection(tmp_path / "whole", collection)
     planned_at = f"{whole_spec.golden_uri}/plan/plan.json"
     began = start_stage("preprocess", whole_spec)

@@ -29,7 +29,7 @@ def manifest(stage: Any, rows_in: int, **lost_counts: int) -> Manifest:
 
 
 def write_stages(spec: Spec, captions_in: int = 9, scores_in: int = 9) -> None:
-    """What the stages leave: of 12 images 3 rejected, 1 not captioned, 2 not scored."""
+    """Write the results of the stages: of 12 images 3 rejected, 1 not captioned, 2 not scored."""
     golden, captions = manifest("golden", 12, empty=2, corrupt=1), manifest("captions", captions_in, engine=1)
     scores = Scores(
         run_id=spec.run_id,
@@ -48,7 +48,7 @@ def write_stages(spec: Spec, captions_in: int = 9, scores_in: int = 9) -> None:
 
 
 def write_verdict(spec: Spec, outcome: Outcome, reason: str) -> None:
-    """The verdict that evaluate leaves."""
+    """Write the verdict as evaluate does."""
     verdict = Verdict(outcome=outcome, reason=reason, baseline=None, alpha=0.0027)
     objects.write(f"{spec.run_uri}/verdict.json", verdict.model_dump_json().encode())
 
@@ -134,7 +134,7 @@ def test_a_forced_run_publishes_its_verdict(spec: Spec) -> None:
 def test_a_verdict_that_came_while_an_older_one_was_published_is_published(
     spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The slow one has read an INCOMPLETE, and writes it over the PASS that another published meanwhile."""
+    """The slow publisher has read an INCOMPLETE, and writes it over the PASS that another published meanwhile."""
     write_stages(spec)
     write_verdict(spec, "INCOMPLETE", "judge down")
     publish.publish(spec)

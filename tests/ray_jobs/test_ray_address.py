@@ -1,4 +1,4 @@
-"""Addresses of Rays that are dead, deaf or another program, and a real head that is killed."""
+"""Addresses of a dead Ray, of a silent one and of another program, and a real head that is killed."""
 
 import os
 import re
@@ -49,7 +49,7 @@ FAULTS = [(nobody, "Connection refused"), (deaf, "silent for 0.5 s"), (web_serve
 
 @pytest.fixture(autouse=True)
 def own_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Ray's temporary folder: of few letters, since sockets lie in it."""
+    """Ray's temporary folder, with a short path because it holds sockets."""
     monkeypatch.setattr(ray_address, "SECONDS", 0.5)
     monkeypatch.setattr(
         "ray_jobs.job.ray_address.services.find_gcs_addresses", lambda: set()
@@ -111,7 +111,7 @@ def test_auto_without_a_ray_has_its_remedy(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.integration
 def test_a_job_by_hand_continues_after_its_head_was_killed(own_folder: Path) -> None:
-    """The head is killed as a crash would; the file that it leaves is then stale."""
+    """The head is killed as in a crash. The address file that it leaves is then stale."""
     gcs, dashboard, agent, client = free_ports(4)
     command = [
         f"{Path(sys.executable).parent}/ray", "start", "--head", "--node-ip-address=127.0.0.1", f"--port={gcs}",

@@ -1,4 +1,4 @@
-"""What e0c6db2 captioned is measured by one more metric: no caption is made again, and the judge is asked nothing."""
+"""One more metric over the captions of e0c6db2: nothing is captioned again, and the judge gets no question."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ METRIC = Metric("commas", "share", 0, (0, 1), kind="share", measure=lambda capti
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of that release, with the metric in this deployment's suite."""
+    """The root of that release, with the metric added to this deployment's suite."""
     root_restored = restore(tmp_path, monkeypatch)
     suite = yaml.safe_load(suite_in(tmp_path).read_text()) | {"metrics": {"own": ["commas.py"]}}
     suite_in(tmp_path).write_text(yaml.safe_dump(suite))

@@ -1,4 +1,4 @@
-"""Files that e0c6db2 wrote (its demo of six checkpoints) are read, compared and continued by this version."""
+"""This version reads, compares and continues files that e0c6db2 wrote (its demo of six checkpoints)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +24,12 @@ RUNS = list(FOLDERS.values())
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The corpus as if that release had written it here: no id holds the root."""
+    """The corpus as if that release had written it here. No id depends on the root."""
     return restore(tmp_path, monkeypatch)
 
 
 def as_released(spec: Spec) -> Spec:
-    """The spec as that release wrote one, without hashes of a checkpoint's files and of the source's content."""
+    """The spec as that release wrote it: without hashes of a checkpoint's files and of the source's content."""
     checkpoints = {"checkpoint": spec.checkpoint, "judge": spec.judge, "clip": spec.clip}
     known = {
         name: checkpoint and checkpoint.model_copy(update={"files": ()}) for name, checkpoint in checkpoints.items()

@@ -18,7 +18,8 @@ from ray_jobs.contract.spec import Spec
 
 
 def suite_file(folder: Path, **sections: Any) -> Path:
-    """A suite of six of the demo's drawn scenes, which no checkpoint can pass: every caption has over one word."""
+    """A suite of six of the demo's drawn scenes. No checkpoint can pass it, because every caption has more than one
+    word."""
     file = folder / "six.yaml"
     suite = {
         "name": "six",
@@ -39,7 +40,8 @@ def assay(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.integration
 def test_a_run_from_a_checkpoint_to_its_verdict_and_again(on_cluster: object, tmp_path: Path) -> None:
-    """The verdict is on the last lines, in the exit code, and with --json alone on stdout; the second run is free."""
+    """The verdict is in the last lines, in the exit code, and with --json alone on stdout. The second run reuses
+    everything."""
     root, suite = tmp_path / "root", suite_file(tmp_path)
     result = assay("run", GOOD, "--suite", suite, "--root", root)
     assert result.returncode == VERDICTS["FAIL"] == 3, result.stdout + result.stderr
@@ -73,7 +75,7 @@ def test_a_run_from_a_checkpoint_to_its_verdict_and_again(on_cluster: object, tm
 def test_a_stage_that_fails_ends_the_run_with_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No stage accepts a request of an Airflow that says nothing it can read; the first one says so, before Ray."""
+    """Every stage refuses an unreadable request of Airflow. The first one does so, before Ray starts."""
     monkeypatch.setenv("ASSAY_AIRFLOW", "of another world")
     root = tmp_path / "root"
     assert cli.main(["run", str(GOOD), "--suite", str(suite_file(tmp_path)), "--root", str(root)]) == 2
@@ -97,7 +99,7 @@ def test_every_verdict_has_a_code_of_its_own() -> None:
 
 
 def test_forced_runs_are_requests_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has a spec of its own, because a request that is repeated under one name is not done again."""
+    """Each forced run has its own spec, because a repeated request of one name is not run again."""
     monkeypatch.setenv("ASSAY_AIRFLOW", "of another world")
     root = tmp_path / "root"
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""A root, a checkpoint or a data set in a directory that is not the same on every node is refused by name."""
+"""A root, checkpoint or data set in a directory that differs between nodes is refused by name."""
 
 import json
 import shutil
@@ -57,7 +57,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
 
 
 def ask(nodes: TwoNodes, cases: dict[str, Any], seconds: float = 60) -> dict[str, str]:
-    """What the driver on node a says of each case."""
+    """The driver's result on node a for each case."""
     named_cases = [
         [name, *(place.replace("SHARED", f"{nodes.home}/SHARED") for place in case)] for name, case in cases.items()
     ]
@@ -69,7 +69,7 @@ def ask(nodes: TwoNodes, cases: dict[str, Any], seconds: float = 60) -> dict[str
 
 @pytest.fixture(scope="module")
 def on_one_node(nodes: TwoNodes) -> tuple[dict[str, str], bool]:
-    """What is said on a cluster of one node, and whether anything was written to the root."""
+    """The result on a cluster of one node, and whether anything was written to the root."""
     before = (nodes.home / "a" / "root").stat().st_mtime_ns
     outcomes = ask(nodes, CASES)
     return outcomes, (nodes.home / "a" / "root").stat().st_mtime_ns != before
@@ -130,7 +130,7 @@ def test_a_node_that_does_not_answer_is_trouble_and_named(on_two_nodes: object, 
 
 
 def test_a_process_without_a_cluster_does_not_join_one(tmp_path: Path) -> None:
-    """Ray's own functions would start a cluster, or wait for the one whose address a killed head has left behind."""
+    """Ray's functions would start a cluster, or wait for one whose address a killed head has left."""
     require_shared(make_spec(root=str(tmp_path)))
     assert not ray.is_initialized()
 

@@ -1,4 +1,4 @@
-"""One checkpoint from its images to its record on a real S3 server: images, checkpoint, judge and results all there.
+"""One checkpoint from its images to its record, with all files on a real S3 server.
 
 The judge's first driver is killed in the middle.
 """
@@ -56,7 +56,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture
 def validated_spec(place: dict[str, Any], on_cluster: Cluster) -> Spec:
-    """A run to its record; twelve scenes, every faulty file."""
+    """A run up to its record: twelve scenes and every faulty file."""
     if "spec" not in place:
         s3_client.get_client().create_bucket(Bucket="validation")
         bucket = "s3://validation"
@@ -122,7 +122,7 @@ def names_of(spec: Spec) -> list[str]:
 
 
 def answers_of(spec: Spec) -> dict[str, Answer]:
-    """The kept answer about each image's caption."""
+    """The stored answer for each image's caption."""
     answers: dict[str, Any] = {}
     for name in names_of(spec):
         keys = {
@@ -202,7 +202,7 @@ def test_scores_are_made_again_over_kept_answers_without_the_judge(validated_spe
 
 
 def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not(validated_spec: Spec) -> None:
-    """The second checkpoint's captions are the first's, some of them changed: no engine is needed to make them."""
+    """The second checkpoint has the first one's captions, some of them changed, so no engine has to caption."""
     suite = validated_spec.suite
     paired_spec = validated_spec.model_copy(
         update={
@@ -240,7 +240,7 @@ def test_pairs_and_new_captions_are_asked_by_one_engine_and_kept_answers_are_not
 
 
 def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated_spec: Spec) -> None:
-    """Scored without the judge: an answer that never came is silent, and one that failed has its reason."""
+    """Scored without the judge: a missing answer counts as silent, and a failed one has its reason."""
     other = validated_spec.model_copy(update={"root": f"{validated_spec.root}-spoiled"})
     for source, target in (
         (validated_spec.captions_uri, other.captions_uri),
@@ -256,14 +256,16 @@ def test_an_answer_that_is_lost_or_useless_is_missing_and_counted(validated_spec
         second: replace(answers[second], text=None, failure="engine-error"),
     }
     for part in names_of(validated_spec):
-        mine = load_judgements(validated_spec, validated_spec.caption_id, part)
-        given = [spoiled_answers.get(image_id, answers[image_id]) for image_id in mine if image_id != third]
-        answer_store.save_answers(other.judge_uri, part, given)
-    told = load_judgements(other, other.caption_id, name)
-    assert [(told[one].failure, told[one].values) for one in (first, second, third)] == [
+        judgements = load_judgements(validated_spec, validated_spec.caption_id, part)
+        kept_ids = [image_id for image_id in judgements if image_id != third]
+        judged_answers = [spoiled_answers.get(image_id, answers[image_id]) for image_id in kept_ids]
+        answer_store.save_answers(other.judge_uri, part, judged_answers)
+    rejudged = load_judgements(other, other.caption_id, name)
+    of_three = [rejudged[image_id] for image_id in (first, second, third)]
+    assert [(judgement.failure, judgement.values) for judgement in of_three] == [
         ("judge-invalid-answer", {}), ("judge-engine-error", {}), ("judge-silent", {}),
     ]  # fmt: skip
     before = load_judgements(validated_spec, validated_spec.caption_id, name)
-    assert {key: one for key, one in told.items() if key not in (first, second, third)} == {
-        key: one for key, one in before.items() if key not in (first, second, third)
+    assert {key: judgement for key, judgement in rejudged.items() if key not in (first, second, third)} == {
+        key: judgement for key, judgement in before.items() if key not in (first, second, third)
     }

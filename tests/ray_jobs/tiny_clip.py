@@ -1,4 +1,4 @@
-"""A CLIP model of random weights, as small as one can be, with a tokenizer of whole words."""
+"""A tiny CLIP model of random weights, with a tokenizer of whole words."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ WORDS = ["<|startoftext|>", "<|endoftext|>", "<unk>", "A", "photo", "depicts", *
 
 
 def save_tiny_clip(path: Path, positions: int = 16, seed: int = 0) -> Path:
-    """The model in the directory; it reads `positions` tokens, the two at the ends included."""
+    """Save the model in the directory. It reads `positions` tokens, including the two at the ends."""
     torch.manual_seed(seed)
     size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {"vocab_size": len(WORDS), "max_position_embeddings": positions, "bos_token_id": 0, "eos_token_id": 1,

@@ -1,4 +1,4 @@
-"""Two Ray nodes on this machine, each in a network and a mount namespace of its own; root is needed.
+"""Two Ray nodes on this machine, each in its own network and mount namespace. This needs root.
 
 Node a is the head, node b joins when it is told to. `/mnt` is private to each; everything else they share.
 """
@@ -29,14 +29,14 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class TwoNodes:
-    """`home` has a folder for each node, which the node sees as `/mnt`."""
+    """Two nodes. `home` has a folder for each, which the node sees as `/mnt`."""
 
     home: Path
     mark: str
     started: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
 
     def run(self, *command: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
-        """Run a command on node a, as a driver there would."""
+        """Run a command on node a, as a driver there."""
         return subprocess.run(
             self._on("a", command), env=os.environ | ENVIRONMENT, capture_output=True, text=True, timeout=timeout
         )
@@ -70,7 +70,7 @@ class TwoNodes:
                 os.kill(pid, sign)
 
     def end(self) -> None:
-        """End both nodes and remove their namespaces, with whatever there is of them."""
+        """End both nodes, and remove their namespaces and all processes in them."""
         for node in ADDRESSES:
             if Path("/run/netns", self.space(node)).exists():
                 while self._processes(node):
@@ -94,7 +94,7 @@ class TwoNodes:
 
 @contextmanager
 def start_two_nodes(home: Path) -> Iterator[TwoNodes]:
-    """Node a, running; both nodes end with the block. The test is skipped where namespaces are not granted."""
+    """Start node a. Both nodes end with the block. Skips the test where namespaces are not permitted."""
     nodes = TwoNodes(home, str(os.getpid()))
     try:
         _make_spaces(nodes)

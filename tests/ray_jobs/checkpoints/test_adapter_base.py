@@ -40,7 +40,7 @@ def base(store: str) -> str:
 
 @pytest.fixture
 def uri(store: str, tmp_path: Path) -> str:
-    """An adapter as a trainer leaves it, with its own notes and states beside."""
+    """An adapter as a trainer leaves it, with the trainer's notes and states beside it."""
     beside = {"README.md": b"of a base", "optimizer.pt": b"large", "trainer_state.json": b"{}"}
     return upload(f"{store}/run/step-1", adapter_files(tmp_path) | beside)
 
@@ -91,7 +91,7 @@ def test_a_truncated_adapter_is_incomplete(local: tuple[str, str]) -> None:
     "config", [b'{"architectures": ["Tiny"]}', b'{"quantization_config": {"quant_method": "bnb"}}']
 )
 def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tuple[str, str], config: bytes) -> None:
-    """As axolotl and unsloth save one: the weights are the base's, and so is their config."""
+    """axolotl and unsloth save one so: the weights and the config are the base's."""
     uri, base = local
     before = inspect.resolve(uri, base)
     upload(uri, {"config.json": config})
@@ -106,7 +106,7 @@ def test_an_adapter_beside_the_config_of_its_base_is_an_adapter_still(local: tup
     ["non_lora_state_dict.bin", "non_lora_trainables.bin", "vit.safetensors", "mm_projector.bin", "model.safetensors"],
 )
 def test_weights_trained_beside_the_adapter_are_reported(local: tuple[str, str], name: str) -> None:
-    """Else the adapter would be merged without them, into another model than was trained."""
+    """Otherwise the adapter would be merged without them, which is another model than was trained."""
     uri, base = local
     upload(uri, {name: b"weights"})
     with pytest.raises(
@@ -175,7 +175,9 @@ def test_a_missing_base_is_the_suites_or_an_error_of_one_line(tmp_path: Path, ba
         write_adapter(tmp_path / "a", {MODULE: make_random_pair((96, 96), 4, 0)}, base_model_name_or_path=base_name)
     )
     assert adapter_base.find_base(adapter, str(BASE)) == str(BASE)
-    with pytest.raises(InputError, match=f"^checkpoint {adapter}: .*'{base_name or ''}' is neither .*engine.base_model"):
+    with pytest.raises(
+        InputError, match=f"^checkpoint {adapter}: .*'{base_name or ''}' is neither .*engine.base_model"
+    ):
         inspect.resolve(adapter)
 
 
@@ -244,7 +246,8 @@ def test_one_changed_byte_of_either_is_another_checkpoint(store: str, uri: str, 
         "fingerprint": fingerprints.compute_fingerprint(base)})) != before.fingerprint  # fmt: skip
     place = f"{store}/{file_name}".rpartition("/")[0]
     with pytest.raises(
-        InputError, match=f"checkpoint {place}: {file_name.rpartition('/')[2]} was overwritten since this run was planned"
+        InputError,
+        match=f"checkpoint {place}: {file_name.rpartition('/')[2]} was overwritten since this run was planned",
     ):
         verification.verify(before)
 
@@ -323,7 +326,7 @@ def compatibility_of(uri: Path | str, base: str | None = None) -> tuple[Checkpoi
 def test_adapters_are_like_their_base_but_for_a_tokenizer_or_template_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So one warm engine serves them all, and what was trained with another template is asked with it."""
+    """So one warm engine serves them all, and a model that was trained with another template is prompted with it."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     pair = {MODULE: make_random_pair((96, 96), 4, 0)}
     plain, with_biases = compatibility_of(write_adapter(tmp_path / "plain", pair), str(BASE))

@@ -39,7 +39,7 @@ def test_a_sha256_is_taken_where_there_is_one(model: str) -> None:
 
 
 def test_files_of_one_etag_and_two_contents_are_two_checkpoints(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two files of one MD5 can be bought for a few dollars; here the listing says one ETag of whatever it lists."""
+    """MD5 collisions cost a few dollars. Here the listing returns one ETag for every file."""
     real = object_listing._iterate_s3_folder
 
     def list_with_one_etag(folder: str) -> object:

@@ -1,4 +1,4 @@
-"""Captions for real of a checkpoint whose folder holds what an earlier save left: by a swap and by an audit."""
+"""Captions of a checkpoint whose folder has files of an earlier save, by a weight swap and by an audit."""
 
 import shutil
 from pathlib import Path

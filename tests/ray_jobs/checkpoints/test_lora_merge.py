@@ -27,7 +27,7 @@ SHAPES = {"layers.0.q_proj": (6, 4), "layers.0.v_proj": (2, 4), "layers.10.q_pro
 
 
 def base_in(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """A model of two shards that transformers does not know, so that names are as they are."""
+    """Write a model of two shards that transformers does not know, so that it renames nothing."""
     random = torch.Generator().manual_seed(0)
     tensors = {f"{module}.weight": torch.randn(*shape, generator=random) for module, shape in SHAPES.items()}
     tensors |= {"layers.0.q_proj.bias": torch.randn(6, generator=random), "norm.weight": torch.ones(4)}
@@ -47,7 +47,7 @@ def merge_adapter(base: Path, adapter: Path, target: Path) -> dict[str, Tensor]:
 
 
 def pairs(rank: int = 4) -> dict[str, tuple[Tensor, Tensor]]:
-    """Of modules in both shards."""
+    """Pairs for modules in both shards."""
     modules = [module for module in SHAPES if module != "head"]
     return {module: make_random_pair(SHAPES[module], rank, seed) for seed, module in enumerate(modules)}
 
@@ -105,7 +105,7 @@ def test_files_have_the_bases_layout_and_twice_the_same_bytes(tmp_path: Path) ->
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("seed", range(4))
 def test_an_adapter_of_zeros_leaves_every_bit(tmp_path: Path, dtype: torch.dtype, seed: int) -> None:
-    """Zeros of either sign and what is no number too: as an adapter is before its first step."""
+    """Zeros of either sign and NaN stay. An adapter before its first step is zero."""
     base = base_in(tmp_path / "base", dtype)
     tensors = read_weights(base)
     tensors["layers.0.q_proj.weight"][seed] = torch.tensor([-0.0, 0.0, math.inf, math.nan]).to(dtype)
@@ -189,7 +189,7 @@ BEFORE = {"model.": LANGUAGE, "visual.": VISION}  # before its version 4.52, and
 
 
 def save_renamed(folder: Path) -> Path:
-    """The base with its tensors under the names of transformers' memory, as later versions save it."""
+    """Save the base with its tensors under the names that transformers' model has in memory, as later versions do."""
     shutil.copytree(BASE, folder)
     for shard in folder.glob("*.safetensors"):
         shard.unlink()
@@ -207,7 +207,7 @@ def save_renamed(folder: Path) -> Path:
 def test_adapters_and_bases_of_all_versions_find_each_other(
     tmp_path: Path, style: dict[str, str], saved_now: bool
 ) -> None:
-    """What transformers loads of the merged files is the network with the sum made by hand in its memory."""
+    """transformers loads from the merged files the same network as the sum by hand in memory."""
     from transformers import AutoModelForImageTextToText
 
     base = save_renamed(tmp_path / "base") if saved_now else Path(shutil.copytree(BASE, tmp_path / "base"))
@@ -252,7 +252,7 @@ def test_a_name_that_could_be_two_tensors_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def large(tmp_path: Path) -> tuple[Path, Path]:
-    """A base of 128 MiB in two shards of 32 tensors, holes on the disk, with an adapter of all of it."""
+    """A base of 128 MiB in two shards of 32 tensors, sparse on the disk, with an adapter for all of it."""
     base, made_pairs = tmp_path / "base", {}
     base.mkdir()
     (base / "config.json").write_text('{"architectures": ["Tiny"]}')

@@ -37,7 +37,9 @@ def test_a_local_checkpoint_is_used_where_it_is(tmp_path: Path) -> None:
     assert fetch(inspect.resolve(model)) == Path(model)
 
 
-def test_a_checkpoint_on_s3_is_fetched_once_and_completely(s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_on_s3_is_fetched_once_and_completely(
+    s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = upload(f"{s3}/m", checkpoint_files() | {"optimizer.pt": b"large", "logs/x.json": b"{}"})
     checkpoint = inspect.resolve(model)
     local = fetch(checkpoint)
@@ -58,7 +60,7 @@ def test_a_private_copy_is_read_from_storage_and_not_from_the_node_cache(
 
 
 def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3: str, copies_folder: Path) -> None:
-    """Else the planned weights, uploaded again, would be answered for by others for ever."""
+    """Otherwise other weights would answer for the planned ones, even after these are uploaded again."""
     model = upload(f"{s3}/m", checkpoint_files())
     checkpoint = inspect.resolve(model)
     objects.write(f"{model}/{SECOND}", encode_shard({"b": bytes(100)}))
@@ -68,9 +70,7 @@ def test_an_overwritten_checkpoint_is_not_kept_under_the_planned_fingerprint(s3:
     assert (fetch(checkpoint) / SECOND).read_bytes() == checkpoint_files()[SECOND]
 
 
-def test_a_failed_fetch_leaves_no_copy(
-    s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_fetch_leaves_no_copy(s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     original: Any = objects.download
 
@@ -103,7 +103,10 @@ def test_concurrent_fetches_make_one_copy(s3: str, copies_folder: Path, monkeypa
 def test_a_waiting_fetch_makes_the_copy_when_the_maker_is_killed(s3: str, copies_folder: Path) -> None:
     checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
     command = [sys.executable, str(Path(__file__).with_name("hang_while_fetching.py")), checkpoint.uri]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker, ThreadPoolExecutor() as first:
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as maker,
+        ThreadPoolExecutor() as first,
+    ):
         assert maker.stdout
         maker.stdout.readline()
         waiting = first.submit(fetch, checkpoint)
@@ -137,7 +140,7 @@ def test_a_cache_that_is_no_folder_is_an_error_of_one_line(s3: str, copies_folde
 
 @pytest.fixture
 def disk(copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A stand-in for a small disk, with nothing on it but the copies: how many of them it has room for."""
+    """Sets how many copies fit on a simulated disk that holds nothing else."""
     size = sum(map(len, checkpoint_files().values())) + len(b"0")
     total = SimpleNamespace(copies=100.0)
 
@@ -156,7 +159,7 @@ def several(s3: str, count: int) -> list[Checkpoint]:
 
 
 def fetch_in_turn(copies_folder: Path, checkpoints: list[Checkpoint]) -> None:
-    """Fetch them, and have the first used first."""
+    """Fetch them, the first one with the oldest time of use."""
     for number, checkpoint in enumerate(checkpoints):
         fetch(checkpoint)
         os.utime(copies_folder / checkpoint.fingerprint, (1000 + number, 1000 + number))
@@ -166,7 +169,9 @@ def fingerprints(*checkpoints: Checkpoint) -> list[str]:
     return sorted(checkpoint.fingerprint for checkpoint in checkpoints)
 
 
-def test_the_least_recently_used_copies_are_evicted(s3: str, copies_folder: Path, disk: Callable[[float], None]) -> None:
+def test_the_least_recently_used_copies_are_evicted(
+    s3: str, copies_folder: Path, disk: Callable[[float], None]
+) -> None:
     *others, last = several(s3, KEPT + 4)
     fetch_in_turn(copies_folder, others)
     disk(KEPT + 3.5)  # a tenth of it is left free: room for two more than are kept
@@ -214,9 +219,7 @@ def test_a_copy_taken_into_use_meanwhile_is_not_evicted(
     assert list_cached(copies_folder) == fingerprints(others[1], *others[3:], last)
 
 
-def test_a_speculative_copy_needs_spare_disk_space(
-    s3: str, copies_folder: Path, disk: Callable[[float], None]
-) -> None:
+def test_a_speculative_copy_needs_spare_disk_space(s3: str, copies_folder: Path, disk: Callable[[float], None]) -> None:
     *others, last = several(s3, 3)
     fetch_in_turn(copies_folder, others)
     disk(3.2)
@@ -227,7 +230,7 @@ def test_a_speculative_copy_needs_spare_disk_space(
 
 
 def test_a_full_disk_is_reported_with_the_folder(s3: str, copies_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is a stand-in."""
+    """The disk is simulated."""
     checkpoint = inspect.resolve(upload(f"{s3}/m", checkpoint_files()))
 
     def full(*_: Any) -> None:
@@ -235,7 +238,8 @@ def test_a_full_disk_is_reported_with_the_folder(s3: str, copies_folder: Path, m
 
     monkeypatch.setattr("ray_jobs.storage.objects.os.pwrite", full)
     with pytest.raises(
-        RetryableError, match=rf"^cannot copy {checkpoint.uri}/config.json to {copies_folder}/.*: the disk is full; free"
+        RetryableError,
+        match=rf"^cannot copy {checkpoint.uri}/config.json to {copies_folder}/.*: the disk is full; free",
     ):
         fetch(checkpoint)
     assert list_cached(copies_folder) == []

@@ -1,4 +1,4 @@
-"""The check of a suite as a person runs it: real files, real confined processes, no Ray and no GPU."""
+"""The check of a suite as a user runs it: real files, real confined processes, no Ray and no GPU."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ PICTURES = [encode_image(draw_picture(number)) for number in range(12)]
 
 
 def suite(folder: Path, **sections: Any) -> str:
-    """A suite file for the pictures below `data`, sections given or replaced key by key."""
+    """A suite file for the pictures below `data`, with sections added or replaced key by key."""
     raw: dict[str, Any] = {
         "name": "odd",
         "dataset": {"source": "data"},
@@ -39,7 +39,7 @@ def suite(folder: Path, **sections: Any) -> str:
 
 
 def folders(place: Path) -> dict[str, Any]:
-    """Images of two splits in a folder of ids for each class, and one that is none."""
+    """Images of two splits, in a folder of ids for each class, and one file that is no image."""
     for number, data in enumerate(PICTURES):
         file = place / ("train" if number % 2 else "val") / f"n0000000{number % 3}" / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def folders(place: Path) -> dict[str, Any]:
 
 
 def pandas_csv(place: Path) -> dict[str, Any]:
-    """A table whose references are what is left of objects and missing values."""
+    """A table whose references are Python objects written as text, and missing values."""
     place.mkdir()
     texts = ["(a, b)", "none given", "none", "", "0.jpg", HOSTILE, "<b>bold</b>"]
     with (place / "rows.csv").open("w", newline="") as file:
@@ -62,7 +62,7 @@ def pandas_csv(place: Path) -> dict[str, Any]:
 
 
 def captions_of_tools(place: Path) -> dict[str, Any]:
-    """Captions as crawlers, annotation tools and training files leave them, labels that are none, and masks."""
+    """Captions as crawlers, annotation tools and training files leave them, invalid labels, and masks."""
     texts = [
         "Tom &amp; Jerry", "caf\u00c3\u00a9 it\u00e2\u20ac\u2122s", "USER: <image> Describe. ASSISTANT: A dog.",
         "0 0.5 0.5 0.2 0.2\n1 0.1 0.1 0.2 0.2", "A dog.|A brown dog.", "A dog.\nOne dog runs.", "a <PERSON> at home",
@@ -79,7 +79,7 @@ def captions_of_tools(place: Path) -> dict[str, Any]:
 
 
 def copies(place: Path) -> dict[str, Any]:
-    """Parquet rows in which every image stands twice, and each has a label of its own."""
+    """Parquet rows with every image twice, each with another label."""
     place.mkdir()
     table = {"image": PICTURES[:6] * 2, "label": [f"thing {number}" for number in range(12)]}
     pq.write_table(pa.table(table), place / "0.parquet")
@@ -102,7 +102,7 @@ def long_texts(place: Path) -> dict[str, Any]:
 
 
 def write_unusable_set(place: Path) -> dict[str, Any]:
-    """Files that are called images and are none, and a metric file that is no metric."""
+    """Files with names of images that are no images, and a metric file without a metric."""
     place.mkdir()
     (place.parent / "wrong.py").write_text("x = 1\n")
     for number in range(3):

@@ -1,4 +1,4 @@
-"""`assay records`: what is listed and shown, for a person and for a program, whatever others named things."""
+"""`assay records`: its listings for people and as JSON, with any names in the records."""
 
 import json
 import shutil

@@ -28,7 +28,7 @@ def store_run(
     root: Path | str, number: int, shift: float = 0.0, images: list[Image] | None = None, judge: float = 4.0,
     **settings: Any,
 ) -> Spec:  # fmt: skip
-    """A published run whose captions measure `shift` more than those of another."""
+    """Publish a run whose metric values are `shift` higher than another's. Returns its spec."""
     pictures = IMAGES if images is None else images
     spec = make_spec(root=str(root), fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
     results = [
@@ -119,7 +119,7 @@ def test_one_judge_on_two_scales_is_compared(tmp_path: Path) -> None:
 def test_runs_of_two_versions_have_nothing_that_means_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As after an update of Assay that changed what a metric measures."""
+    """This happens after an update of Assay that changed what a metric measures."""
     with monkeypatch.context() as before:
         before.setattr(contract, "EVALUATE_VERSION", contract.EVALUATE_VERSION - 1)
         spec = store_run(tmp_path, 1)
@@ -183,7 +183,7 @@ def test_a_run_of_another_version(tmp_path: Path) -> None:
 
 
 def test_the_plain_spec_of_a_run_comes_before_those_of_forced_requests(tmp_path: Path) -> None:
-    """As for an audit. Listed by name, `spec-again.json` comes before `spec.json`."""
+    """The order of names would put `spec-again.json` before `spec.json`."""
     first = store_run(tmp_path, 1)
     forced_spec = first.model_copy(update={"force": "again"})
     objects.write(forced_spec.uri, forced_spec.model_dump_json().encode())
@@ -194,7 +194,7 @@ def test_the_plain_spec_of_a_run_comes_before_those_of_forced_requests(tmp_path:
 
 
 def test_runs_in_a_root_that_has_moved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As when one copies results from a bucket to look at them at home."""
+    """This happens when a user copies results from a bucket to look at them locally."""
     first, second = store_run(tmp_path / "there", 1), store_run(tmp_path / "there", 2, shift=1.0)
     shutil.move(tmp_path / "there", tmp_path / "here")
     moved = [spec.run_uri.replace("/there/", "/here/") for spec in (first, second)]

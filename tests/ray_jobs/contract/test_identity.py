@@ -84,7 +84,7 @@ def list_ids(spec: Spec) -> tuple[str, ...]:
 
 
 def make_spec_beside_suite(name: str) -> Spec:
-    """The spec with all that comes from beside the suite."""
+    """The spec with every value that comes from outside the suite."""
     spec = make_spec(**SETTINGS[name])
     old = make_baseline(make_spec(called="old", fingerprint="0" * 16))
     clip = Checkpoint(uri="/models/clip", name="clip", fingerprint="c" * 16)
@@ -139,7 +139,7 @@ def add_field(model: type[BaseModel], name: str, field: tuple[Any, Any]) -> Any:
 
 
 def add_field_at(model: type[BaseModel], path: list[str], field: tuple[Any, Any]) -> Any:
-    """The model with one more field at the end of the path, as a next release would have it."""
+    """The model with one more field at the end of the path, as a next release may add it."""
     if not path:
         return add_field(model, "added", field)
     inner = model.model_fields[path[0]]

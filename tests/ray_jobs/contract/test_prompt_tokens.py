@@ -1,4 +1,4 @@
-"""Special tokens in a suite's own texts: refused where the suite is read, at plan and at the start of the job."""
+"""Special tokens in a suite's texts are refused when the suite is read, at plan, and at the start of the job."""
 
 import json
 import shutil
@@ -132,7 +132,7 @@ def test_the_files_of_a_real_checkpoint_name_its_tokens() -> None:
 
 @pytest.mark.slow
 def test_the_job_asks_the_tokenizer_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the job of a suite that an earlier version planned, whose tokens no small file names."""
+    """For the job of a suite that an earlier version planned, and whose tokens no small file names."""
     from transformers import AutoTokenizer
 
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))

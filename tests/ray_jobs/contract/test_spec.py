@@ -79,7 +79,7 @@ def test_a_faulty_suite_is_one_clear_line(text: str, message: str) -> None:
      "judge.price.input", "caption.temperature", "preprocess.decode_seconds", "preprocess.max_aspect"],
 )  # fmt: skip
 def test_no_number_is_infinite_or_nan(path: str, value: str) -> None:
-    """They would be written as null, and the spec could not be read again."""
+    """JSON would store null, and the spec could not be read again."""
     first, *rest = path.split(".")
     inner = "".join(f"{{{step}: " for step in rest) + value + "}" * len(rest)
     with pytest.raises(InputError) as error:
@@ -254,7 +254,7 @@ def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
 
 
 def test_the_ids_are_the_same_in_every_process_and_release() -> None:
-    """Literals: when one moves without a raised version, everything in storage would be made anew, silently."""
+    """Literals: if an id changes without a raised version, everything in storage is silently computed again."""
     spec = make_spec()
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
     assert (spec.golden_id, spec.caption_id, spec.scoring_id, spec.run_id) == (

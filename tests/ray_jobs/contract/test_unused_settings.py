@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (a case is a line of a table)
-"""A setting that nothing would use is refused in a line that says why, and what to do."""
+"""A setting without an effect is refused in one line with the reason and the remedy."""
 
 from typing import Any
 

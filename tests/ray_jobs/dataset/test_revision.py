@@ -41,7 +41,7 @@ def fill(folder: Path) -> None:
 
 
 def update(home: Path, layout: str, number: int) -> Path:
-    """Put the update of that number where the links lead; the folder of suites, by the path that the deployment has."""
+    """Make the links lead to the update of that number. Returns the folder of suites by the deployment's path."""
     if layout == "ConfigMap":
         link, target = home / "..data", home / f"..2026_{number}"
     elif layout == "git-sync":

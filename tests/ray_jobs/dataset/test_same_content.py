@@ -1,4 +1,4 @@
-"""Golden sets found again by content: moved clones, copied folders, and what must not be taken for the same."""
+"""Golden sets found again by their content: moved clones, copied folders, and different content that must not match."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def clone(place: Path) -> Path:
-    """A folder with a suite and its images, as a clone of a repository has them."""
+    """A folder with a suite and its images, as in a clone of a repository."""
     (place / "images").mkdir(parents=True)
     for number in range(3):
         (place / "images" / f"{number}.png").write_bytes(encode_image(draw_picture(number)))
@@ -47,7 +47,7 @@ def plan_clone(tmp_path: Path, place: Path) -> Spec:
 
 
 def complete(spec: Spec) -> None:
-    """Leave what a complete golden set is known by, as the job does."""
+    """Write the files by which a complete golden set is recognised, as the job does."""
     objects.write(f"{spec.golden_uri}/manifest.json", b"{}")
     note_golden(spec)
 
@@ -105,7 +105,7 @@ def test_metadata_that_leads_out_of_its_folder_is_not_hashed_by_content(tmp_path
 @pytest.mark.integration
 @pytest.mark.usefixtures("on_cluster")
 def test_a_copy_of_a_prepared_folder_is_complete_and_a_copied_manifest_is_not(tmp_path: Path) -> None:
-    """A manifest names images that its own content does not hold."""
+    """A manifest names images that are not part of its own content."""
     for name in ("images", "images/m.jsonl"):
         here, there = tmp_path / name.replace("/", "-") / "here", tmp_path / name.replace("/", "-") / "there"
         clone(here)
@@ -122,7 +122,7 @@ def test_a_copy_of_a_prepared_folder_is_complete_and_a_copied_manifest_is_not(tm
 
 
 def test_an_incomplete_set_is_not_continued(tmp_path: Path) -> None:
-    """Its plan holds the paths of the other place."""
+    """Its plan has the paths of the other location."""
     first = plan_clone(tmp_path, clone(tmp_path / "here"))
     complete(first)
     objects.delete(f"{first.golden_uri}/manifest.json")

@@ -88,8 +88,8 @@ def qwen3_vl(folder: Path) -> None:
 
 
 def llava(folder: Path) -> None:
-    """LLaVA-1.5-7b: CLIP crops each picture to a square. The tokenizer adds `<s>` at the beginning, the template does
-    not."""
+    """LLaVA-1.5-7b: CLIP crops each picture to a square. The tokenizer adds `<s>` at the beginning, the template
+    does not."""
     template = (
         "{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': ' }}"
         "{% endif %}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}"

@@ -1,4 +1,5 @@
-"""Plants faults between a checkpoint's file and vLLM's loader, on some ranks of a model that is spread over processes.
+"""Plants faults between a checkpoint's file and vLLM's loader, on some ranks of a model that is spread over
+processes.
 
 python planted_weights.py FIRST SECOND OUT    # two checkpoints of one layout; writes the sums for each fault
 """

@@ -1,4 +1,4 @@
-"""Adapters and a quantised checkpoint for real, one job after the other: the ones warm, the other cold."""
+"""Adapters on one warm engine and a quantised checkpoint on a cold one, in real jobs one after the other."""
 
 import json
 import subprocess
@@ -23,7 +23,8 @@ RANK, ALPHA = 24, 12
 
 
 def caption_all(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
-    """Captions, kind of engine, whether it was warm and what it told, of each job; an error's line where it had one."""
+    """For each job its captions, the kind of engine, whether it was warm, and the reason. For a job that failed, its
+    error line."""
     scenes = json.dumps([str(scene) for scene in SCENES])
     checkpoints = json.dumps([[str(uri), ENGINE | settings] for uri, settings in jobs])
     command = [sys.executable, str(Path(__file__).with_name("caption_in_turn.py")), PROMPT, scenes, checkpoints]
@@ -34,7 +35,7 @@ def caption_all(*jobs: tuple[Path, dict[str, Any]]) -> list[Any]:
 
 
 def decode_greedily(network: Any) -> list[str]:
-    """The captions as transformers decodes them greedily in float32."""
+    """The captions by transformers, decoded greedily in float32."""
     processor = AutoProcessor.from_pretrained(BASE)
     processor.tokenizer.padding_side = "left"
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}]
@@ -54,7 +55,7 @@ def network_of(folder: Path) -> Any:
 
 
 def factor_differences(checkpoint: Path) -> Pairs:
-    """A and B of every linear layer of the language model whose product comes nearest to the way from the base there.
+    """A and B of every linear layer of the language model whose product is nearest to its difference from the base.
 
     By the names that transformers has for them in memory, where PEFT finds them.
     """
@@ -69,7 +70,7 @@ def factor_differences(checkpoint: Path) -> Pairs:
 
 
 def merge_by_hand(pairs: Pairs) -> Any:
-    """The base in memory with the adapter's sums made there, rounded as a checkpoint in bfloat16 is."""
+    """The base in memory with the adapter added, rounded as a checkpoint in bfloat16 is."""
     network = network_of(BASE)
     for path, (down, up) in pairs.items():
         weight = network.get_submodule(path).weight

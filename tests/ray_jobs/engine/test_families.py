@@ -95,7 +95,8 @@ def specs_by_family(
 
 
 def by_transformers(name: str, model: Path, images: dict[str, bytes]) -> dict[str, Expected | str]:
-    """Captions by greedy decoding in float32 with the model's own processor. For an image that it refuses, its error.
+    """Captions by greedy decoding in float32 with the model's own processor. For an image that it refuses, its
+    error.
 
     Gemma 3's image tokens see each other both ways, by `token_type_ids`; in vLLM on a CPU they see only those before
     them, so here too. Its GPU kernels are said to do it right.

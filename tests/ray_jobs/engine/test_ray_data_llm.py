@@ -1,4 +1,4 @@
-"""What the engine's rows mean, without an engine."""
+"""The meaning of the rows of Ray Data's engine, without an engine."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def test_a_prompt_too_short_to_hold_its_image_is_a_failure_and_no_caption() -> N
 
 
 def test_an_error_row_has_the_columns_of_an_answer() -> None:
-    """Ray hands such a row back as it was sent, with the error beside it."""
+    """Ray returns such a row as it was sent, with the error in a further column."""
     row = {"key": "part-00000/3", "prompt": "x", "least_tokens": 20, "__inference_error__": "ValueError: too long"}
     answer = _unify_schema(row, STOP)
     assert list(answer) == list(_unify_schema(ROW, STOP))
@@ -60,7 +60,7 @@ def test_an_error_row_has_the_columns_of_an_answer() -> None:
 
 
 def test_a_refused_image_is_reported_in_its_processors_words() -> None:
-    """vLLM refuses it too, in words of its own."""
+    """vLLM refuses the image too, with another text."""
     message = "an image of 402 x 2: absolute aspect ratio must be smaller than 200, got 201.0"
     row = {"key": "part-00000/3", "prompt": "x", "least_tokens": 0, "refused": message, "__inference_error__": "E"}
     answer = _unify_schema(row, STOP)
@@ -111,7 +111,7 @@ def test_an_unknown_error_stays_what_it_is() -> None:
 @pytest.mark.parametrize("replicas", [1, 3])
 @pytest.mark.parametrize("parallel", [1, 2, 4])
 def test_a_model_spread_over_gpus_has_that_many_for_each_replica(parallel: int, replicas: int) -> None:
-    """As Ray resolves the settings: a worker for each GPU in a placement group, and none reserved beside it."""
+    """As Ray resolves the settings: one worker for each GPU in a placement group, and no GPU outside it."""
     config = _build_processor_config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
     settings = {"engine_kwargs": config.engine_kwargs, "placement_group_config": config.placement_group_config}
     stage = vLLMEngineStage(fn_constructor_kwargs=settings, map_batches_kwargs={})

@@ -1,4 +1,5 @@
-"""The warm engine for real: Ray, vLLM, the demo's checkpoints; every swap against transformers, and planted faults."""
+"""The warm engine with Ray, vLLM and the demo's checkpoints: every swap is compared with transformers, and planted
+faults are found."""
 
 import json
 import shutil
@@ -32,7 +33,7 @@ def captions_by_checkpoint() -> dict[str, list[str]]:
 
 
 def tour(nodes: list[Path]) -> list[Path]:
-    """Checkpoints in an order that has every ordered pair of them next to each other once (an Eulerian circuit)."""
+    """Checkpoints in an order in which every ordered pair is adjacent once (an Eulerian circuit)."""
     return [
         node for index, first in enumerate(nodes) for second in nodes[index + 1 :] for node in (first, second)
     ] + nodes[:1]
@@ -54,7 +55,8 @@ def test_in_every_order_of_swaps_captions_are_those_of_transformers(
 def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
     on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    """An engine that ends itself of a doubt is still there for a moment: to meet it once more is not the reason."""
+    """An engine that ends itself after failed verification exists for a moment longer. Meeting it again must not
+    become the reason."""
     longer = Path(shutil.copytree(CHECKPOINTS[1], tmp_path / "longer"))
     for shard in longer.glob("*.safetensors"):
         save_file({name: tensor.double() for name, tensor in load_file(shard).items()}, shard, {"format": "pt"})
@@ -72,7 +74,7 @@ def parent(process: psutil.Process) -> psutil.Process:
 def test_killed_in_the_middle_of_a_swap_and_of_answering(
     on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    """Whatever dies, what is said after it is said by the right weights, and no engine stays behind."""
+    """After any death, the answers are those of the right weights, and no engine stays behind."""
     order = [CHECKPOINTS[number] for number in (0, 3, 1)]
     on_cluster.end_engines()
     process = start_driver("killed_in_turn", *order, tmp_path)
@@ -104,7 +106,7 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
 def test_images_are_rendered_in_separate_processes(
     on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    """One that is killed takes the engine with it, and all end with the engine."""
+    """Killing a renderer ends its engine, and all renderers end with the engine."""
 
     def list_renderers() -> list[psutil.Process]:
         return on_cluster.processes(RendererProcess.__name__)
@@ -165,7 +167,7 @@ def test_jobs_that_wait_for_an_engine_have_it_in_turn(
 def test_the_next_checkpoint_is_fetched_while_an_engine_answers_for_another(
     on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
 ) -> None:
-    """Be it the one that follows in a series, or one whose job waits already."""
+    """The next one is the successor in a series, or the checkpoint of a job that waits already."""
     s3_client.get_client().create_bucket(Bucket="series")
     order = [CHECKPOINTS[number] for number in (0, 1, 3)]
     files = [{file.name: file.read_bytes() for file in folder.iterdir()} for folder in order]
@@ -214,7 +216,8 @@ def test_a_checkpoint_with_a_tensor_less_is_refused_by_name(on_cluster: Cluster,
 
 
 def test_a_swap_that_leaves_one_layer_as_it_was_is_noticed() -> None:
-    """Faults planted between the file and vLLM's own loader: a layer not loaded, one of other values, one of zeros."""
+    """The faults are planted between the file and vLLM's loader: a layer not loaded, one with other values, one of
+    zeros."""
     command = [sys.executable, str(DRIVERS / "planted_faults.py"), str(CHECKPOINTS[0]), str(CHECKPOINTS[1])]
     result = wait_for_exit(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     assert result.code == 0, result.output[-5000:]

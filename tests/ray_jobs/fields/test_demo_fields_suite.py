@@ -1,4 +1,4 @@
-"""The suite demo-fields as it is committed, through the real jobs: both of its checkpoints on one warm engine."""
+"""The committed suite demo-fields through the real jobs: both of its checkpoints on one warm engine."""
 
 import json
 from pathlib import Path

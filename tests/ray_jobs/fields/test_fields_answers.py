@@ -111,7 +111,7 @@ SETTINGS = Caption(fields=WHOLE)
 
 
 def answers(*stored_answer: tuple[str | None, str | None]) -> pa.Table:
-    """Answers as an engine gives them: their text, or why there is none."""
+    """Answers as an engine gives them: a text, or the reason why there is none."""
     rows = [
         {"row": n, "text": text, "finish_reason": text and "stop", "failure": failure, "detail": failure and "of old"}
         for n, (text, failure) in enumerate(stored_answer)

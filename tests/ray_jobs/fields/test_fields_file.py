@@ -1,4 +1,4 @@
-"""The schema of fields in a file beside its suite: which files are read, and what of them enters an id."""
+"""The schema of fields in a file beside its suite: which files are read, and what of them is part of an id."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The grammar of fields by xgrammar itself, as vLLM uses it: what it lets through, what it does not, that it ends."""
+"""The grammar of fields in xgrammar, as vLLM uses it: what it accepts and rejects, and that answers end."""
 
 import json
 import random
@@ -135,7 +135,8 @@ SHORT = with_value(with_value(WHOLE, "properties.boxes.maxItems", 2), "propertie
 def test_tokens_drawn_at_random_end_in_an_answer_that_fits(
     compiler: xgrammar.GrammarCompiler, tokenizer: Any, seed: int
 ) -> None:
-    """As an untrained model draws them. Only the order of a box's corners is nothing that a grammar can hold."""
+    """An untrained model draws such tokens. A grammar cannot enforce the order of a box's corners, and nothing else
+    is missing."""
     schema, rng = complete_schema(SHORT), random.Random(seed)
     matcher = xgrammar.GrammarMatcher(compiler.compile_grammar(write_grammar(schema)))
     allowed, tokens = xgrammar.allocate_token_bitmask(1, len(tokenizer)), []

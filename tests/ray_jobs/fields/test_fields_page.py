@@ -1,4 +1,4 @@
-"""What docs/how-to/ask-for-fields.md shows is what works."""
+"""The examples of docs/how-to/ask-for-fields.md work."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The schema of fields: what of JSON schema is taken, with which bounds, and what is refused in which words."""
+"""The schema of fields: the supported part of JSON schema, the bounds that are filled in, and the error lines."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fields and their truth, scored: what a row of scores has, what is expected of whom, and what an own metric reads."""
+"""Scoring of fields and their truth: the rows of scores, the expected counts, and what a custom metric reads."""
 
 import json
 from pathlib import Path
@@ -124,7 +124,7 @@ def test_each_image_is_measured_against_its_truth(scored_spec: Spec) -> None:
 
 
 def test_missing_fields_are_counted(scored_spec: Spec) -> None:
-    """The failed caption is, and the answer that does not fit is for a metric that needs its fields."""
+    """A failed caption is missing; an answer that does not fit is missing for a metric that needs its fields."""
     metrics = score(scored_spec)[1].metrics
     assert {name: (metrics[name].n, metrics[name].expected) for name in NAMES} == {
         "fields_valid": (4, 5),

@@ -1,4 +1,4 @@
-"""The right values of fields, of the types of the schema, and what is told before an engine is asked for."""
+"""The true values of fields, with the types of the schema, and the faults reported before an engine starts."""
 
 import json
 import logging
@@ -83,7 +83,7 @@ FIELDS = {"count": PROPERTIES["count"], "colour": PROPERTIES["colour"]}
 
 
 def golden(root: Path, *truths: dict[str, Any], columns: dict[str, str] | None = None) -> Spec:
-    """A golden set of two parts, an image for each of the truths."""
+    """A golden set of two parts, one image for each truth."""
     spec = make_spec(
         root=str(root),
         caption__fields={"properties": FIELDS},

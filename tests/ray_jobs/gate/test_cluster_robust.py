@@ -27,7 +27,7 @@ def make_clusters(names: list[str], values: np.ndarray, chunk: int) -> Clusters:
 
 @pytest.mark.parametrize("chunk", [1, 7, 10_000])
 def test_error_and_freedom_are_those_of_the_cr2_regression_on_a_constant(chunk: int) -> None:
-    """The matrices written out (Bell and McCaffrey 2002), and statsmodels' CR1 where the clusters have one size."""
+    """The matrices are written out (Bell and McCaffrey 2002). For clusters of one size, statsmodels' CR1 agrees."""
     names, values = draw_clusters(12, 1.0)
     n, groups = len(names), np.unique(names, return_inverse=True)[1]
     hat = np.full((n, n), 1 / n)
@@ -41,8 +41,12 @@ def test_error_and_freedom_are_those_of_the_cr2_regression_on_a_constant(chunk: 
     quadratic = np.array(columns) @ np.array(columns).T
     estimate = make_clusters(names, values, chunk).build_test()
     assert float(estimate.estimate) == pytest.approx(values.mean())
-    assert float(estimate.error) == pytest.approx(np.sqrt(sum((column @ residuals) ** 2 for column in columns)), rel=1e-6)
-    assert float(estimate.freedom) == pytest.approx(np.trace(quadratic) ** 2 / np.trace(quadratic @ quadratic), rel=1e-6)
+    assert float(estimate.error) == pytest.approx(
+        np.sqrt(sum((column @ residuals) ** 2 for column in columns)), rel=1e-6
+    )
+    assert float(estimate.freedom) == pytest.approx(
+        np.trace(quadratic) ** 2 / np.trace(quadratic @ quadratic), rel=1e-6
+    )
     assert float(estimate.freedom) < 11
 
 
@@ -81,7 +85,7 @@ def test_at_the_bound_it_errs_at_most_at_alpha(alpha: float) -> None:
 
 
 def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
-    """Every cluster has the same mean though its images differ: no error of 0, whose t would be certain of anything."""
+    """Every cluster has the same mean although its images differ. An error of 0 would make any t certain."""
     sample = Sample(clustered=True)
     sample.add(np.tile([-0.3, 0.1], 60), np.repeat(np.arange(12), 10))
     test = choose_difference_test(sample, "mean", 1.0, 0.05)

@@ -1,4 +1,4 @@
-"""The gate over kept scores, without Ray: parts on disk, paired by image and summed up part by part."""
+"""The gate over stored scores, without Ray: parts on disk, paired by image and summed part by part."""
 
 import math
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ Rows = dict[str, dict[str, Any]]
 
 
 def rows(**columns: Any) -> Rows:
-    """A row an image, by name: its label and the values given."""
+    """One row per image, by name: its label and the given values."""
     return {
         image_id: {"label": f"label-{index % 15}"} | {name: values[index] for name, values in columns.items()}
         for index, image_id in enumerate(IDS)
@@ -40,7 +40,7 @@ def rows(**columns: Any) -> Rows:
 
 
 def write_scores(spec: Spec, caption_id: str, values_by_id: Rows, part_rows: int = 64, commit: bool = True) -> Manifest:
-    """Parts of scores with these rows; what a row does not say is null. The rows go to parts by their name."""
+    """Write parts of scores with these rows; a value that a row lacks is null. A row's name decides its part."""
     uri, parts_written = spec.scores_uri_of(caption_id), []
     names = [name for name in build_metrics(spec) if name != "preference"]
     fixed = {"image_id": pa.string(), "label": pa.string()}

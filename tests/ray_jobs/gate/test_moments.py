@@ -35,7 +35,7 @@ def test_equal_to_scipy() -> None:
 
 
 def test_a_large_offset_costs_no_digits() -> None:
-    """The textbook's sum of squares less squared sum would leave none here."""
+    """The textbook formula (sum of squares less squared sum) would leave no digits here."""
     values = np.random.default_rng(2).normal(1e9, 1.0, 100_000)
     assert merge_chunks(values, 300).variance == pytest.approx((values - 1e9).var(ddof=1), rel=1e-6)
 

@@ -30,12 +30,17 @@ def test_the_same_captions_pass_at_any_margin(values: list[float], margin: float
         differences = PairedDifferences(metric, has_same_captions=True)
         differences.add(np.array(observed), np.array(observed))
         comparison = compare_metric(metric, differences, margin, 0.01)
-        assert (comparison.outcome, comparison.difference, comparison.p_worse, comparison.method) == ("PASS", 0, 1, "the same captions")
+        assert (comparison.outcome, comparison.difference, comparison.p_worse, comparison.method) == (
+            "PASS",
+            0,
+            1,
+            "the same captions",
+        )
 
 
 @pytest.mark.parametrize("metric", [CHRF, EXACT])
 def test_runs_that_happen_to_be_equal_pass_when_images_enough_say_so(metric: DeclaredMetric) -> None:
-    """Of others, a share of margin / range may be as much worse as can be and not one of them be in the sample."""
+    """A share of margin / range of the population may be as bad as possible, and none of it be in the sample."""
     margin = 0.01 * metric.range[1]
     for n, outcome in ((300, "INCONCLUSIVE"), (459, "PASS")):
         comparison = compare(metric, [1.0] * n, [1.0] * n, margin)
@@ -51,7 +56,12 @@ def test_outcome_interval_and_p_agree(
     old: list[float], new: list[float], bits: tuple[list[float], list[float]], margin: float
 ) -> None:
     for comparison in (compare(CHRF, old, new, 10 * margin), compare(EXACT, *bits, margin), compare(EXACT, *bits)):
-        if comparison.p_margin is None or comparison.low is None or comparison.high is None or comparison.difference == 0:
+        if (
+            comparison.p_margin is None
+            or comparison.low is None
+            or comparison.high is None
+            or comparison.difference == 0
+        ):
             continue
         assert comparison.low <= (comparison.difference or 0) + 1e-9
         assert comparison.high >= (comparison.difference or 0) - 1e-9

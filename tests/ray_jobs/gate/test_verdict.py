@@ -28,7 +28,7 @@ def gate(*metrics: str, **settings: Any) -> Gate:
 
 
 def scores(images: int = 100, no_caption: int = 0, **present: tuple[int, int]) -> Scores:
-    """Scores of a run: of each metric, how many of how many expected values are there."""
+    """Scores of a run: for each metric, how many of how many expected values exist."""
     metrics = {
         name: Summary(n=n, expected=expected, mean=0, standard_error=0, low=0, high=0)
         for name, (n, expected) in present.items()
@@ -95,7 +95,7 @@ def test_absolute_limits_hold_for_the_first_run_too() -> None:
 
 
 def test_a_limit_on_equal_values_that_nothing_bounds_has_no_upper_end() -> None:
-    """As of a checkpoint that says one sentence about every image."""
+    """A checkpoint that gives one sentence for every image has such values."""
     measured = scores(words=(100, 100))
     for limit, outcome in ((1, "FAIL"), (1000, "INCONCLUSIVE")):
         of = gate(limits={"words": {"max": limit}})
@@ -147,7 +147,8 @@ def test_pass_fail_and_inconclusive() -> None:
     comparison = worse.comparisons[0]
     assert worse.outcome == "FAIL"
     assert worse.reason == (
-        f"chrf {-(comparison.difference or 0):.3f} worse [{comparison.low:+.3f}, {comparison.high:+.3f}], margin 1; against step-0800"
+        f"chrf {-(comparison.difference or 0):.3f} worse [{comparison.low:+.3f}, {comparison.high:+.3f}], "
+        "margin 1; against step-0800"
     )
     unclear = decide(gate("chrf"), chrf=SAME - 1 + noise)
     assert unclear.outcome == "INCONCLUSIVE"
@@ -191,7 +192,7 @@ def test_both_baseline_and_anchor_can_fail_it_and_the_reason_says_which() -> Non
 
 
 def test_fail_is_corrected_for_the_family_and_pass_is_not() -> None:
-    """p of FAIL between alpha / 4 and alpha: alone it fails, among four tests it does not."""
+    """p of FAIL lies between alpha / 4 and alpha: it fails alone, and not among four tests."""
     new = SAME - 1.3 + 1.0 * RANDOM.normal(0, 1, 100) * 1.2
     alone = decide(gate("chrf", alpha=0.05), chrf=new).comparisons[0]
     assert alone.p_worse is not None
@@ -306,7 +307,7 @@ def test_few_clusters_are_named_in_the_reason() -> None:
 
 
 def test_the_whole_verdict_falsely_fails_at_most_at_alpha() -> None:
-    """Two sides of two metrics, each exactly at its margin: the worst case of what is still acceptable."""
+    """Two sides of two metrics, each exactly at its margin, which is the worst acceptable case."""
     random = np.random.default_rng(11)
     alpha, runs, fails = 0.05, 200, 0
     of = gate(alpha=alpha, metrics={"chrf": {"margin": 1}, "judge": {"margin": 0.01}})
@@ -321,7 +322,7 @@ def test_the_whole_verdict_falsely_fails_at_most_at_alpha() -> None:
 
 @pytest.mark.parametrize("against", ["baseline", "anchor"])
 def test_captions_too_short_to_tell_their_language_hide_no_fail(against: Any) -> None:
-    """All say "a dog": there is nothing to be said of their language, but chrF, which is worse, still FAILs."""
+    """All captions are "a dog": their language is unknown, and chrF, which is worse, still FAILs."""
     of = gate("language", "chrf", limits={"language": {"min": 0.9}})
     none = scores(chrf=(100, 100), empty=(100, 100), language=(0, 0))
     short, empty = np.full(100, np.nan), np.zeros(100)

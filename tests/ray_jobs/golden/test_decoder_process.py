@@ -1,4 +1,4 @@
-"""What a file does to the process that decodes it costs that file alone.
+"""A file that harms the process decoding it costs only itself.
 
 No file is known that crashes a codec of today, so `misbehaving` stands in for one: it does to a real process what such
 a file would do.
@@ -101,7 +101,7 @@ def test_a_process_killed_without_work_is_replaced(decoder: Decoder) -> None:
 
 @pytest.mark.slow
 def test_memory_is_bounded() -> None:
-    """A picture that is within the pixels the suite allows, but not within its memory."""
+    """The picture is within the suite's limit of pixels, but needs more than its limit of memory."""
     large = encode_image(draw_picture(size=(40, 40)).resize((13_000, 13_000)), "PNG", compress_level=1)
     decoder = Decoder(Preprocess(decode_mb=256))
     outcomes = prepare_all(decoder, SourceImage("large", large), SourceImage("good", GOOD))

@@ -1,4 +1,4 @@
-"""The first of equal files stays, whatever the order in which parts are done."""
+"""Of equal files the first one stays, in any order of the parts."""
 
 import json
 from typing import Any
@@ -46,7 +46,7 @@ REFERENCES = {"a": ["A dog."], "c": ["One dog."], "g": ["A dog."], "b": ["A cat.
 
 
 def join_references(references: dict[str, list[str]]) -> tuple[dict[str, Any], set[str]]:
-    """What each first image gets, and the repeats that are no plain duplicates."""
+    """The references of each first image, and the repeats that are no plain duplicates."""
     with open_duplicates() as duplicates:
         for name, images in PARTS.items():
             texts = [json.dumps(references.get(image, [])) for image, _ in images]

@@ -1,4 +1,4 @@
-"""A complete golden set of a release that wrote Python objects out is not taken for one of today's."""
+"""A golden set of a release that wrote Python objects as text is not reused."""
 
 import pyarrow as pa
 import pytest

@@ -1,4 +1,4 @@
-"""Parts of equal work, kept beside the parts, and the same whoever plans."""
+"""Parts of equal work. The plan is stored with them and equal for every planner."""
 
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -53,7 +53,7 @@ def test_parts_are_of_equal_work() -> None:
 
 
 class CountingSource:
-    """A source that tells how often it is listed."""
+    """A source that counts how often it is listed."""
 
     distance: Distance = "local"
 

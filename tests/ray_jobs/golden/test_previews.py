@@ -1,4 +1,4 @@
-"""The pages over a golden set: hostile text is text, and all rejects are there."""
+"""The pages over a golden set show hostile text as text, and list all rejects."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""A sample depends on seed and ids alone, keeps the shares of the labels, and holds nothing in memory."""
+"""A sample depends on seed and ids alone, keeps the shares of the labels, and needs no memory per image."""
 
 import random
 import tracemalloc

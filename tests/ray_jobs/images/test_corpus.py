@@ -1,4 +1,4 @@
-"""Every file of the corpus ends as its table says, shows what it must show, and takes no more memory than it may."""
+"""Every file of the corpus ends as its entry says, shows the right picture, and stays within its memory limit."""
 
 import io
 import json
@@ -61,7 +61,7 @@ def test_a_file_that_is_to_be_rejected_is_for_a_reason_of_its_table(name: str) -
 
 
 def test_the_expected_picture_of_a_file_would_not_pass_for_another() -> None:
-    """The bounds of the table are narrow enough to tell a turned, a mirrored and a recoloured picture."""
+    """The bounds of the entries detect a turned, a mirrored and a recoloured picture."""
     golden = prepare(read_file("rgb.png"), SETTINGS)
     shows = corpus.FILES["rgb.png"].shows
     assert shows is not None
@@ -98,7 +98,7 @@ def test_a_written_corpus_ends_as_its_expected_json_says(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_bomb_takes_no_more_memory_than_a_photograph(tmp_path: Path) -> None:
-    """The peak of a process of its own, thumbnails of what is rejected included."""
+    """The peak memory of a separate process, thumbnails of rejected files included."""
     usual = tmp_path / "usual"
     usual.mkdir()
     for name in ("large.jpg", "rgb.png", "lossy.webp", "palette.bmp", "lzw.tiff", "plain.avif", "plain.heic"):

@@ -168,7 +168,7 @@ def test_only_the_extension_of_another_image_format_is_wrong(name: str, repairs:
 def test_a_jpeg_is_decoded_at_the_least_scale_that_has_the_pixels(
     size: tuple[int, int], image_decoded: tuple[int, int]
 ) -> None:
-    """At 504x364, where these are to go; the size that is told is still that of the whole image."""
+    """The target is 504x364. The reported size is still that of the original image."""
     data = encode_image(Image.linear_gradient("L").resize(size).convert("RGB"), "JPEG")
     fast, exact = decode(data, USUAL), decode(data, WHOLE)
     assert fast.pixels.shape[1::-1] == image_decoded
@@ -225,7 +225,7 @@ def test_hostile_bytes_are_an_image_or_rejected_and_nothing_else(
 
 @pytest.mark.parametrize("error", [SyntaxError, ValueError, TypeError, struct.error, IndexError, zlib.error, EOFError])
 def test_any_exception_of_a_codec_is_a_reject(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seen of Pillow's codecs in 30 000 mutated files: OSError, SyntaxError, ValueError and TypeError."""
+    """Pillow's codecs raised OSError, SyntaxError, ValueError and TypeError on 30 000 mutated files."""
 
     def raise_codec_error(_: ImageFile.ImageFile) -> None:
         raise error("broken")

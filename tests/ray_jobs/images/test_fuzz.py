@@ -1,4 +1,4 @@
-"""The fuzzer itself: it runs, finds nothing here, and finds what is planted for it to find."""
+"""The fuzzer runs, finds nothing in our decoder, and finds planted faults."""
 
 import os
 import subprocess

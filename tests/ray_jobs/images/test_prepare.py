@@ -45,7 +45,7 @@ def test_the_fast_filter_is_near_lanczos_of_all_pixels(name: str, size: tuple[in
 
 
 def test_lanczos_is_exactly_pillows_of_all_pixels() -> None:
-    """Of a file without loss; of a JPEG the two builds of libjpeg-turbo may differ by a level."""
+    """Exact for a lossless file. For a JPEG the two builds of libjpeg-turbo may differ by one level."""
     image = draw_picture(size=(1280, 960))
     expected = image.resize((504, 364), Image.Resampling.LANCZOS)
     assert np.array_equal(read_pixels(prepare(encode_image(image), WHOLE)), np.asarray(expected))
@@ -77,7 +77,7 @@ def test_the_same_file_is_the_same_golden_image(form: str, filter: str) -> None:
 
 @pytest.mark.parametrize("primaries", [profiles.P3, profiles.ADOBE], ids=["p3", "adobe-rgb"])
 def test_a_profile_after_resizing_is_a_profile_before_it(primaries: np.ndarray) -> None:
-    """It is applied to the fewer pixels; on edges, where the two could differ most, under a level on average."""
+    """The profile is applied to fewer pixels. On edges, where the two may differ most, the mean is under one level."""
     profile = profiles.profile(primaries, 2.2)
     wide = Image.fromarray(np.asarray(profiles.seen_through(primaries.tobytes(), 2.2)))
     data = encode_image(wide.resize((1120, 560), Image.Resampling.BICUBIC), "PNG", icc_profile=profile)

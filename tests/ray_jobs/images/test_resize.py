@@ -67,7 +67,7 @@ def test_lanczos_is_pillows(size: tuple[int, int]) -> None:
 
 
 def test_what_is_shrunk_a_lot_is_averaged_and_not_sampled() -> None:
-    """A chessboard of single pixels is grey from afar; sampled, it is black, white or a pattern of its own."""
+    """A chessboard of single pixels averages to grey; sampling gives black, white or a pattern."""
     board = np.repeat((np.indices((280, 280)).sum(axis=0) % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
     small = resize(board, (56, 56), Preprocess()).astype(int)
     assert np.abs(small - 127).max() <= 8

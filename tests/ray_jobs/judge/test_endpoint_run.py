@@ -1,4 +1,4 @@
-"""A judge behind an endpoint that lies, fails and hangs: each ends as it should, and nothing is asked twice."""
+"""A judge endpoint that lies, fails and hangs: each case ends as it should, and no question is asked twice."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def read_judgements(spec: Spec, caption_id: str | None = None) -> dict[str, Judg
 
 
 def only(number: int, reply: Reply, times: int = 99) -> Callable[[str, int], Reply]:
-    """The caption with this number fares thus so many times; everything else is well."""
+    """The caption with this number gets the reply so many times; all other questions are answered well."""
     return lambda text, before: reply if find_caption(text) == f"caption {number}" and before < times else good(text, 0)
 
 
@@ -191,7 +191,7 @@ def test_what_goes_away_is_tried_again(tmp_path: Path, replies: Reply) -> None:
 
 
 def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
-    """`Retry-After` over two minutes is not waited for: the answer is missing, and the job goes on."""
+    """A `Retry-After` above two minutes is not waited for: the answer is missing, and the job continues."""
     with serve_endpoint(only(2, Reply(429, {}, {"Retry-After": "300"}))) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
         run_judge(spec, [spec.caption_id])
@@ -282,7 +282,7 @@ def verdict(outcome: Any) -> bytes:
 def test_an_incomplete_run_is_asked_again_about_its_own_failures_and_nothing_twice_in_an_attempt(
     tmp_path: Path, force: str | None
 ) -> None:
-    """Twice with the same outcome: neither attempt is the last."""
+    """Two verdicts with the same outcome: each starts a new attempt."""
     with serve_endpoint(only(2, error_reply(500))) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url, tries=1), SIX).model_copy(
             update={"force": force}
@@ -475,7 +475,7 @@ def test_an_outage_that_is_too_short_to_count_is_one_all_the_same(
 
 
 def test_an_answer_that_was_on_its_way_does_not_turn_an_outage_into_failures(tmp_path: Path) -> None:
-    """The first answer takes longer than the endpoint needs to die: it says nothing of the time after it was asked."""
+    """The first answer arrives after the endpoint died. It proves nothing about the time after its request."""
 
     def behave(text: str, before: int) -> Reply:
         if find_caption(text) == "caption 0" and not before:
@@ -500,7 +500,8 @@ def test_nothing_answered_and_then_the_first_after_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 413, 500])
 def test_many_images_that_always_fail_are_no_outage_for_the_next_run(tmp_path: Path, status: int) -> None:
-    """Nothing but they is asked, more than 3 x concurrency of them: a question that has its answer tells why."""
+    """The run asks only these questions, more than 3 x concurrency. A question that has a stored answer shows that
+    the endpoint works."""
 
     def behave(text: str, before: int) -> Reply:
         return good(text, 0) if int(find_caption(text).split()[1]) < 8 else error_reply(status)
@@ -628,7 +629,7 @@ def test_a_caption_is_data_inside_one_block_whatever_it_says(tmp_path: Path) -> 
 
 
 def test_a_judge_that_follows_the_caption_and_answers_out_of_form_gives_no_score(tmp_path: Path) -> None:
-    """What it cannot prevent: a judge that is talked into a valid 5. See docs/explanation/judge.md."""
+    """Assay cannot prevent a judge that a caption persuades to a valid 5. See docs/explanation/judge.md."""
     obeyed = '{"rationale": "perfect", "score": 5} {"rationale": "poor", "score": 1}'
 
     def behave(text: str, before: int) -> Reply:

@@ -1,4 +1,5 @@
-"""A suite that loses its baseline to an upgrade of Assay says so; one that a person changed begins anew."""
+"""A suite that loses its baseline to an upgrade of Assay reports it; a suite that a person changed starts a new
+series."""
 
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ def test_to_pass_uncompared_a_suite_leaves_its_anchor_out_too(root: Path) -> Non
 
 @pytest.mark.usefixtures("upgrade")
 def test_a_baseline_that_is_not_accepted_does_not_stand_for_the_anchor(root: Path) -> None:
-    """`previous` takes a run whatever its verdict, so it is there at once after an upgrade."""
+    """`previous` takes a run with any verdict, so it exists at once after an upgrade."""
     publish(plan_with_predecessor(root, baseline_setting="none"), "FAIL")
     other = Checkpoint(uri="/models/step-1000", name="step-1000", fingerprint="a" * 16)
     spec = plan_with_predecessor(root, other, baseline_setting="previous", gate={"anchor": "first"})
@@ -239,7 +240,7 @@ def test_settings_that_are_only_about_speed_are_no_new_beginning(root: Path, cha
 def test_the_settings_of_an_earlier_series_taken_up_again_after_an_upgrade(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The series that accepted a run last is another prompt's: not it but the one with this prompt was lost."""
+    """The last accepted run belongs to the series of another prompt. The lost series is that of this prompt."""
     publish(plan_with_predecessor(root, caption={"prompt": "What is it?"}), "PASS")
     monkeypatch.setattr(contract, "CAPTION_VERSION", contract.CAPTION_VERSION + 1)
     spec = plan_with_predecessor(root)
@@ -290,7 +291,7 @@ def test_no_id_depends_on_where_the_predecessor_is_stored(root: Path) -> None:
 
 
 def test_the_gate_over_kept_scores_says_it(root: Path) -> None:
-    """The kept scores of a PASSed first run, judged as if the upgrade had taken its baseline."""
+    """The stored scores of a first run with PASS, judged as if the upgrade had removed its baseline."""
     spec = first(root)
     scores = json_files.load(artifacts.Scores, f"{root}/{RUNS[0]}/scores.json")
     before = contract.Predecessor(run_id="r", run_uri="/root/runs/old/r", checkpoint=Checkpoint(**NIGHT))

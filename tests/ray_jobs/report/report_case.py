@@ -1,4 +1,4 @@
-"""A run against a baseline, reported: scenes, captions, scores and a verdict for tests of the page."""
+"""A run with its report: scenes, captions, scores and a verdict, for the tests of the page."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def make_comparison(metric: str, difference: float | None = -2.0, **fields: Any)
 
 
 class ReportCase:
-    """A report and what it was made from; `old` None is a first run."""
+    """A report and its inputs. Without `old` it is a first run."""
 
     def __init__(
         self,
@@ -87,6 +87,6 @@ class ReportCase:
 
     @property
     def text(self) -> str:
-        """The page without its tags, white space squeezed."""
+        """The page without its tags and with single spaces."""
         body = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", self.html, flags=re.DOTALL)
         return " ".join(re.sub(r"<[^>]*>", " ", body).split())

@@ -1,4 +1,4 @@
-"""The report in a real browser: nothing runs, nothing is fetched, nothing sticks out, in light, dark and on paper."""
+"""The report in a real browser: no script runs, nothing is fetched, nothing overflows, in light, dark and print."""
 
 import shutil
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportCase:
 
 
 class OpenedPage:
-    """The report in a page of the browser, with all that it asked for and complained about."""
+    """The report in a page of the browser, with its requests and its console messages."""
 
     def __init__(self, browser: Browser, report: ReportCase, **context: Any) -> None:
         self.asked: list[str] = []
@@ -56,7 +56,7 @@ def test_hostile_captions_run_nothing_and_fetch_nothing(browser: Browser, hostil
 
 
 def test_what_the_policy_forbids_is_stopped_by_the_browser_too(browser: Browser, hostile: ReportCase) -> None:
-    """Were escaping ever to fail, the page's own policy still stands in the way."""
+    """If escaping ever failed, the page's content security policy would still stop the script."""
     page = OpenedPage(browser, hostile)
     unescaped = '<img src="http://127.0.0.1:9/x" onerror="document.title=1">'
     page.page.evaluate("text => document.body.insertAdjacentHTML('beforeend', text)", unescaped)

@@ -1,4 +1,4 @@
-"""Fields on the page: what each checkpoint answered, what is right, and why an answer has none; all of it as text."""
+"""Fields on the page: each checkpoint's answer, what is right, and why an answer is missing, all as plain text."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def make_answer(count: int, colour: str) -> str:
 
 
 def with_fields(spec: Spec, caption_id: str, answers: list[str]) -> None:
-    """Write the captions of a run anew, as the caption stage writes answers with fields."""
+    """Write the captions of a run again, as the caption stage writes answers with fields."""
     rows = [
         {"row": n, "text": text, "finish_reason": "stop", "failure": None, "detail": None, "image_id": f"{n}.png"}
         | dict.fromkeys(["prompt_tokens", "tokens", "arrived", "finished"], 1)

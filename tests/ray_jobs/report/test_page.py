@@ -1,4 +1,4 @@
-"""The report of every kind of run: what it says, and that nothing in it is missing, doubled or believed."""
+"""The report of every kind of run: its content is complete, not repeated, and never interpreted as markup."""
 
 import html
 import re
@@ -19,7 +19,7 @@ VOID = {"meta", "img", "br", "path", "circle", "use", "rect"}
 
 
 class Outline(HTMLParser):
-    """Checks that what is opened is closed, and collects tags."""
+    """Checks that every tag is closed, and collects the tags."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -42,7 +42,8 @@ class Outline(HTMLParser):
 
 
 def sound(page: str) -> Outline:
-    """Well-formed, self-contained, and every picture and table told to those who do not see it."""
+    """Assert that the page is well-formed and self-contained, and that every picture and table has a text
+    alternative."""
     outline = Outline(page)
     tags = [tag for tag, _ in outline.tags]
     assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & set(tags)

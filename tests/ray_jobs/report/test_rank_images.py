@@ -1,4 +1,4 @@
-"""The one pass over the scores: who got worse and better the most, what is distributed how, what failed."""
+"""The one pass over the scores: the largest changes, the distributions, and the failures."""
 
 from pathlib import Path
 
@@ -62,7 +62,10 @@ def test_less_is_better_of_some_metrics(tmp_path: Path) -> None:
     new = [CaptionResult(values={"empty": value}) for value in (1.0, 0.0)]
     old = [CaptionResult(values={"empty": value}) for value in (0.0, 1.0)]
     result = scan(tmp_path, new, old, EMPTY)
-    assert ([example.image_id for example in result.worse], [example.image_id for example in result.better]) == (["0000"], ["0001"])
+    assert ([example.image_id for example in result.worse], [example.image_id for example in result.better]) == (
+        ["0000"],
+        ["0001"],
+    )
 
 
 def test_the_second_metric_orders_what_the_first_has_alike(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_an_error_comes_in_its_turn_and_the_rest_is_not_read() -> None:
 
 
 def test_at_most_the_parts_read_ahead_are_in_memory() -> None:
-    """As many as are read ahead, and the one in hand, however many parts there are."""
+    """These and the current part, for any number of parts."""
 
     class Part:
         pass

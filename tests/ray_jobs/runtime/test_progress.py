@@ -1,4 +1,4 @@
-"""What a person reads while a job works: how far it is, how fast, and how long it will take."""
+"""The progress lines of a job: rows done, speed, and time left."""
 
 import logging
 

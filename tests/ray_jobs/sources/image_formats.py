@@ -1,4 +1,4 @@
-"""One collection of images, offered in every format that a source reads, and what a worker reads of it."""
+"""One collection of images in every format that a source reads, and what a worker reads of it."""
 
 import csv
 import hashlib
@@ -35,7 +35,7 @@ def write_images(place: Path) -> Path:
 
 
 def make_rows(prefix: str = "", column: str = "file_name") -> list[dict[str, Any]]:
-    """A row a picture, as manifests and metadata have it."""
+    """One row per picture, as manifests and metadata have it."""
     return [
         {column: f"{prefix}{name}", "caption": caption, "kind": label}
         for name, caption, label in zip(NAMES, CAPTIONS, LABELS, strict=True)
@@ -48,7 +48,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def write_csv(path: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> Path:
-    """A CSV or TSV file, lists in it as JSON."""
+    """A CSV or TSV file; lists are written as JSON."""
     with path.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
         writer.writeheader()
@@ -117,7 +117,7 @@ def make_dataset() -> datasets.Dataset:
 
 
 def huggingface(place: Path) -> dict[str, Any]:
-    """Saved as such datasets arrive: one file, one block."""
+    """A data set as `save_to_disk` writes it: one file, one block."""
     make_dataset().save_to_disk(place)
     return {"source": place}
 
@@ -185,7 +185,7 @@ def list_refs(dataset: Dataset) -> list[ImageRef]:
 
 
 def measure_listing_peak(source: Source, count: int) -> int:
-    """The most bytes of Python objects that there were at once while the source listed its `count` images."""
+    """The peak memory of Python objects, in bytes, while the source lists its `count` images."""
     tracemalloc.start()
     try:
         assert sum(1 for _ in source.list_images()) == count
@@ -195,7 +195,7 @@ def measure_listing_peak(source: Source, count: int) -> int:
 
 
 def read_refs(dataset: Dataset, refs: list[ImageRef] | None = None) -> list[SourceImage]:
-    """What a worker reads: it gets source and located rows pickled, and may be the first to open that source."""
+    """What a worker reads: it gets source and refs pickled, and may be the first to open that source."""
     refs_chosen = list_refs(dataset) if refs is None else refs
     source, refs_sent = pickle.loads(pickle.dumps((open_source(dataset), refs_chosen)))
     return list(source.read(refs_sent))

@@ -1,4 +1,4 @@
-"""An HTTP server on this machine that answers as a test wants it to, faults included."""
+"""An HTTP server on 127.0.0.1 that answers as a test wants, faults included."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class Reply:
 
 @contextmanager
 def serve_replies(answer: Callable[[str, int], Reply]) -> Iterator[str]:
-    """The address of a server that answers each path, asked for the n-th time from 1, as told."""
+    """Yields the address of a server. `answer` gets the path and how often it was requested, from 1."""
     counts: dict[str, int] = {}
 
     class Handler(BaseHTTPRequestHandler):

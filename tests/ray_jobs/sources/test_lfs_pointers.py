@@ -1,4 +1,4 @@
-"""A clone whose large files were not fetched: every format says so, and what to do."""
+"""A clone whose large files were not fetched: every format reports it with the remedy."""
 
 import pytest
 from image_formats import read_refs

@@ -1,4 +1,5 @@
-"""Every example of docs/how-to/describe-your-data.md: its files are written, its suite read, its rows compared."""
+"""Every example of docs/how-to/describe-your-data.md: its files are written, its suite is read, its rows are
+compared."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A writer for test_local_writes: it copies its first argument, a pipe, to its second until a test kills it."""
+"""A writer for test_local_writes: it copies its first argument, a pipe, to its second until the test kills it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Audits in storage: one for each captions, whoever writes it, and what counts as passed."""
+"""Audits in storage: one for each caption id, for every writer, and which of them count as passed."""
 
 from datetime import UTC, datetime
 from typing import Any

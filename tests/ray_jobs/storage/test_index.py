@@ -1,4 +1,4 @@
-"""The index file: whole whoever publishes when, and made again from the entries."""
+"""The index file: complete for any concurrent publishers, and rebuilt from the entries."""
 
 import math
 import multiprocessing
@@ -98,7 +98,7 @@ def test_eight_processes_that_publish_at_once_are_all_in_the_file(store: str) ->
 def test_a_slow_writer_that_puts_an_old_file_over_the_new_one_mends_it(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The one interleaving that loses a record where there is no second look."""
+    """This interleaving alone would lose a record without the second check."""
     write = objects.write
     threads: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""What is in a local folder after a power cut or a killed writer."""
+"""The content of a local folder after a power cut or after the kill of a writer."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ COPIED = 16 * shutil.COPY_BUFSIZE  # type: ignore[attr-defined]  # bytes: whole 
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What the process does to names and to the disk, in its order; each is also done."""
+    """The changes of names and the syncs of the process, in order. Each is also executed."""
     calls: list[str] = []
 
     def record(name: str, subject: Callable[..., str]) -> None:
@@ -73,7 +73,7 @@ def test_the_loser_of_a_race_returns_when_the_winners_name_is_on_disk(events: li
 def test_a_disk_that_cannot_sync_a_name_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, outcome: type[Exception] | None
 ) -> None:
-    """An I/O error and a full disk; a file system that cannot sync a folder is as good as it gets."""
+    """An I/O error and a full disk are reported. A file system that cannot sync folders at all is accepted."""
     original = os.fsync
 
     def fails_for_folders(descriptor: int) -> None:
@@ -91,7 +91,7 @@ def test_a_disk_that_cannot_sync_a_name_is_reported(
 
 @contextmanager
 def writer_at_work(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
-    """A process in the midst of a write to `folder`, killed with the block, and its hidden file."""
+    """A process in the middle of a write to `folder`, and its hidden file. It is killed at the end of the block."""
     pipe = folder.with_name("pipe")
     os.mkfifo(pipe)
     command = [sys.executable, str(Path(__file__).with_name("pipe_writer.py")), str(pipe), f"{folder}/part"]

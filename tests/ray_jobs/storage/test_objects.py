@@ -65,7 +65,7 @@ def test_entries_and_folders(store: str) -> None:
 
 
 def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
-    """Which is not that of the names of directories: a-b/ comes before a/, for the dash comes before the slash."""
+    """The order of directory names differs: a-b/ comes before a/, because the dash sorts before the slash."""
     names = ("a", "a-b", "a.b", "a0", "b", "B", "ab", "\u00e9", "a!")
     keys = [f"{name}/{rest}" for name in names for rest in ("x", "x-y", "x.y", "d/x", "d-e/x", "d.e/x")]
     keys += [f"files/{name}{end}" for name in names for end in ("", ".png")]
@@ -105,7 +105,7 @@ def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("follow_folders", [True, False])
 def test_links_to_folders_can_be_left_out(tmp_path: Path, follow_folders: bool) -> None:
-    """The snapshot of a Hugging Face cache is links to files; a link to a folder may lead anywhere."""
+    """The snapshot of a Hugging Face cache has links to files. A link to a folder may lead anywhere."""
     objects.write(f"{tmp_path}/blobs/0a", b"{}")
     objects.write(f"{tmp_path}/snapshots/main/weights", b"w")
     (tmp_path / "snapshots" / "main" / "config.json").symlink_to("../../blobs/0a")
@@ -186,7 +186,7 @@ def test_download(s3: str, tmp_path: Path) -> None:
 
 
 def race(uri: str, writers: int) -> list[str]:
-    """The words of the writers that were told they were first, all having waited for one start."""
+    """The words of the writers that were reported as first; all start at the same time."""
     start, outcomes = FORK.Barrier(writers), FORK.Queue()
 
     def writer(word: str) -> None:
@@ -289,7 +289,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_old_object(small_disk: Path
 
 
 def test_no_permission_is_one_clear_line(tmp_path: Path) -> None:
-    """In a process without root's powers, which no permission stops."""
+    """In a process without root's rights, because root needs no permission."""
     tmp_path.chmod(0o755)
     for parent in tmp_path.parents:
         if parent.owner() != "root" or parent == Path("/tmp"):

@@ -36,7 +36,7 @@ def test_publishing_again_keeps_the_first_record(store: str) -> None:
 
 
 def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None:
-    record = make_record(make_spec(root=store), at=NOON)
+    record = make_record(make_spec(root=store), published_at=NOON)
     records.publish(store, record)
     before = index(store)
     for key in before:
@@ -47,7 +47,8 @@ def test_a_lost_index_entry_comes_back_with_the_next_publish(store: str) -> None
 
 def test_runs_that_publish_at_once_are_all_indexed(store: str) -> None:
     published = [
-        make_record(make_spec(root=store, fingerprint=f"{n:016x}", called=f"step-{n}"), at=NOON) for n in range(8)
+        make_record(make_spec(root=store, fingerprint=f"{n:016x}", called=f"step-{n}"), published_at=NOON)
+        for n in range(8)
     ]
     threads = [threading.Thread(target=records.publish, args=(store, record)) for record in published]
     for thread in threads:
@@ -79,7 +80,7 @@ def test_entries_come_oldest_first_over_all_series(store: str) -> None:
     days = [3, 1, 2]
     for day in days:
         spec = make_spec(root=store, called=f"day-{day}", caption__prompt=f"question {day % 2}")
-        records.publish(store, make_record(spec, at=NOON + timedelta(days=day)))
+        records.publish(store, make_record(spec, published_at=NOON + timedelta(days=day)))
     names = [entry.checkpoint_folder[:5] for entry in index_of_records.list_entries(store, "small")]
     assert names == ["day-1", "day-2", "day-3"]
 
@@ -144,7 +145,7 @@ def make_told_record(spec: Spec, outcome: str, day: int = 0, reason: str = "as t
 
 
 def assert_current(root: str, spec: Spec, outcome: str, reason: str = "as told") -> None:
-    """Record, entries and index file all say this one thing of the run."""
+    """Record, entries and index file all have this outcome and reason for the run."""
     assert (records.read(spec.run_uri).verdict.outcome, records.read(spec.run_uri).verdict.reason) == (outcome, reason)
     assert [entry.outcome for entry in index_of_records.list_entries(root, "small") if entry.run_id == spec.run_id] == [
         outcome
@@ -190,7 +191,7 @@ def test_a_forced_result_replaces_the_record_and_keeps_its_place(store: str) -> 
 
 
 def test_a_concurrent_publisher_does_not_bring_the_old_result_back(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has read the index file before a forced result replaced a line, and writes it after."""
+    """The publisher read the index file before a forced result replaced a line, and writes it afterwards."""
     spec, other, write = make_spec(root=store), make_spec(root=store, fingerprint="2" * 16), objects.write
     threads: list[Any] = []
     records.publish(store, make_told_record(spec, "PASS"))
@@ -247,7 +248,7 @@ def test_a_kill_while_a_record_is_replaced(
 def test_an_older_record_that_is_entered_late_does_not_hide_the_newer(
     store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between writing its record and entering it, another publishes the run's next one."""
+    """Between writing its record and adding its entry, another publisher publishes the run's next record."""
     spec, add = make_spec(root=store), index_of_records.add
     threads: list[Any] = []
     records.publish(store, make_told_record(spec, "INCOMPLETE", 0, "judge down"))
@@ -313,7 +314,7 @@ def test_what_is_decided(store: str, content: bytes | str | None, expected: bool
 
 
 def test_the_view_of_the_router(store: str) -> None:
-    """It subtracts what has a record, whatever the verdict, from what lies in the checkpoint folder."""
+    """The router subtracts the checkpoints with a record, whatever the verdict, from those in the folder."""
     for number, outcome in enumerate(("PASS", "FAIL", "INCOMPLETE")):
         spec = make_spec(root=store, fingerprint=f"{number:016x}", called=f"step-{number}")
         records.publish(store, make_record(spec, outcome, NOON + timedelta(hours=number)))
@@ -329,7 +330,7 @@ def test_the_view_of_the_router(store: str) -> None:
 def publish_run(
     root: str, number: int, outcome: str, baseline_setting: str = "last-accepted", anchor: str | None = None
 ) -> Spec:
-    """A run planned, recorded and published as `plan` and `publish` do."""
+    """Plan, record and publish a run as `plan` and `publish` do. Returns its spec."""
     settings = {"gate__baseline": baseline_setting, "gate__anchor": anchor}
     spec = make_spec(root=root, fingerprint=f"{number}" * 16, called=f"step-{number}", **settings)
     spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, baseline_setting)})
@@ -415,7 +416,7 @@ def test_another_prompt_is_another_series(store: str) -> None:
 
 
 def test_a_question_in_other_words_takes_no_anchor_away(store: str) -> None:
-    """Asked by hand against the first run, which is then no anchor beside it; asked by the nightly, it is one."""
+    """By hand against the first run, which is then no anchor as well; by the nightly run it is one."""
     first = publish_run(store, 1, "PASS", anchor="first")
     publish_run(store, 2, "PASS", anchor="first")
     by_hand = publish_run(store, 3, "FAIL", first.run_uri, "first")

@@ -1,4 +1,4 @@
-"""Tries one forbidden thing in a confined process; prints what came of it. Started by test_checkpoint_probe."""
+"""Tries one forbidden thing in a confined process and prints the result. Started by test_checkpoint_probe."""
 
 import os
 import socket
@@ -19,7 +19,7 @@ def send() -> None:
 
 
 def connect_below_python() -> None:
-    """By the system call, past every audit hook."""
+    """Connect by the system call, below every audit hook."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)

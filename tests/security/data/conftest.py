@@ -1,4 +1,4 @@
-"""The attacks on the data plane use what its other tests are made of."""
+"""The attacks on the data plane use the helpers of its other tests."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the caller's settings reaches a test."""
+    """None of the caller's settings reaches a test."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "ASSAY_")) or name == "RAY_ADDRESS":
             monkeypatch.delenv(name)

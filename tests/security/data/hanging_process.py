@@ -1,4 +1,4 @@
-"""A process with a watchdog of one second, which hangs as its argument says. For test_hung_engine.py."""
+"""A process with a watchdog of one second. It hangs as its argument says. Started by test_hung_engine.py."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Patterns of an adapter's config: matched as PEFT matches them, and never for long."""
+"""Patterns in an adapter's config match as in PEFT, and never take long."""
 
 import re
 from pathlib import Path

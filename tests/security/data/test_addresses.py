@@ -1,4 +1,4 @@
-"""Addresses that lead into the cluster: nothing is asked there, and nothing is told of it."""
+"""Addresses inside the cluster: no request is sent there, and no error shows their content."""
 
 import socket
 import threading
@@ -22,7 +22,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def patch_resolver(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> list[str]:
-    """Names that resolve as told, all others as they do; which names were looked up."""
+    """Make these names resolve as given. Returns the list of names that are looked up."""
     real, hosts_asked = socket.getaddrinfo, list[str]()
 
     def getaddrinfo(host: Any, port: Any, *arguments: Any, **host_name: Any) -> Any:
@@ -97,7 +97,7 @@ def test_a_name_of_two_addresses_is_refused_for_one_of_them(monkeypatch: pytest.
 
 
 def test_a_name_is_looked_up_once_and_that_address_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked up again for the connection, the name could have another address by then."""
+    """At a second lookup for the connection, the name could have another address."""
     monkeypatch.setenv("ASSAY_SOURCES", "127.0.0.1")
     with serve_replies(lambda *_: Reply(body=b"image")) as address:
         names = patch_resolver(monkeypatch, {"once.example": ["127.0.0.1"]})

@@ -1,4 +1,4 @@
-"""Files that claim, unpack to, or take far more than they are: each is refused, or costs itself alone."""
+"""Files that claim, unpack to, or need far more than their size: each is refused, or fails alone."""
 
 import csv
 import gzip
@@ -98,7 +98,7 @@ def test_rows_that_no_bytes_stand_for_are_not_listed(
 
 
 def test_a_footer_that_claims_any_number(tmp_path: Path) -> None:
-    """The row count of the row group and of the file, in the footer's varints, replaced by 10^15."""
+    """The row counts of the row group and of the file, varints in the footer, are replaced by 10^15."""
     table = pa.table({"image": [b"x" * 50] * 77})
     pq.write_table(table, tmp_path / "good.parquet")
     data = (tmp_path / "good.parquet").read_bytes()
@@ -204,7 +204,7 @@ def test_references_nested_deep_in_a_csv_are_a_text(tmp_path: Path) -> None:
 
 @pytest.fixture
 def megabyte(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """More than an image may have here."""
+    """Lower the limits below the size of an image."""
     monkeypatch.setenv("ASSAY_MAX_IMAGE_MB", "1")
     return b"\xff\xd8" + b"x" * 2_000_000
 
@@ -287,7 +287,7 @@ def test_a_text_in_a_tar_that_is_too_large(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("form", ["file", "stream"])
 def test_offsets_that_lead_out_of_the_file(form: str, tmp_path: Path) -> None:
-    """Believed, they end the process."""
+    """A reader that trusts them crashes."""
     table = pa.table({"image": [b"a" * 40, b"b" * 40]})
     writer = pa.ipc.new_file if form == "file" else pa.ipc.new_stream
     with writer(tmp_path / "good.arrow", table.schema) as sink:
@@ -335,7 +335,7 @@ def test_a_file_that_crashes_its_reader_is_reported() -> None:
 
 
 class KillingSource:
-    """A source of which one image ends the process that reads it."""
+    """A source with one image that kills the process that reads it."""
 
     distance: Distance = "local"
 
@@ -354,7 +354,7 @@ def six(golden_uri: str, file: str, group: int) -> list[ImageRef]:
 
 
 def prepare_all(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """How each image of `Killing` ends."""
+    """How each image of `KillingSource` ends."""
     monkeypatch.setattr(single_images, "read_refs", six)
     decoder_used = Decoder(SMALL)
     try:
@@ -371,7 +371,7 @@ def test_an_image_whose_reading_ends_the_process_costs_itself_alone(monkeypatch:
 
 
 def tick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a chunk and decoding an image take a second each."""
+    """Make reading a chunk and decoding an image take one second each."""
     monkeypatch.setattr(single_images, "time", SimpleNamespace(perf_counter=count().__next__))
 
 
@@ -392,7 +392,7 @@ def test_a_part_whose_budget_goes_to_reading_is_tried_again(monkeypatch: pytest.
 
 
 class WaitingSource:
-    """A source of which one image does not come, or computes for ever."""
+    """A source with one image that never arrives, or computes forever."""
 
     distance: Distance = "object-store"
 

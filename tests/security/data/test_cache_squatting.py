@@ -1,4 +1,5 @@
-"""The cache of checkpoints where others can write: what another made, linked, held or changed is not loaded."""
+"""The cache of checkpoints in a folder that others can write: nothing that they made, linked, locked or changed is
+loaded."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ PLANNED = Checkpoint(uri="s3://b/model", name="model", fingerprint=NAME)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The cache's path, nothing there yet, and a checkpoint on S3 to copy."""
+    """The cache's path, still empty, and a checkpoint on S3 to copy."""
     monkeypatch.setattr(node_cache, "verify", lambda _: None)  # of S3, which is not what is attacked
     monkeypatch.setattr(node_cache, "_sound", set())
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""The fuzz target of checkpoints holds on its seeds, and on a bounded number of changes of each."""
+"""The fuzz target of checkpoints on its seeds, and on a bounded number of changes of each."""
 
 import random
 
@@ -17,7 +17,7 @@ def test_changed_seeds_raise_nothing_else(start: int) -> None:
 
 
 def change(data: bytes, rng: random.Random) -> bytes:
-    """Some bytes of another value, left out, or there twice."""
+    """A copy with some bytes changed, removed or doubled."""
     mutated = bytearray(data)
     for _ in range(rng.choice((1, 2, 8))):
         position = rng.randrange(len(mutated) + 1)

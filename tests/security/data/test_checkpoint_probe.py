@@ -1,4 +1,5 @@
-"""What a checkpoint computes is tried in a confined process: what fails, never ends or takes all memory is one line."""
+"""The probe runs a checkpoint's code in a confined process: a failure, an endless loop or too much memory is one
+line."""
 
 import json
 import os
@@ -49,7 +50,7 @@ def _write(file: Path, text: str | bytes) -> None:
 
 
 def renumber_tokens(folder: Path) -> None:
-    """The tokenizer of a larger vocabulary: of the same words, a thousand further on."""
+    """Give the tokenizer a larger vocabulary: the same words with ids a thousand higher."""
     value = json.loads((folder / "tokenizer.json").read_text())
     words = value["model"]["vocab"]
     value["model"]["vocab"] = {word: number + 1000 * (number > 13) for word, number in words.items()}
@@ -125,10 +126,12 @@ ODD: dict[str, tuple[Change, str]] = {
         "image processor makes patches of 1536 values, and its vision encoder reads 3 x 2 x 14 x 14: preproces",
     ),
     "processor: merges patches as another model": (
-        edit_config("preprocessor_config.json", merge_size=4), "its image processor merges 4 x 4 patches, and its vision",
+        edit_config("preprocessor_config.json", merge_size=4),
+        "its image processor merges 4 x 4 patches, and its vision",
     ),
     "tokenizer: larger than the embeddings": (
-        renumber_tokens, "and its embeddings have 438 rows; save the tokenizer that it was trained with, or resize them",
+        renumber_tokens,
+        "and its embeddings have 438 rows; save the tokenizer that it was trained with, or resize them",
     ),
     "processor: not JSON": (replace_text("preprocessor_config.json", "{"), "processor"),
     "config: a milliard layers": (edit_config("config.json", num_hidden_layers=10**9), "num_hidden_layers"),
@@ -228,7 +231,7 @@ def test_a_confined_process_reaches_nothing(tmp_path: Path, attempt: str) -> Non
 
 
 def test_patches_that_are_not_flat_are_the_models_own_affair(tmp_path: Path) -> None:
-    """PaddleOCR-VL keeps channels, rows and columns apart, and its config has a size in time all the same."""
+    """PaddleOCR-VL keeps channels, rows and columns apart, although its config has a temporal size."""
     from transformers import PaddleOCRVLImageProcessorPil
 
     vision = {"patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2, "num_channels": 3}

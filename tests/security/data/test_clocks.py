@@ -1,4 +1,4 @@
-"""F29: machines' clocks differ, and jump; no engine is kept, given up or lost because of that.
+"""F29: the clocks of machines differ and jump; no engine is kept, given up or lost because of that.
 
 The actor is the real one without vLLM, as in test_actor.py; a clock is set apart from the driver's.
 """
@@ -31,13 +31,13 @@ def engine(lease: Lease) -> Any:
 
 
 def ahead(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the wall clock of the actor's machine; the driver asked before."""
+    """Set the wall clock of the actor's machine ahead of the driver's."""
     true = time.time
     monkeypatch.setattr("ray_jobs.engine.server.actor.time.time", lambda: true() + seconds)
 
 
 def is_evicted(actor: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether an engine ends that a driver asks for its GPU, its machine's clock being ahead of the driver's."""
+    """Whether an engine ends when a driver requests its GPU and its clock is ahead of the driver's."""
 
     def ask(*arguments: Any) -> Any:
         with monkeypatch.context() as patch:

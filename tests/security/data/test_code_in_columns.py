@@ -1,4 +1,4 @@
-"""Files whose columns carry code: no reader of a source or of our own parts runs it, each is refused in one line."""
+"""Files whose columns carry code: no reader of a source or of our parts runs it, and each is refused in one line."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ NAMES = (
 
 
 class Writes:
-    """Unpickled, it makes a file."""
+    """Unpickling this writes a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -64,7 +64,7 @@ def feather(path: Path, table: pa.Table) -> None:
 
 
 def save_dataset(path: Path, table: pa.Table) -> None:
-    """A folder as `datasets` saves it."""
+    """Write a folder as `datasets` saves it."""
     path.mkdir()
     ipc_stream(path / "data-00000-of-00001.arrow", table)
     features = {name: {"dtype": "binary", "_type": "Value"} for name in table.schema.names}
@@ -82,7 +82,7 @@ WRITERS: dict[str, Callable[[Path, pa.Table], None]] = {
 
 
 def make_named(field: pa.Field, name: str) -> pa.Field:
-    """The field with the metadata by which Arrow knows an extension type."""
+    """The field with the metadata that names an extension type of Arrow."""
     return field.with_metadata({"ARROW:extension:name": name, "ARROW:extension:metadata": "[1]"})
 
 
@@ -91,7 +91,7 @@ def storage_of(name: str) -> pa.DataType:
 
 
 def make_nested(shape: str, value: bytes, name: str = PICKLED) -> tuple[pa.Field, pa.Array]:
-    """A column of this shape with the type in it, and one row."""
+    """A column of this shape that contains the type, and one row."""
     leaf = make_named(pa.field("item", storage_of(name)), name)
     cell: Any
     if shape == "struct":
@@ -128,7 +128,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def table_of(field: pa.Field, column: pa.Array, *others: tuple[pa.Field, pa.Array]) -> pa.Table:
-    """A table whose bytes say the extension; this process's own types are not asked."""
+    """A table whose bytes name the extension type, without the types registered in this process."""
     fields = [field, *(extension_name for extension_name, _ in others)]
     arrays = [column.view(field.type) if not pa.types.is_nested(field.type) else _retype(column, field.type)]
     return pa.Table.from_arrays([*arrays, *(array for _, array in others)], schema=pa.schema(fields))
@@ -146,7 +146,7 @@ def _children(column: pa.Array, kind: pa.DataType) -> list[pa.Array]:
 
 
 def assert_refused(dataset: Dataset) -> str:
-    """The line with which both listing and reading end."""
+    """Assert that both listing and reading end with this line."""
     source = open_source(dataset)
     with pytest.raises(InputError) as raised:
         list(source.read(list(source.list_images())))
@@ -215,7 +215,7 @@ TENSOR = "RAY_DATA_AUTOLOAD_CLOUDPICKLE_TENSOR_METADATA"
 
 @pytest.mark.parametrize("file", ["x.parquet", "file.arrow", "stream.arrow"])
 def test_a_schema_that_unpickles_is_not_built(tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's tensor types do that where a variable allows it; the column need not even be wanted."""
+    """Ray's tensor types unpickle if a variable allows it, even in a column that nobody reads."""
     field = pa.field("tensor", pa.list_(pa.int64())).with_metadata(
         {"ARROW:extension:name": "ray.data.arrow_tensor", "ARROW:extension:metadata": code(tmp_path / "ran")}
     )
@@ -269,7 +269,8 @@ def test_a_source_is_listed_where_ray_is_not() -> None:
 
 @pytest.mark.integration
 def test_a_part_whose_decoder_dies_runs_no_code(tmp_path: Path) -> None:
-    """The real job: an image that ends the decoder, and a label that unpickles where Ray's types are known."""
+    """The real job: an image that kills the decoder, and a label that would unpickle where Ray's types are
+    registered."""
     from samples import draw_picture, encode_image
     from stage_jobs import plan_spec, start_stage, wait_for_exit
 

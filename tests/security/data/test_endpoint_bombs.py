@@ -1,4 +1,4 @@
-"""What an endpoint sends is bounded in bytes and in time, and ends in a word about the judge, never in an error."""
+"""An endpoint's reply is bounded in bytes and in time, and ends in a failure of the judge, never in an exception."""
 
 import gzip
 import json

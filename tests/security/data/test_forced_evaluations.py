@@ -1,4 +1,4 @@
-"""Forced evaluations that are killed at any write, and two beside each other: what stands is whole and of one."""
+"""Forced evaluations killed at any write, and two at a time: the current results are complete and of one request."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -36,7 +36,7 @@ MOST_WRITES = 40
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    """A run with its record, made without force."""
+    """A run with its record, made without `force`."""
     monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
     monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
@@ -50,7 +50,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
 
 
 def caption_anew(run: Spec, token: str, texts: list[str]) -> Spec:
-    """The captions of a forced request, as its job makes them; the request's spec."""
+    """Write the captions of a forced request as its job does. Returns the request's spec."""
     forced_spec, folder = run.model_copy(update={"force": token}), request_folder(token)
     elsewhere = forced_spec.model_copy(update={"root": f"{run.root}/{token}"})
     write_captions(elsewhere, [{"image_id": name, "caption": text} for name, text in zip("ab", texts, strict=True)])
@@ -67,7 +67,7 @@ class KilledError(BaseException):
 
 
 def kill_at(step: int, work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Do the work, killed before its write of that number; whether it came to its end."""
+    """Do the work and kill it before its write of that number. Returns whether it reached its end."""
     steps = 0
 
     def killed_at(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,7 +91,7 @@ def kill_at(step: int, work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch)
 
 
 def read_current_captions(run: Spec) -> list[str]:
-    """The captions that the run's results are of, where all of them are of the same."""
+    """The caption id that all results of the run have in common."""
     verdict = json_files.load(Verdict, f"{run.run_uri}/verdict.json")
     results = records.results_uri(run.run_uri, verdict)
     scores = json_files.load(Scores, f"{results}/scores.json")
@@ -172,7 +172,7 @@ def test_the_request_that_was_decided_last_stands_whichever_is_tried_again(run: 
 
 
 def test_a_swap_overtaken_by_another_is_repaired(run: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first has looked at what stands, and writes after the second has written."""
+    """The first has read the current state, and writes after the second has written."""
     first, second = caption_anew(run, "one", OF_ONE), run.model_copy(update={"force": "two"})
     real = json_files.replace
     swapped_names: list[str] = []
@@ -217,7 +217,7 @@ def test_the_record_is_of_one_request_though_other_captions_stand_by_now(run: Sp
 
 
 def test_a_run_is_compared_by_what_it_was_decided_on(run: Spec) -> None:
-    """Though a forced request of another suite's scale has had the captions made anew since."""
+    """A forced request of another suite has replaced the captions since."""
     caption_anew(run, "one", OF_ONE)
     other = run.model_copy(update={"own_metrics": {}})
     scoring.score_captions(other, other.caption_id)

@@ -1,4 +1,4 @@
-"""Forced requests beside one another and beside readers: each finds captions that are whole, and takes none away."""
+"""Forced requests beside each other and beside readers: each finds complete captions and removes none."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def table(text: str) -> pa.Table:
 
 
 def make(uri: str, text: str, force: str | None = None, upto: int = 9) -> Manifest | None:
-    """What a job that captions does, killed after `upto` of its steps."""
+    """Do the work of a caption job, killed after `upto` of its steps."""
     folder = f"{request_folder(force)}/parts" if force else "parts"
     steps = 0
     for name in NAMES:
@@ -98,7 +98,7 @@ def test_no_token_leads_out_of_its_stage(tmp_path: Path, token: str) -> None:
 
 
 def test_forgetting_keeps_the_marks_of_other_requests(tmp_path: Path) -> None:
-    """Else each of two forced evaluations would find its own mark gone, and forget what the other had made."""
+    """Otherwise each of two forced evaluations would miss its mark, and delete the other's work."""
     uri = str(tmp_path)
     manifests.clear_stage(uri, "one", keep=("forced-",))
     manifests.clear_stage(uri, "two", keep=("forced-",))

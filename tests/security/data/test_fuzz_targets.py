@@ -1,4 +1,4 @@
-"""Every fuzz target for a few thousand executions: the long run is `python -m dev.fuzz all --seconds 600`."""
+"""Every fuzz target for a few thousand executions. The long run is `python -m dev.fuzz all --seconds 600`."""
 
 from pathlib import Path
 

@@ -27,11 +27,11 @@ CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="012345
 
 
 class AskedFor(Exception):
-    """Carries what Ray was asked for, the moment that it is."""
+    """Carries the resources at the moment when they are requested from Ray."""
 
 
 def ask_ray(*_: Any, **__: Any) -> Any:
-    """Stands for `ray.remote`: raises what the actor or task is to have."""
+    """Stands for `ray.remote`: raises with the resources of the actor or task."""
 
     def options(**wanted: Any) -> Any:
         raise AskedFor(wanted)
@@ -45,7 +45,9 @@ def ask_ray_for_calls(*_: Any, **__: Any) -> Any:
 
 def live(monkeypatch: pytest.MonkeyPatch, gpus_up: float, on_nodes: tuple[int, ...] = ()) -> None:
     resources = {"CPU": 4.0} | ({"GPU": gpus_up} if gpus_up else {})
-    nodes = [{"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(count)} if count else {})} for count in on_nodes]
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 4.0} | ({"GPU": float(count)} if count else {})} for count in on_nodes
+    ]
     monkeypatch.setattr("ray.cluster_resources", lambda: resources)
     monkeypatch.setattr("ray.available_resources", lambda: resources)
     monkeypatch.setattr("ray.nodes", lambda: nodes)
@@ -146,9 +148,7 @@ def test_tasks_under_way_and_engines_identity_follow_the_same_word(monkeypatch: 
 
 @pytest.mark.parametrize("setting", ["yes", "true", "2", "-1", "1.0", "none", "{{ 7 * 7 }}", "0x1", "٣"])
 @pytest.mark.parametrize("ask", [gpus.has_gpus, lambda: eviction.evict_idle()], ids=["asked", "make_room"])
-def test_an_ambiguous_setting_is_refused(
-    setting: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ambiguous_setting_is_refused(setting: str, ask: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     live(monkeypatch, 1)
     monkeypatch.setenv("ASSAY_GPU", setting)
     with pytest.raises(InputError, match=r"ASSAY_GPU is .*; set it to 1 .*, to 0 "):
@@ -191,7 +191,7 @@ def test_an_invalid_number_of_gpus(setting: str, monkeypatch: pytest.MonkeyPatch
 def test_a_further_engine_waits_for_a_node_that_may_start(
     setting: str | None, refusal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no node may start and none has room, the job goes on without it at once."""
+    """Where no node can start and none has room, the job continues at once without that engine."""
     live(monkeypatch, 1)
     monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 4.0})
     monkeypatch.setattr("ray.remote", ask_ray)
@@ -217,7 +217,7 @@ def test_a_job_logs_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, caplog: p
 
 
 class EvictionCounter:
-    """Counts how often idle engines were asked for their GPU."""
+    """Counts how often idle engines were asked to give up their GPU."""
 
     def __init__(self) -> None:
         self.times, self.again = 0, threading.Event()
@@ -228,7 +228,7 @@ class EvictionCounter:
 
 
 def test_idle_engines_are_evicted_until_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An audit evicted idle engines for as long as it ran, because it never said that it had its GPU."""
+    """An audit used to evict idle engines for as long as it ran, because it never reported that it had its GPU."""
     evicted = EvictionCounter()
     live(monkeypatch, 1)
     monkeypatch.setattr(eviction, "evict_idle", evicted)

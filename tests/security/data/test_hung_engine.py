@@ -51,7 +51,7 @@ ENDED = (
 
 
 def start_engine(hang: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
-    """The process, and the one that watches it."""
+    """Start the process. Returns it and its watchdog."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
     command = [sys.executable, str(PROGRAM), hang]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -84,7 +84,7 @@ def test_a_process_that_ends_takes_its_watchdog_with_it() -> None:
 
 @pytest.fixture
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second of computing is too much, one of silence too."""
+    """Limits of half a second for computing and for silence."""
     monkeypatch.setenv("ASSAY_ENGINE_SILENCE", "1")
 
 
@@ -127,7 +127,7 @@ def test_a_chat_template_without_an_end_is_given_up(template: str, tmp_path: Pat
 
 
 def in_a_fork(compute: Callable[[], Any]) -> str:
-    """What Endless says there: the thread goes on computing, so the process must end."""
+    """The error that Endless raises there. The thread continues to compute, so the process must end."""
     reading, writing = os.pipe()
     if not (child := os.fork()):
         signal.alarm(50)
@@ -179,7 +179,7 @@ def test_a_computation_without_an_end_is_given_up(compute: Callable[[], Any], sh
 
 
 def test_waiting_is_not_computing(short_limits: None) -> None:
-    """A slow disk is no fault of the checkpoint's."""
+    """A slow disk is no fault of the checkpoint."""
 
     def read_slowly() -> str:
         time.sleep(2)
@@ -200,7 +200,7 @@ def test_what_is_computed_or_raised_arrives(short_limits: None) -> None:
 
 @pytest.mark.slow
 def test_rendering_without_an_end_is_no_rows_fault(short_limits: None) -> None:
-    """A row that vLLM refuses costs that row; a processor that hangs hangs for each."""
+    """A row that vLLM refuses costs that row. A processor that hangs does so for every row."""
     maker: Any = SimpleNamespace(uri="/m")
     endless: Any = SimpleNamespace(render_cmpl=lambda _: loop_for_ever())
     renderer = Renderer(maker, endless)
@@ -215,14 +215,14 @@ def test_rendering_without_an_end_is_no_rows_fault(short_limits: None) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("hangs", ["prompt", "tokens"])
 def test_what_renderers_agree_on_is_given_up(hangs: str, short_limits: None) -> None:
-    """It is the first use of the template: the engine still starts, so nobody sees that it is silent."""
+    """This is the first use of the template. The engine still starts, so nothing detects its silence."""
     maker: Any = SimpleNamespace(uri="/m", prompt=lambda _: "prompt", tokens=lambda _: [1])
     setattr(maker, hangs, lambda _: loop_for_ever())
     assert in_a_fork(Renderer(maker, None).sample).startswith("checkpoint /m: ")
 
 
 class RendersForEver:
-    """An actor whose tasks never end; whether it answers otherwise is `answers`."""
+    """An actor whose tasks never end. `answers` says whether it answers other calls."""
 
     def __init__(self, answers: bool) -> None:
         self.asked = 0
@@ -245,7 +245,7 @@ def make_renderer_pool(actor: RendersForEver) -> RendererPool:
 
 
 def test_a_process_that_renders_and_is_silent_is_given_up(short_limits: None) -> None:
-    """The engine's own event loop is fine, so its driver sees nothing."""
+    """The engine's event loop works, so its driver notices nothing."""
     with pytest.raises(ComputeTimeout, match=r"^checkpoint /m: a process that renders for it did not answer for 1 s: "):
         asyncio.run(make_renderer_pool(RendersForEver(answers=False))._call(0, "more", "1"))
 
@@ -275,7 +275,7 @@ def test_the_error_of_a_starting_actor_names_the_checkpoint() -> None:
 
 
 class Silent:
-    """An engine's actor that never answers, and what becomes of it."""
+    """An engine's actor that never answers, and how it ends."""
 
     def __init__(self) -> None:
         self._actor_id, self.ended = b"silent", threading.Event()
@@ -369,7 +369,7 @@ def test_an_engine_that_starts_is_not_silent(short_limits: None, monkeypatch: py
 
 
 def exit_of(seconds: float, text: str) -> Exception:
-    """What a driver makes of an engine's end with this text, so many seconds after its last answer."""
+    """The error that a driver raises for an engine's end with this text, so many seconds after its last answer."""
     return session._recognise_hang(RayActorError(error_msg=text), time.monotonic() - seconds)
 
 
@@ -458,7 +458,8 @@ def test_a_hang_is_attributed_to_its_cause(
 
 
 def test_a_template_does_not_stop_the_event_loop(short_limits: None, tmp_path: Path) -> None:
-    """The canary's prompt was written on it: no lease, no watch, no eviction until the template had its end."""
+    """The canary's prompt was rendered on the event loop: until the template ended there was no lease, watch or
+    eviction."""
     from ray_jobs.engine.server.weight_swap import WeightSwapper
 
     class Slow:

@@ -1,4 +1,4 @@
-"""A judge's endpoint behind the deployment's proxy: asked through it, and only where it may lead."""
+"""A judge's endpoint behind the deployment's proxy: requests go through it, and only to permitted hosts."""
 
 import asyncio
 import socket
@@ -119,7 +119,7 @@ def test_a_proxy_that_is_down_is_reported_without_its_password(monkeypatch: pyte
 
 
 def write_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of the name, signed by itself, and the file with its key."""
+    """Write a self-signed certificate of the name, and its key. Returns both files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAME)])
     now = datetime.now(UTC)
@@ -146,7 +146,8 @@ def write_certificate(folder: Path) -> tuple[Path, Path]:
 def tunnels(
     endpoint: JudgeEndpoint, certificate: Path, key: Path, status: bytes = b"200 ok"
 ) -> Iterator[tuple[str, list[bytes]]]:
-    """A proxy that answers CONNECT with the status, and speaks TLS for the endpoint then; its address, what it read."""
+    """A proxy that answers CONNECT with the status and then speaks TLS for the endpoint. Yields its address and what
+    it read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     received_bytes: list[bytes] = []

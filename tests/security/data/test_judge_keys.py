@@ -1,4 +1,4 @@
-"""A judge's key goes to the hosts that the deployment names for it, and nothing that comes back keeps it."""
+"""A judge's key goes only to the hosts that the deployment names for it, and no reply stores it."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which numbers of a config the probe takes for a number of layers."""
+"""The numbers of a config that the probe reads as numbers of layers."""
 
 import json
 from pathlib import Path

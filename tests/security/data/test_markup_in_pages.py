@@ -1,4 +1,4 @@
-"""Text that others wrote is text in every page: 24 payloads in each field of the report and of the rejects' page."""
+"""Text of others stays text in every page: 24 payloads in each field of the report and of the rejects' page."""
 
 import re
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Files of a newer Assay: told in one line that asks for an upgrade, and never deleted, replaced or skipped over."""
+"""Files of a newer Assay: one line asks for an upgrade, and they are never deleted, replaced or skipped."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def spec_in(root: Path, force: str | None = None) -> Spec:
 
 
 def sample(spec: Spec) -> dict[str, Any]:
-    """One of every model that is a file of its own."""
+    """One instance of every model that has its own file."""
     sums: dict[str, Any] = {"rows_in": 1, "rows_out": 1, "parts": (), "created_at": NOW}
     manifest = Manifest(stage="golden", id="g", **sums)
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
@@ -69,7 +69,7 @@ def sample(spec: Spec) -> dict[str, Any]:
 
 
 def newer(content: Any, schema: Any = 99) -> bytes:
-    """What a next major version might write: another schema, other keys, and some that are gone."""
+    """The content as a next major version may write it: another schema, further keys, and some missing."""
     raw = json.loads(content.model_dump_json()) | {"schema": schema, "added": {"deep": [1, {"x": None}]}}
     for key in ("reason", "rows_in", "kind", "scale_id", "suite", "checkpoint", "images"):
         raw.pop(key, None)
@@ -77,7 +77,7 @@ def newer(content: Any, schema: Any = 99) -> bytes:
 
 
 def lay(root: Path, schema: Any = 99) -> tuple[Spec, dict[str, bytes]]:
-    """A run of a newer Assay with all its files, by their URI."""
+    """Write a run of a newer Assay. Returns its spec and all its files by URI."""
     spec = spec_in(root)
     written_files = sample(spec)
     files = {

@@ -1,4 +1,5 @@
-"""One odd record, index line, entry, key or spec never stops the others: index, rebuild, baselines, trend, compare."""
+"""One odd record, index line, entry, key or spec does not affect the others: index, rebuild, baselines, trend,
+compare."""
 
 import json
 import logging
@@ -45,8 +46,8 @@ def names(loaded_index: index.Index) -> list[str]:
 
 
 def record_bytes(spec: Spec, **fields: Any) -> bytes:
-    """The record of a run with some of its JSON changed."""
-    content = json.loads(make_record(spec, at=NOON).model_dump_json())
+    """The record of a run as JSON, with some of it changed."""
+    content = json.loads(make_record(spec, published_at=NOON).model_dump_json())
     for path, value in fields.items():
         place, keys = content, path.split("__")
         for key in keys[:-1]:
@@ -100,7 +101,7 @@ ODD_FILES = ["a folder", "a link to itself", "a link to nothing", "a FIFO", "unr
 
 
 def plant(file: Path, kind: str) -> None:
-    """An odd thing of the file system in a file's place."""
+    """Put an odd object of the file system in place of a file."""
     file.unlink(missing_ok=True)
     if kind == "a folder":
         file.mkdir()
@@ -399,4 +400,4 @@ def test_comparing_with_a_run_of_odd_files_ends_in_one_line(
 
 def test_a_record_is_what_the_attacks_change(tmp_path: Path) -> None:
     spec = make_numbered_spec(tmp_path, 1)
-    assert Record.model_validate_json(record_bytes(spec)) == make_record(spec, at=NOON)
+    assert Record.model_validate_json(record_bytes(spec)) == make_record(spec, published_at=NOON)

@@ -1,4 +1,4 @@
-"""A spec lies where results do: whoever may write there must not thereby run code on Ray."""
+"""Specs lie beside results: write access there must not allow code to run on Ray."""
 
 import json
 from collections.abc import Callable

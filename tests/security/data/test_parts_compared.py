@@ -1,4 +1,4 @@
-"""Parts that are not those their manifest names: one line that says which, and what to do, before a row is used."""
+"""Parts that differ from their manifest: one line names them and the remedy before a row is used."""
 
 import re
 import shutil

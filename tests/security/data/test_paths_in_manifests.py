@@ -1,4 +1,4 @@
-"""Places in data sets that lead out of them: nothing there is read, and nothing is told of it."""
+"""Paths in data sets that lead out of them: nothing there is read, and no error shows its content."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def row_of(file: Path) -> SourceImage:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """The folder of a manifest, beside which lies what it may not have."""
+    """The folder of a manifest, beside files that it must not read."""
     (tmp_path / "set").mkdir()
     (tmp_path / "settle").mkdir()
     for path in (tmp_path / "secret.txt", tmp_path / "settle" / "x.png"):
@@ -132,7 +132,7 @@ def test_a_file_of_a_folder_leads_nowhere_else(home: Path, name: str) -> None:
 
 @pytest.fixture
 def snapshot(tmp_path: Path) -> Path:
-    """A snapshot as Hugging Face's cache keeps it: its files are links to blobs."""
+    """A snapshot as in Hugging Face's cache: its files are links to blobs."""
     repository = tmp_path / "datasets--team--set"
     revision = repository / "snapshots" / "0123abcd"
     (revision / "train").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Addresses that carry a secret: it is stored and told nowhere."""
+"""URLs that carry a secret: it is neither stored nor shown anywhere."""
 
 import json
 from functools import partial
@@ -114,7 +114,7 @@ def test_an_image_of_a_manifest_is_called_without_it(name: str, tmp_path: Path) 
 
 
 def read_all_text(file: Path) -> str:
-    """All that a file holds, what is compressed in a table and its footer included."""
+    """The whole text of a file, including a table's compressed columns and its footer."""
     if file.suffix != ".parquet":
         return file.read_bytes().decode("latin-1")
     table = pq.read_table(file)
@@ -123,7 +123,7 @@ def read_all_text(file: Path) -> str:
 
 @pytest.mark.parametrize("name", ["X-Amz-Signature", "api_key"])
 def test_a_golden_set_holds_it_in_its_plan_only(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The workers need the whole address, and it lies nowhere but where they read it (SECURITY.md)."""
+    """Workers need the whole URL. It is stored only in the plan, which they read (SECURITY.md)."""
 
     with serve_replies(
         lambda path, _: Reply(body=encode_image(draw_picture(1))) if "good" in path else Reply(403)

@@ -1,4 +1,4 @@
-"""A store that lies or fails: what Assay reads is what the store keeps, or one line that says what is wrong."""
+"""A store that lies or fails: Assay reads the stored bytes, or reports the fault in one line."""
 
 import base64
 import hashlib

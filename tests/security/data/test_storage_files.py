@@ -1,4 +1,4 @@
-"""What is no plain file, or larger than it says, where Assay reads a file."""
+"""Special files, and files larger than their size says, wherever Assay reads a file."""
 
 import os
 import socket

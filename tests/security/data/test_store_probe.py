@@ -1,4 +1,4 @@
-"""A store that ignores conditional writes is named before a job trusts it."""
+"""A store that ignores conditional writes is reported before a job relies on it."""
 
 from collections.abc import Iterator
 

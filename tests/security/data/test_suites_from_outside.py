@@ -1,4 +1,4 @@
-"""A suite's text: bounded, one meaning, and every fault in one line with its remedy."""
+"""The text of a suite: bounded, with one meaning, and every fault in one line with its remedy."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tables that a suite names, where they lie with the images: taken there, and from nowhere else."""
+"""Tables that a suite names: they are read from the folder of the images, and from nowhere else."""
 
 import json
 from pathlib import Path

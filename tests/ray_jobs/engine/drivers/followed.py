@@ -1,4 +1,5 @@
-"""Ask by the first checkpoint, slowly enough for the second to be fetched meanwhile; by part, whether it is there."""
+"""Caption slowly with the first checkpoint, so that the second is fetched meanwhile. Print for each part whether it
+was there."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.integration
 
 
 def test_rows_are_rendered_alike_in_processes_and_without_them(on_cluster: Cluster) -> None:
-    """Rows come in order, and each image has its own name. A failing row costs only itself. Without processes, threads
-    render."""
+    """Rows come in order, and each image has its own name. A failing row costs only itself. Without processes,
+    threads render."""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     command = [sys.executable, str(Path(__file__).with_name("render_rows.py")), str(GOOD)]
     result = wait_for_exit(subprocess.Popen(command, **pipes))

@@ -71,8 +71,8 @@ def test_where_the_kernel_does_not_run_torch_hashes(caplog: pytest.LogCaptureFix
 
 @pytest.mark.slow
 def test_the_kernel_compiles_for_a_gpu() -> None:
-    """Triton's compiler refuses some code that its interpreter takes. This compiles for an H100 or H200, which cannot
-    run here.
+    """Triton's compiler refuses some code that its interpreter takes. This compiles for an H100 or H200, which
+    cannot run here.
 
     By the Triton of the CPU's lock; by that of the GPU's (3.7.1) it was compiled by hand.
     """

@@ -16,7 +16,7 @@ def bmp(image: Image.Image | None = None) -> bytes:
 
 
 def encode_rows(rows: bytes, depth: int, *, height: int = HEIGHT, compression: int = 0, palette: bytes = b"") -> bytes:
-    """A file header and a BITMAPINFOHEADER of 40 bytes before the palette and the rows."""
+    """A file header and a BITMAPINFOHEADER of 40 bytes, then the palette and the rows."""
     begin = 54 + len(palette)
     info = struct.pack("<IiiHHIIiiII", 40, WIDTH, height, 1, depth, compression, len(rows), 0, 0, len(palette) // 4, 0)
     return b"BM" + struct.pack("<IHHI", begin + len(rows), 0, 0, begin) + info + palette + rows
@@ -28,7 +28,7 @@ def top_down() -> bytes:
 
 
 def blue_first(fourth: int | None) -> bytes:
-    """Four bytes a pixel from the bottom up: of `clear`, or of the scene with a fourth byte that says nothing."""
+    """Four bytes per pixel from the bottom up: of `clear`, or of the scene with an unused fourth byte."""
     image = pictures.clear() if fourth is None else scene().convert("RGBA")
     if fourth is not None:
         image.putalpha(fourth)

@@ -1,4 +1,4 @@
-"""What is written down of a file of the corpus: how it is made, how it must end, and what it must show."""
+"""The entry of a corpus file: how it is made, how it must end, and what it must show."""
 
 import io
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Picture = Callable[[], Image.Image]
 
 @dataclass(frozen=True)
 class File:
-    """`repairs` of a file that is kept, the allowed `reasons` of one that is rejected.
+    """One file of the corpus: the `repairs` of an accepted file, or the allowed `reasons` of a rejected one.
 
     What is kept must look like `shows`, resized: the mean absolute difference, in the worst channel, is under `within`.
     """
@@ -37,14 +37,14 @@ def expect_kept(make: Make, *repairs: str, shows: Picture | None, within: float 
 
 
 def expect_rejected(make: Make, *reasons: Reason) -> File:
-    """One reason where a user would count on it; more where libraries may see the same damage from two sides."""
+    """One reason where users rely on it; several where libraries may diagnose the same damage differently."""
     assert reasons
     assert set(reasons) <= set(REASONS)
     return File(make, reasons=reasons)
 
 
 def encode_image(image: Image.Image, form: str, **options: Any) -> bytes:
-    """A file of the image; made of a copy, since Pillow's encoders leave their settings behind in what they save."""
+    """A file of the image. It encodes a copy, because Pillow's encoders leave their settings in the image."""
     sink = io.BytesIO()
     image.copy().save(sink, form, **options)
     return sink.getvalue()
@@ -61,7 +61,7 @@ def truncate(make: Make, share: float) -> Make:
 
 
 def zero_out(make: Make, begin: float, end: float) -> Make:
-    """A file of which a stretch, from one share of its length to another, was never written."""
+    """A file in which a stretch, between two shares of its length, was never written."""
 
     def make_zeroed() -> bytes:
         data = make()

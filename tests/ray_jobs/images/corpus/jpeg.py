@@ -46,7 +46,7 @@ def without(data: bytes, marker: int) -> bytes:
 
 
 def patch_segment(data: bytes, marker: int, offset: int, value: bytes) -> bytes:
-    """`value` written over the first segment of that marker, `offset` bytes from its 0xff."""
+    """The data with `value` written into the first segment of that marker, `offset` bytes after its 0xff."""
     begin = next(begin for marker_found, begin, _ in segments(data) if marker_found == marker)
     return data[: begin + offset] + value + data[begin + offset + len(value) :]
 
@@ -56,7 +56,7 @@ def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
 
 
 def find_coded_data(data: bytes) -> int:
-    """Where the coded data begins."""
+    """The position of the coded data."""
     return next(after for marker, _, after in segments(data) if marker == 0xDA)
 
 
@@ -67,12 +67,12 @@ def exif(orientation: int) -> bytes:
 
 
 def make_turned(orientation: int) -> bytes:
-    """Stored as a camera held that way stores it."""
+    """A file as a camera in that orientation stores it."""
     return jpeg(scene().transpose(STORED[orientation]), exif=exif(orientation))
 
 
 def with_thumbnail() -> bytes:
-    """A camera's EXIF: a second, other JPEG inside the first segment."""
+    """A camera's EXIF: another JPEG inside the first segment."""
     small = jpeg(pictures.mirrored().resize((64, 32)))
     head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<HI", 0, 14)
     entries = struct.pack("<HHII", 0x201, 4, 1, 14 + 30) + struct.pack("<HHII", 0x202, 4, 1, len(small))
@@ -123,7 +123,7 @@ def before_end(extra: bytes) -> bytes:
 
 
 def flip_bits(data: bytes, where: float = 0.3, length: int = 200) -> bytes:
-    """Bits flipped in the coded data: Huffman codes that mean something else from there on."""
+    """Flip bits of the coded data, so that the Huffman codes after them decode to something else."""
     begin = find_coded_data(data)
     position = begin + int((len(data) - begin) * where)
     return (
@@ -137,7 +137,7 @@ def with_bad_table() -> bytes:
 
 
 def cut_before(number: int) -> Make:
-    """Ended by a marker's first byte, as when the connection broke there."""
+    """The data up to a marker's first byte, as after a broken connection."""
 
     def make_start() -> bytes:
         data = jpeg(exif=exif(1))
@@ -147,7 +147,7 @@ def cut_before(number: int) -> Make:
 
 
 def without_its_last_scan() -> bytes:
-    """A progressive JPEG that lacks its end: what is there is a whole picture, only blurred."""
+    """A progressive JPEG without its end: it is a complete picture, only blurred."""
     data = jpeg(progressive=True)
     return data[: data.rindex(b"\xff\xda")]
 

@@ -1,4 +1,4 @@
-"""What is no image here: documents, programs that draw, archives, and nothing at all."""
+"""Files that are no image here: documents, programs that draw, archives, and empty files."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""What the corpus shows: no symmetry, ramps that tell a wrong gamma, blocks that tell swapped channels."""
+"""The pictures of the corpus: no symmetry, ramps that show a wrong gamma, blocks that show swapped channels."""
 
 from functools import cache
 
@@ -22,7 +22,7 @@ def scene() -> Image.Image:
 
 @cache
 def mirrored() -> Image.Image:
-    """What a later frame shows."""
+    """The content of a later frame."""
     return scene().transpose(Image.Transpose.ROTATE_180)
 
 
@@ -52,7 +52,7 @@ def clear() -> Image.Image:
 
 @cache
 def over_white() -> Image.Image:
-    """What is to be seen of `clear`."""
+    """How `clear` must look."""
     image = scene().copy()
     image.paste("white", (144, 0, WIDTH, HEIGHT))
     return image

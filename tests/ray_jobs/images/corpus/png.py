@@ -57,7 +57,7 @@ def with_bad_sum(data: bytes, kind: bytes) -> bytes:
 
 
 def encode_rows(values: np.ndarray, depth: int, colour: int, *extra: bytes) -> bytes:
-    """Rows of bytes as they are, without a filter."""
+    """The rows of bytes, without a filter."""
     rows = b"".join(b"\0" + row.tobytes() for row in values)
     head = header(WIDTH, HEIGHT, depth, colour)
     return SIGNATURE + head + b"".join(extra) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND")
@@ -69,7 +69,7 @@ def few_greys(depth: int) -> np.ndarray:
 
 
 def pack_greys(depth: int) -> bytes:
-    """Several grey pixels a byte."""
+    """Several grey pixels per byte."""
     bits = np.unpackbits(few_greys(depth).astype(np.uint8)[..., None], axis=2)[..., 8 - depth :]
     return encode_rows(np.packbits(bits.reshape(HEIGHT, -1), axis=1), depth, GREY)
 
@@ -110,7 +110,7 @@ def animated() -> bytes:
 
 
 def make_flipped() -> bytes:
-    """Bits flipped in the compressed pixels, the chunk's sum left as it was."""
+    """Bits flipped in the compressed pixels, with the chunk's checksum unchanged."""
     data = bytearray(png())
     begin, after = where(bytes(data), b"IDAT")
     data[(begin + after) // 2] ^= 0x10
@@ -118,7 +118,7 @@ def make_flipped() -> bytes:
 
 
 def stored_flipped() -> bytes:
-    """The same where nothing is compressed: only a sum can tell."""
+    """The same without compression: only a checksum can detect it."""
     data = bytearray(png(compress_level=0))
     data[len(data) // 2] ^= 0x80
     return bytes(data)
@@ -139,7 +139,7 @@ def bomb(width: int, height: int) -> bytes:
 
 
 def white_bomb() -> bytes:
-    """As many pixels as a camera has, in 5 kB: no bomb, since what unfolds is what was declared."""
+    """As many pixels as a camera's, in 5 kB. It is no bomb, because it has the declared size."""
     side = 4_000
     rows = zlib.compressobj(9)
     body = b"".join(rows.compress(b"\0" + b"\xff" * (side // 8)) for _ in range(side)) + rows.flush()

@@ -34,7 +34,7 @@ def profile(primaries: np.ndarray | None, gamma: float, space: bytes = b"RGB ", 
 
 
 def ink_profile() -> bytes:
-    """A printer told by its 16 full mixtures of inks: the one that others call cyan is yellow, and yellow is cyan."""
+    """A printer's profile by its 16 full mixtures of inks, with yellow and cyan exchanged."""
     table = bytes(np.clip(lab(printed()), 0, 255).round().astype(np.uint8))
     ramp = bytes(range(256))
     matrix = struct.pack(">9i", *(65536 * np.eye(3, dtype=int)).ravel())
@@ -59,7 +59,7 @@ def bands(colours: np.ndarray, mode: str) -> Image.Image:
 
 @cache
 def seen_through(primaries: bytes, gamma: float) -> Image.Image:
-    """The scene in the values of a profile (`primaries` as bytes): what a camera of that colour space would store."""
+    """The scene in the values of a profile (`primaries` as bytes), as a camera of that colour space stores it."""
     values = linear(np.asarray(scene()) / 255) @ SRGB @ np.linalg.inv(np.frombuffer(primaries).reshape(3, 3))
     return Image.fromarray((np.clip(values, 0, 1) ** (1 / gamma) * 255).round().astype(np.uint8))
 

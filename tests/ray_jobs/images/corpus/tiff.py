@@ -43,7 +43,7 @@ def with_tag(data: bytes, tag: int, value: int) -> bytes:
 
 
 def loop() -> bytes:
-    """The next directory is this one."""
+    """The next directory is the same one again."""
     data = tiff()
     position = struct.unpack_from("<I", data, 4)[0]
     after = position + 2 + 12 * struct.unpack_from("<H", data, position)[0]

@@ -77,7 +77,7 @@ def shows_small_first_frame() -> Image.Image:
 
 
 def ends_early() -> bytes:
-    """A GIF whose LZW data is whole, with its end code, and has half the rows."""
+    """A GIF whose LZW data has its end code and only half of the rows."""
     half = gif(pictures.flat().crop((0, 0, WIDTH, HEIGHT // 2)))
     position = frames(half)[0]
     size = struct.pack("<HH", WIDTH, HEIGHT)

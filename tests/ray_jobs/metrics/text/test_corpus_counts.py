@@ -1,4 +1,4 @@
-"""The tables of a whole set against a count by hand, on a directory and on S3."""
+"""The tables of a complete set, compared with a count by hand, on a directory and on S3."""
 
 import json
 import random
@@ -24,7 +24,7 @@ WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tasks in this process; two parts a group, and several ranges."""
+    """Tasks run in this process; a group has two parts, and there are several ranges."""
     monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
     monkeypatch.setattr(corpus_counts, "GROUP_ROWS", 8)
     monkeypatch.setattr(corpus_counts, "RANGE_ENTRIES", 64)
@@ -37,7 +37,7 @@ def texts(seed: int, count: int) -> list[str]:
 
 
 def write_inputs(root: str) -> Spec:
-    """22 images in six parts; every third without references, one without a caption."""
+    """Write 22 images in six parts; every third has no references, and one has no caption."""
     spec = make_spec(root=root)
     golden = [{"image_id": str(n), "references": texts(n, n % 3)} for n in range(22)]
     write_golden(spec, golden)
@@ -78,7 +78,7 @@ def contents(uri: str) -> dict[str, bytes]:
 
 
 def test_the_bytes_do_not_depend_on_the_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But on what is counted and into how many ranges."""
+    """They depend on the counted texts and on the number of ranges."""
     counts = []
     for name, rows in (("a", 4), ("b", 8), ("c", 1000)):
         monkeypatch.setattr(corpus_counts, "GROUP_ROWS", rows)
@@ -142,7 +142,7 @@ def test_runs_left_by_a_kill_while_they_were_removed_are_removed(tmp_path: Path)
 
 
 def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first ends, and takes the runs away, when the second has just begun to sum them."""
+    """The first job ends and deletes the runs when the second has just begun to sum them."""
     spec = write_inputs(str(tmp_path))
 
     def second(rows: list[Any], work: object) -> list[Any]:

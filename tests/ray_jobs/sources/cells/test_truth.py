@@ -1,4 +1,4 @@
-"""The right values of fields as every source reads them, and as a golden set carries them."""
+"""The true values of fields as every source reads them, and as a golden set stores them."""
 
 import json
 from collections import defaultdict

@@ -175,7 +175,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 
 
 def test_a_long_name_and_one_with_a_direction_mark_are_ids_as_they_are(tmp_path: Path) -> None:
-    """What makes a text fit for a log would cut the one, and write the other otherwise."""
+    """Sanitising for a log would shorten the one and change the other."""
     names = [f"{'a' * 150}/{'b' * 150}-2.png", f"{'a' * 150}/{'b' * 150}.png", "\u200fx.png"]
     for name in names:
         objects.write(f"{tmp_path}/{name}", PICTURES[0])

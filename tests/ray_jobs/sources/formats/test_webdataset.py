@@ -193,7 +193,7 @@ def test_members_far_apart_are_read_without_what_lies_between(tmp_path: Path, mo
 
 
 def test_a_header_that_leads_back_is_reported_not_followed(tmp_path: Path) -> None:
-    """A size below zero, which a header can hold in base 256: Python's reader would find that member for ever."""
+    """A negative size, possible in base 256, would make Python's reader find that member forever."""
     write_shards(tmp_path / "data")
     path = tmp_path / "data" / "train-000.tar"
     data = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""What a lying server may do to a fetch: it ends as told, soon, and with an answer."""
+"""Fetches from a faulty server end soon and with a reason."""
 
 import re
 import time
@@ -25,7 +25,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fetch_counted(answer: Callable[[str, int], Reply]) -> tuple[bytes | None, str, int]:
-    """What comes of asking, why, and how often the server was asked."""
+    """The data, the reason why there is none, and the number of requests."""
     requests = 0
 
     def reply_counted(path: str, times: int) -> Reply:
