@@ -29,10 +29,10 @@ ASSAY_ONLY = ("compilation_config",)  # what Assay sets beyond a user's own sett
 
 
 def list_prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:
-    maker = PromptBuilder(Path(spec.checkpoint.uri), spec.checkpoint.uri)
+    prompt_builder = PromptBuilder(Path(spec.checkpoint.uri), spec.checkpoint.uri)
     names = [part.name for part in manifests.require_manifest(spec.golden_uri, "golden").parts]
     images = [image.as_py() for name in names for image in parts.read(spec.golden_uri, name, ["image"])["image"]]
-    text = maker.prompt(spec.suite.caption.prompt)
+    text = prompt_builder.prompt(spec.suite.caption.prompt)
     return [{"prompt": text, "multi_modal_data": {"image": image}} for image in images[share]]
 
 

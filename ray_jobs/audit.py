@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 
-from ray_jobs.caption import requests_of
+from ray_jobs.caption import make_request_builder
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.audit import reference_engine
@@ -31,11 +31,11 @@ from ray_jobs.storage.audits import Audit, Difference
 
 log = logging.getLogger("assay")
 
-LISTED = 20  # differences that audit.json holds with their texts
+MAX_DIFFERENCES = 20  # differences that audit.json holds with their texts
 
 
 def audit(spec: Spec) -> None:
-    """Complete the audit of the spec's captions. Raises InputError when a fresh engine says another caption."""
+    """Complete the audit of the spec's captions. Raises InputError when a fresh engine writes another caption."""
     captions, why = manifests.require_manifest(spec.captions_uri, "caption"), audits.why_impossible(spec)
     result = audits.read(spec.captions_uri)
     if result and result.not_audited and not why:  # the suite's engine.audit has changed since
@@ -47,10 +47,10 @@ def audit(spec: Spec) -> None:
     if result.not_audited:
         log.info("captions %s: not audited: %s", spec.captions_uri, result.not_audited)
     elif result.differing:
-        named = ", ".join(difference.image_id for difference in result.differences[:3])
+        names = ", ".join(difference.image_id for difference in result.differences[:3])
         raise InputError(
             f"captions {spec.captions_uri}: {result.differing} of {result.images} are not what a fresh engine says of "
-            f"checkpoint {spec.checkpoint.uri} ({named}; audit.json has the texts); set engine.kind to ray_data_llm "
+            f"checkpoint {spec.checkpoint.uri} ({names}; audit.json has the texts); set engine.kind to ray_data_llm "
             "and validate it again with force"
         )
 
@@ -76,17 +76,17 @@ def _iterate_captions(spec: Spec, captions: Manifest) -> Iterator[tuple[str, str
 
 
 def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
-    whose = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint}
+    identity = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint}
     sample = {} if why else draw_sample(spec, captions)
     if not sample:
         why = why or "no image has a caption"
-        return audits.commit(spec.captions_uri, Audit(**whose, not_audited=why, created_at=datetime.now(UTC)))
-    by = "an engine that was handed its weights" if captions.weights_swapped else "engines that were started for it"
-    log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, by)
+        return audits.commit(spec.captions_uri, Audit(**identity, not_audited=why, created_at=datetime.now(UTC)))
+    engines = "an engine that swapped weights" if captions.weights_swapped else "engines started for them"
+    log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, engines)
     stored = {key: caption for key, (_, caption) in sample.items()}
     probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
     recaptioned = reference_engine.recaption(
-        spec.checkpoint, spec.suite.engine, _tasks(sample), requests_of(spec), stored
+        spec.checkpoint, spec.suite.engine, _group_tasks(sample), make_request_builder(spec), stored
     )
     limit = tolerance(recaptioned.dtype)
     differing = [
@@ -95,14 +95,14 @@ def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
         if not is_tie(gap, limit)
     ]
     result = Audit(
-        **whose,
+        **identity,
         images=len(sample),
         equal=len(sample) - len(recaptioned.gaps),
         ties=len(recaptioned.gaps) - len(differing),
         differing=len(differing),
         worst_gap=max((gap for gap in recaptioned.gaps.values() if gap is not None), default=None),
         tolerance=limit,
-        differences=tuple(differing[:LISTED]),
+        differences=tuple(differing[:MAX_DIFFERENCES]),
         dtype=recaptioned.dtype,
         seconds=recaptioned.seconds,
         versions=read_versions(),
@@ -118,7 +118,7 @@ def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     return audits.commit(spec.captions_uri, result)
 
 
-def _tasks(keys: Iterable[str]) -> list[Task]:
+def _group_tasks(keys: Iterable[str]) -> list[Task]:
     """Returns the rows of the keys as one task per part."""
     rows: dict[str, list[int]] = {}
     for key in keys:

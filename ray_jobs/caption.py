@@ -34,7 +34,7 @@ from ray_jobs.storage import audits, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
-CHARACTERS_A_TOKEN = 4  # English text; a token of digits or brackets has fewer
+CHARACTERS_PER_TOKEN = 4  # English text; a token of digits or brackets has fewer
 
 SCHEMA = pa.schema(
     {
@@ -60,12 +60,12 @@ def caption(spec: Spec) -> None:
         log.info("captions %s are complete: %d images", spec.captions_uri, manifest.rows_out)
         return
     timings = EngineTimings(began=time.time())
-    done = manifests.list_part_names(spec.captions_uri, _folder(spec))
+    done = manifests.list_part_names(spec.captions_uri, _parts_folder(spec))
     sizes = {part.name: part.rows for part in golden.parts if part.rows}
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     if pending:
-        tell_long_answers(spec)
+        warn_of_long_answers(spec)
         if images := check_truth(spec, golden):
             log.info("truth: %s, of %d images", ", ".join(f"{name} {n}" for name, n in images.items()), golden.rows_out)
         probe(
@@ -74,25 +74,25 @@ def caption(spec: Spec) -> None:
             grammar=grammar_of(spec.suite.caption),
             texts=texts_for_model(spec.suite),
         )
-        answered = stream_parts(
+        stream = stream_parts(
             spec.checkpoint,
             spec.suite.engine,
             pending,
-            requests_of(spec),
+            make_request_builder(spec),
             timings.began,
             next_checkpoint=spec.next_checkpoint,
         )
-        for name, answers in answered:
-            part = _write_part(spec, name, answers, answered.timings.report.weights_swapped)
+        for name, answers in stream:
+            part = _write_part(spec, name, answers, stream.timings.report.weights_swapped)
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
-        timings = answered.timings
+        timings = stream.timings
     commit(spec, golden, timings)
 
 
-def tell_long_answers(spec: Spec) -> None:
+def warn_of_long_answers(spec: Spec) -> None:
     """Log a warning if the schema allows answers that are far longer than `max_tokens`: vLLM cuts them off."""
     schema, most = spec.suite.caption.schema_of_fields, spec.suite.caption.max_tokens
-    if schema and (characters := max_length(schema)) > CHARACTERS_A_TOKEN * most:
+    if schema and (characters := max_length(schema)) > CHARACTERS_PER_TOKEN * most:
         log.warning(
             "caption.fields: an answer may have %d characters, and max_tokens is %d: one that is cut off does not fit; "
             "lower maxLength and maxItems, or raise max_tokens",
@@ -103,18 +103,18 @@ def tell_long_answers(spec: Spec) -> None:
 def commit(spec: Spec, golden: Manifest, timings: EngineTimings) -> None:
     """Write the manifest over all parts, including those of an earlier job."""
     names = [part.name for part in golden.parts if part.rows]
-    captioned, swapped, fits = [], False, []
+    part_entries, swapped, fits = [], False, []
     for name in names:
-        data = objects.read(manifests.uri_of_part(spec.captions_uri, name, _folder(spec)))
-        captioned.append(parts.describe(name, data))
+        data = objects.read(manifests.uri_of_part(spec.captions_uri, name, _parts_folder(spec)))
+        part_entries.append(parts.describe(name, data))
         footer = parts.decode_footer(data)
         swapped = swapped or footer.get("swapped", True)
         fits.append(footer.get("fields", {}))
-    counted = {"fields": sum_fits(fits)} if spec.suite.caption.schema_of_fields else {}
+    fields_detail = {"fields": sum_fits(fits)} if spec.suite.caption.schema_of_fields else {}
     manifest = manifests.build_manifest(
         "captions",
         spec.caption_id,
-        captioned,
+        part_entries,
         rows_in=golden.rows_out,
         seconds=timings.seconds(),
         versions=read_versions(),
@@ -123,7 +123,7 @@ def commit(spec: Spec, golden: Manifest, timings: EngineTimings) -> None:
             "golden_id": spec.golden_id,
             "engine": timings.report.details() | {"swapped": swapped},
             "per_second": timings.rates(),
-            **counted,
+            **fields_detail,
         },
     )
     manifest = _install(spec, manifest) if spec.force else manifests.commit(spec.captions_uri, manifest)
@@ -132,10 +132,10 @@ def commit(spec: Spec, golden: Manifest, timings: EngineTimings) -> None:
         log.info("fields: %d answers fit the schema, invalid-fields %s", fields["valid"], fields["invalid"])
     log.info("engine seconds: %s", ", ".join(f"{label} {took:.1f}" for label, took in manifest.seconds.items()))
     if rates := manifest.details.get("per_second"):
-        log.info("a second: %s", ", ".join(f"{rate:.1f} {label}" for label, rate in rates.items()))
+        log.info("per second: %s", ", ".join(f"{rate:.1f} {label}" for label, rate in rates.items()))
 
 
-def requests_of(spec: Spec) -> Requests:
+def make_request_builder(spec: Spec) -> Requests:
     """Returns the function that builds the requests of a part. Ray can send it, because it holds only a URI and
     settings."""
     golden_uri, settings = spec.golden_uri, spec.suite.caption
@@ -143,12 +143,12 @@ def requests_of(spec: Spec) -> Requests:
     if grammar := grammar_of(settings):
         sampling["structured_outputs"] = {"grammar": grammar}
 
-    def requests(part: str, rows: Sequence[int], maker: PromptBuilder) -> Iterator[dict[str, Any]]:
+    def requests(part: str, rows: Sequence[int], prompt_builder: PromptBuilder) -> Iterator[dict[str, Any]]:
         golden = parts.read(golden_uri, part, ["image_id", "image"])
         for row in rows:
             seed = settings.seed_of(golden["image_id"][row].as_py())
             yield build_request(
-                part, row, golden["image"][row].as_py(), settings.prompt, maker, sampling | {"seed": seed}
+                part, row, golden["image"][row].as_py(), settings.prompt, prompt_builder, sampling | {"seed": seed}
             )
 
     return requests
@@ -162,10 +162,10 @@ def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part
     schema = pa.schema([*SCHEMA, *column_types(spec.suite.caption).items()])
     table = table.select(schema.names).cast(schema)
     facts = {"lost": dict(sorted(lost.items())), "swapped": swapped} | ({"fields": fits} if fits else {})
-    return parts.write(spec.captions_uri, name, table, facts, _folder(spec))
+    return parts.write(spec.captions_uri, name, table, facts, _parts_folder(spec))
 
 
-def _folder(spec: Spec) -> str:
+def _parts_folder(spec: Spec) -> str:
     """Returns the folder of the spec's parts below the stage. A forced request has its own folder."""
     return f"{request_folder(spec.force)}/parts" if spec.force else "parts"
 

@@ -50,7 +50,7 @@ def plan(
         root=uris.make_absolute(root),
         suite=suite,
         checkpoint=checkpoint.model_copy(update=find_former_fingerprint(root, checkpoint)),
-        judge=_judge(suite.judge),
+        judge=_resolve_judge(suite.judge),
         clip=inspect.resolve(suite.metrics.clip) if suite.metrics.clip else None,
         own_metrics=read_custom_metrics(suite.metrics.own),
         synonyms=load_synonyms(suite.metrics.synonyms) if suite.metrics.synonyms else {},
@@ -70,7 +70,7 @@ def plan(
     return spec
 
 
-def _judge(judge: Judge) -> Checkpoint | None:
+def _resolve_judge(judge: Judge) -> Checkpoint | None:
     if judge.kind != "vllm" or not judge.model:
         return None
     return inspect.resolve(judge.model, judge.engine.base_model)

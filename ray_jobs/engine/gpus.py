@@ -72,15 +72,15 @@ class GpuWait:
 
 def is_placed(actor: Any) -> bool:
     """Whether Ray has given the actor a process on a node. The actor then has its GPU, and starts or runs."""
-    return bool(_state(actor).get("Pid"))
+    return bool(_read_state(actor).get("Pid"))
 
 
 def is_started(actor: Any) -> bool:
     """Whether the actor's constructor has returned, so that the actor answers calls."""
-    return bool(_state(actor).get("State") == "ALIVE")
+    return bool(_read_state(actor).get("State") == "ALIVE")
 
 
-def _state(actor: Any) -> dict[str, Any]:
+def _read_state(actor: Any) -> dict[str, Any]:
     from ray._private.state import actors  # the public API needs Ray's dashboard, which may not run
 
     state: dict[str, Any] = actors(actor._actor_id.hex()) or {}

@@ -43,7 +43,8 @@ class PromptBuilder:
             self.processor: Any = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # each of the library's loaders has its own errors
             mend = "install it on the Ray cluster" if isinstance(error, ImportError) else "save it beside the model"
-            raise InputError(f"checkpoint {uri}: its processor does not load: {_line(error)}; {mend}") from error
+            fault = f"its processor does not load: {_format_error(error)}"
+            raise InputError(f"checkpoint {uri}: {fault}; {mend}") from error
         self.tokenizer: Any = getattr(self.processor, "tokenizer", None)
         if self.tokenizer is None or not hasattr(self.processor, "image_processor"):
             raise InputError(
@@ -98,7 +99,7 @@ class PromptBuilder:
             try:
                 whole = self._write(SAMPLE_TEXT, in_parts)
             except Exception as error:  # a template can raise any error
-                why = f"fails: {_line(error)}"
+                why = f"fails: {_format_error(error)}"
                 continue
             if SAMPLE_TEXT in whole and whole.count(self._image_token) == 1:
                 return in_parts
@@ -144,9 +145,9 @@ class PromptBuilder:
         try:
             whole = self.processor(text=[prompt], images=[blank])["input_ids"][0]
         except Exception as error:  # the processor can raise any error
-            raise ImageRefused(_line(error)) from error
+            raise ImageRefused(_format_error(error)) from error
         return len(whole) - len(self.tokenizer(prompt).input_ids)
 
 
-def _line(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     return " ".join(str(error).split())[:300]

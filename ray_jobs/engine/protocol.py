@@ -75,7 +75,7 @@ class AnswerBlock(NamedTuple):
 
 
 def build_request(
-    part: str, row: int, image: bytes, text: str, maker: PromptBuilder, sampling: dict[str, Any]
+    part: str, row: int, image: bytes, text: str, prompt_builder: PromptBuilder, sampling: dict[str, Any]
 ) -> dict[str, Any]:
     """The request about one golden image; `text` is the user's text.
 
@@ -83,16 +83,16 @@ def build_request(
     says why the model's processor refuses the image. Then only this image has no answer.
     """
     pixels = Image.open(io.BytesIO(image)).convert("RGB")
-    prompt = maker.prompt(text)
+    prompt = prompt_builder.prompt(text)
     refused, least_tokens = None, 0
     try:
-        least_tokens = maker.least_tokens(prompt, pixels.width, pixels.height)
+        least_tokens = prompt_builder.least_tokens(prompt, pixels.width, pixels.height)
     except ImageRefused as error:
         refused = f"an image of {pixels.width} x {pixels.height}: {error}"
     return {
         "key": f"{part}/{row}",
         "prompt": prompt,
-        "tokenized_prompt": maker.tokens(prompt),
+        "tokenized_prompt": prompt_builder.tokens(prompt),
         "multimodal_data": {"image": pixels},
         "sampling_params": sampling,
         "least_tokens": least_tokens,

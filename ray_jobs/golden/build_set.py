@@ -41,7 +41,7 @@ def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan
     tasks += [part.model_dump() for part in plan.parts if part.name in done]
     rows_of = {part.name: part.rows for part in plan.parts}
     settings = {"source": source, "golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
-    for row in _run_tasks(tasks, make_part, settings, SPREAD[distance].cpus_a_task):
+    for row in _run_tasks(tasks, make_part, settings, SPREAD[distance].cpus_per_task):
         part = totals.add(row)
         lost = sum(part.lost.values())
         if part.rows + lost != rows_of[part.name]:

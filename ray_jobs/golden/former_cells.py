@@ -44,13 +44,13 @@ def find_misread(rows: Iterable[tuple[str, str | None, list[str]]]) -> Iterator[
     """(image id, text) of each label and reference that Assay would read differently today."""
     for image_id, label, references in rows:
         for reference in references:
-            if reference.strip() and _is_other(reference, [reference], read_references):
+            if reference.strip() and _reads_differently(reference, [reference], read_references):
                 yield image_id, reference
-        if label and not WHOLE.match(label) and _is_other(label, label, read_label):
+        if label and not WHOLE.match(label) and _reads_differently(label, label, read_label):
             yield image_id, label
 
 
-def _is_other(text: str, same: object, read: Callable[[str], object]) -> bool:
+def _reads_differently(text: str, same: object, read: Callable[[str], object]) -> bool:
     if PYTHON_BYTES.fullmatch(text):
         return True
     try:

@@ -30,7 +30,7 @@ from ray_jobs.storage.arrow_files import open_parquet
 from ray_jobs.storage.manifests import name_of_part
 
 LIBRARIES = ("numpy", "opencv-python-headless", "pillow", "pi-heif", "pyarrow", "simplejpeg")
-PARTS_A_FILE = 64
+PARTS_PER_FILE = 64
 MEGABYTE = 1_000_000
 REF_SCHEMA = pa.schema(
     {
@@ -96,7 +96,7 @@ def load_or_create_plan(spec: Spec, source: Source) -> GoldenPlan:
             raise InputError(f"dataset {spec.suite.dataset.source}: it has no rows; check the URI and the split")
         check_revision(spec)
         planned_parts = tuple(_write_refs(spec.golden_uri, sample, spec.suite.preprocess))
-        new_plan = GoldenPlan(versions=library_versions(), listed=listed, parts=planned_parts, cells=CELLS)
+        new_plan = GoldenPlan(versions=read_library_versions(), listed=listed, parts=planned_parts, cells=CELLS)
     objects.create(f"{spec.golden_uri}/plan/plan.json", new_plan.model_dump_json().encode())
     return _load_plan(spec.golden_uri) or new_plan
 
@@ -140,7 +140,7 @@ def check_revision(spec: Spec) -> None:
         raise InputError(f"dataset {spec.suite.dataset.source}: it changed after the run was planned; plan it again")
 
 
-def library_versions() -> dict[str, str]:
+def read_library_versions() -> dict[str, str]:
     """The version of every library that affects the golden images."""
     return {name: version(name) for name in LIBRARIES}
 
@@ -148,7 +148,7 @@ def library_versions() -> dict[str, str]:
 def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
     if others := [
         f"{name} {plan.versions.get(name)}, now {current}"
-        for name, current in library_versions().items()
+        for name, current in read_library_versions().items()
         if plan.versions.get(name) != current
     ]:
         raise InputError(f"{golden_uri}: begun with {'; '.join(others)}; delete it, for a set is made with one of each")
@@ -157,7 +157,7 @@ def _check_versions(golden_uri: str, plan: GoldenPlan) -> None:
 def _write_refs(golden_uri: str, sample: Sample, settings: Preprocess) -> Iterator[PlannedPart]:
     """Write the places of the images, in files that are named by their content. Yields the planned parts."""
     numbered = enumerate(split_parts(sample, settings))
-    while batch := list(islice(numbered, PARTS_A_FILE)):
+    while batch := list(islice(numbered, PARTS_PER_FILE)):
         sink = io.BytesIO()
         with pq.ParquetWriter(sink, REF_SCHEMA, compression="zstd") as writer:
             for _, part in batch:

@@ -21,7 +21,7 @@ from ray_jobs.golden.build_part import (
     write_part,
 )
 from ray_jobs.golden.decoder_process import ProcessDied, get_decoder
-from ray_jobs.golden.single_images import part_seconds, prepare_alone
+from ray_jobs.golden.single_images import prepare_alone, read_part_seconds
 from ray_jobs.images.prepare import thumbnail
 from ray_jobs.sources.source import Source
 from ray_jobs.storage import manifests, objects, parts
@@ -41,7 +41,7 @@ def make_part(task: dict[str, Any], source: Source, golden_uri: str, settings: P
     decoder = get_decoder(settings)
     try:
         return decoder.run(
-            decode_part, task, source, golden_uri, partial(prepare_row, settings=settings), seconds=part_seconds()
+            decode_part, task, source, golden_uri, partial(prepare_row, settings=settings), seconds=read_part_seconds()
         )
     except (ProcessDied, MemoryError):
         clock: defaultdict[str, float] = defaultdict(float)
@@ -56,10 +56,10 @@ def join_references(task: dict[str, Any], golden_uri: str) -> dict[str, Any]:
     """
     uri = manifests.uri_of_part(golden_uri, task["name"])
     data = objects.read(uri)
-    gained: dict[str, list[str]] = json.loads(task["references"])
+    references_by_id: dict[str, list[str]] = json.loads(task["references"])
     table, footer = parts.decode(data), parts.decode_footer(data)
     current_references = zip(table["image_id"].to_pylist(), table["references"].to_pylist(), strict=True)
-    joined = [gained.get(image_id, references) for image_id, references in current_references]
+    joined = [references_by_id.get(image_id, references) for image_id, references in current_references]
     if joined != table["references"].to_pylist():
         column = table.schema.get_field_index("references")
         table = table.set_column(column, table.schema.field(column), pa.array(joined, pa.list_(pa.string())))

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from ray_jobs.contract.artifacts import Part
+from ray_jobs.inputs.display_text import sanitise
 from ray_jobs.storage import manifests, objects, parts
 
 REJECTS = pa.schema({"image_id": pa.string(), "reason": pa.string(), "detail": pa.string(), "thumbnail": pa.binary()})
@@ -59,9 +60,7 @@ def write_rejects(golden_uri: str, title: str, set_parts: Sequence[Part], lost: 
                 ]
                 writer.write_table(pa.Table.from_pylist(binary, schema=REJECTS))
         objects.upload(file, f"{golden_uri}/rejects.parquet")
-    from ray_jobs.inputs.display_text import sanitise as fit_to_be_seen
-
-    TEMPLATES.filters["plain"] = lambda text: fit_to_be_seen(" ".join(str(text).split()), TEXT_CHARACTERS).text
+    TEMPLATES.filters["plain"] = lambda text: sanitise(" ".join(str(text).split()), TEXT_CHARACTERS).text
     page = TEMPLATES.get_template("rejects.html").render(
         title=title, rejects=shown, lost=lost, total=sum(lost.values())
     )

@@ -9,8 +9,8 @@ import pyarrow as pa
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage.arrow_files import open_parquet
 
-MOST_CAUSES = 10_000  # the most causes that are counted, because each image may have a different cause
-LONGEST = 100  # the most characters of an image id, and of a detail
+MAX_CAUSES = 10_000  # the most causes that are counted, because each image may have a different cause
+MAX_CHARACTERS = 100  # the most characters of an image id, and of a detail
 
 
 def describe_rejects(golden_uri: str) -> str:
@@ -31,7 +31,7 @@ def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
         if reason == "joined":  # a joined image loses nothing
             continue
         cause = re.sub(r"\d+", "0", detail.rpartition(": ")[2] or reason)[:300]
-        if cause not in counts and len(counts) >= MOST_CAUSES:
+        if cause not in counts and len(counts) >= MAX_CAUSES:
             continue
         counts[cause] += 1
         examples.setdefault(cause, (image_id, shorten(detail or reason)))
@@ -40,18 +40,18 @@ def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
     first = next(iter(examples))
     cause, count = max(counts.items(), key=lambda item: item[1])
     image_id, detail = examples[first]
-    line = f"the first, {printable(image_id, LONGEST)}: {detail}"
+    line = f"the first, {printable(image_id, MAX_CHARACTERS)}: {detail}"
     return line if cause == first else f"{line}; {count} times: {examples[cause][1]}"
 
 
 def shorten(detail: str) -> str:
     """The detail on one line of at most LONGEST characters. A long detail loses part of the place, not the cause."""
     detail = " ".join(detail.split())
-    if len(shown := printable(detail, 3 * LONGEST)) <= LONGEST:
+    if len(shown := printable(detail, 3 * MAX_CHARACTERS)) <= MAX_CHARACTERS:
         return shown
     place, _, cause = detail.rpartition(": ")
-    cause = printable(cause, LONGEST)
-    room = LONGEST - len(cause) - 2
+    cause = printable(cause, MAX_CHARACTERS)
+    room = MAX_CHARACTERS - len(cause) - 2
     return f"{printable(place, room)}: {cause}" if place and room > 10 else cause
 
 

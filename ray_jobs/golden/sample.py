@@ -45,7 +45,7 @@ class Sample:
         self._table.executemany(
             "INSERT INTO images (image_id, location, size, label, refs, fault, truth, draw) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            map(self._row, listed),
+            map(self._build_row, listed),
         )
         try:
             self._table.execute("CREATE UNIQUE INDEX by_id ON images (image_id)")
@@ -73,7 +73,7 @@ class Sample:
         ):
             yield ImageRef(row[0], row[1], row[2], row[3], json.loads(row[4]), row[5], row[6])
 
-    def _row(self, ref: ImageRef) -> tuple[str | int | None, ...]:
+    def _build_row(self, ref: ImageRef) -> tuple[str | int | None, ...]:
         try:
             text = f"{self.dataset.seed}\n{ref.image_id}".encode()
         except UnicodeEncodeError:

@@ -31,7 +31,7 @@ READ_SECONDS = 300.0  # for reading a chunk or one image; if it takes longer, th
 READ_CPU_SECONDS = 120.0  # of computing while reading; if it takes longer, the file is at fault
 
 
-def part_seconds() -> float:
+def read_part_seconds() -> float:
     """The seconds that decoding a part may take, and that reading it may take: ASSAY_PART_SECONDS, or an hour."""
     return float(os.environ.get("ASSAY_PART_SECONDS") or 3600)
 
@@ -53,13 +53,13 @@ def prepare_alone(
             took = time.perf_counter() - began
             clock["read"] += took
             reading += took
-            if reading > part_seconds():
+            if reading > read_part_seconds():
                 raise RetryableError(
-                    _describe_slow_read(f"the images of part {task.get('name', task['group'])}", part_seconds())
+                    _describe_slow_read(f"the images of part {task.get('name', task['group'])}", read_part_seconds())
                 )
             for row in rows:
-                if decoding > part_seconds():
-                    yield row, Reject("timeout", f"not tried: its part took over {part_seconds():g} s before it")
+                if decoding > read_part_seconds():
+                    yield row, Reject("timeout", f"not tried: its part took over {read_part_seconds():g} s before it")
                     continue
                 began = time.perf_counter()
                 outcome = decoder.prepare_isolated(prepare_row, row)

@@ -199,7 +199,7 @@ def _ask_engine(
     questions_left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
     for part, table in stream_parts(
-        spec.judge, engine, pending, _request_builder(spec, caption_ids), began, whole=False
+        spec.judge, engine, pending, _make_request_builder(spec, caption_ids), began, whole=False
     ):
         if part not in open_parts:
             open_parts[part] = build_questions(spec, caption_ids, part)
@@ -225,7 +225,7 @@ def _ask_engine(
         progress.add(len(answers))
 
 
-def _request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
+def _make_request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
     """A function that builds the engine's requests for a part. Ray can send the function."""
     judge = spec.suite.judge
     sampling = {
@@ -233,9 +233,9 @@ def _request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
         for pair, schema in ((False, rubric.build_schema), (True, rubric.build_pair_schema))
     }
 
-    def requests(part: str, rows: Sequence[int], maker: PromptBuilder) -> Any:
+    def requests(part: str, rows: Sequence[int], prompt_builder: PromptBuilder) -> Any:
         for number, (question, image) in zip(rows, _load_questions(spec, caption_ids, part, rows), strict=True):
-            yield build_request(part, number, image, question.text, maker, sampling[question.is_pair])
+            yield build_request(part, number, image, question.text, prompt_builder, sampling[question.is_pair])
 
     return requests
 

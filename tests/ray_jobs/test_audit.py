@@ -86,7 +86,7 @@ def test_captions_of_a_swapped_engine_are_those_of_a_fresh_one(swapped_specs: tu
     assert (first.weights_swapped, second.weights_swapped) == (False, True)
     spec = swapped_specs[1]
     output = run_stage("audit", spec)
-    assert "a fresh engine for 24 of 24 captions, made by an engine that was handed its weights" in output
+    assert "a fresh engine for 24 of 24 captions, made by an engine that swapped weights" in output
     report = audits.read(spec.captions_uri)
     assert report
     assert (report.images, report.equal, report.ties, report.differing, report.dtype) == (24, 24, 0, 0, "float32")

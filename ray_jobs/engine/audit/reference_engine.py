@@ -99,13 +99,13 @@ def _recaption(
     ensure_cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=ensure_cache_folder()) as folder:
         path = fetch(checkpoint, Path(folder))
-        maker = PromptBuilder(path, checkpoint.uri)
+        prompt_builder = PromptBuilder(path, checkpoint.uri)
         llm = LLM(model=str(path), trust_remote_code=False, **vllm_arguments(engine, gpu))
         verify(checkpoint)
         prompts = [
             request
             for task in tasks
-            for request in limit_each(requests(task["part"], task["rows"], maker), checkpoint.uri)
+            for request in limit_each(requests(task["part"], task["rows"], prompt_builder), checkpoint.uri)
         ]
         generation_start = time.time()
         outputs = llm.generate(
@@ -125,9 +125,9 @@ def _recaption(
             )
         result.texts[request["key"]] = output.outputs[0].text
         if output.outputs[0].text != stored[request["key"]].text:
-            decode = _make_decoder(maker.tokenizer, output.prompt_token_ids[-PROMPT_TAIL:])
+            decode = _make_decoder(prompt_builder.tokenizer, output.prompt_token_ids[-PROMPT_TAIL:])
             result.gaps[request["key"]] = divergence.logprob_gap(
-                stored[request["key"]], _read_generation(output.outputs[0]), decode, maker.stop_ids
+                stored[request["key"]], _read_generation(output.outputs[0]), decode, prompt_builder.stop_ids
             )
     return result
 

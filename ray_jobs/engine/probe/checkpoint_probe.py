@@ -67,7 +67,7 @@ def probe(
     began, all_prompts = time.monotonic(), [*prompts, canary.PROMPT]
     ensure_cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="assay-probe-") as folder:
-        hashes = _copy(checkpoint, Path(folder))
+        hashes = _copy_files(checkpoint, Path(folder))
         further = [option for option in (grammar, texts) if option]
         passed = (
             ensure_cache_folder()
@@ -76,14 +76,14 @@ def probe(
         )
         if passed.exists():
             return
-        if fault := _run(Path(folder), checkpoint.uri, all_prompts, kind, grammar, texts or {}):
+        if fault := _run_probe(Path(folder), checkpoint.uri, all_prompts, kind, grammar, texts or {}):
             raise InputError(f"checkpoint {checkpoint.uri}: {fault}")
     passed.parent.mkdir(exist_ok=True)
     passed.touch()
     log.info("checkpoint %s: its tokenizer and processor work (%.1f s)", checkpoint.uri, time.monotonic() - began)
 
 
-def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
+def _copy_files(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
     """Copy the files that are loaded beside the weights to the folder. Returns their SHA-256 by name."""
     hashes = {}
     for name, uri in sidecar_files(checkpoint).items():
@@ -94,7 +94,7 @@ def _copy(checkpoint: Checkpoint, folder: Path) -> dict[str, str]:
     return hashes
 
 
-def _run(
+def _run_probe(
     folder: Path, uri: str, prompts: list[str], kind: str, grammar: str | None, texts: Mapping[str, str]
 ) -> str | None:
     """The fault in words; None if there is none. Raises RetryableError if the process does not start its work."""
@@ -118,7 +118,7 @@ def _run(
     try:
         with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(json.dumps(request).encode())
-        lines, in_time = _follow(child.stdout)
+        lines, in_time = _read_lines(child.stdout)
         if in_time:  # the child has closed its output, so it ends soon, and its exit code says how
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(5)
@@ -127,10 +127,10 @@ def _run(
             os.killpg(child.pid, signal.SIGKILL)
         code = child.wait()
         child.stdout.close()
-    return _explain(lines, in_time, code, uri)
+    return _explain_result(lines, in_time, code, uri)
 
 
-def _follow(answers: IO[bytes]) -> tuple[list[str], bool]:
+def _read_lines(answers: IO[bytes]) -> tuple[list[str], bool]:
     """The lines that the child wrote, and whether it closed its output before its time was over."""
     received, deadline = b"", time.monotonic() + IMPORT_SECONDS
     with selectors.DefaultSelector() as ready:
@@ -144,7 +144,7 @@ def _follow(answers: IO[bytes]) -> tuple[list[str], bool]:
     return received.decode(errors="replace").splitlines(), False
 
 
-def _explain(lines: list[str], in_time: bool, code: int, uri: str) -> str | None:
+def _explain_result(lines: list[str], in_time: bool, code: int, uri: str) -> str | None:
     if not lines:
         raise RetryableError(
             f"checkpoint {uri}: the process that tries its files did not start (exit code {code}); try again"

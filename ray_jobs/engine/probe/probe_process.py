@@ -26,7 +26,7 @@ SAMPLES = [
 ]  # fmt: skip
 LAYERS = ("layers", "n_layer", "depth", "depths", "num_blocks")  # keys of a config that say how many objects are made
 LABELS = ("label2id", "id2label")  # keys whose content the model's author named
-MOST_LAYERS = 10_000
+MAX_LAYERS = 10_000
 
 
 JSON = (
@@ -34,7 +34,7 @@ JSON = (
     "added_tokens.json", "vocab.json", "chat_template.json", "preprocessor_config.json", "processor_config.json",
     "video_preprocessor_config.json",
 )  # fmt: skip
-MOST_VALUES = 20_000_000  # of one file: a large vocabulary with its merges has one million
+MAX_VALUES = 20_000_000  # of one file: a large vocabulary with its merges has one million
 
 
 class Fault(Exception):
@@ -53,44 +53,46 @@ def try_vision(folder: Path, uri: str, prompts: list[str], step: Callable[[str],
     _try_config(folder)
     step("the files of its tokenizer and image processor")
     try:
-        maker = PromptBuilder(folder, uri)
+        prompt_builder = PromptBuilder(folder, uri)
         step("generation_config.json")
-        _ = maker.stop_ids
+        _ = prompt_builder.stop_ids
         step("its chat template")
-        filled = [maker.prompt(text) for text in prompts]
+        filled_prompts = [prompt_builder.prompt(text) for text in prompts]
         step("tokenizer.json")
-        for text in [*filled, *SAMPLES]:
-            maker.tokens(text)
-        for text in filled:
-            _check_tokens(folder, maker, text)
+        for text in [*filled_prompts, *SAMPLES]:
+            prompt_builder.tokens(text)
+        for text in filled_prompts:
+            _check_tokens(folder, prompt_builder, text)
         step("preprocessor_config.json")
         picture, inputs = _picture(), None
         with contextlib.suppress(ImageRefused):
-            maker.least_tokens(filled[0], PICTURE_SIDE, PICTURE_SIDE)
+            prompt_builder.least_tokens(filled_prompts[0], PICTURE_SIDE, PICTURE_SIDE)
         with _only_memory():
-            inputs = maker.processor(text=[filled[0]], images=[picture])
-        _check_patches(folder, inputs, maker)
-        return maker
+            inputs = prompt_builder.processor(text=[filled_prompts[0]], images=[picture])
+        _check_patches(folder, inputs, prompt_builder)
+        return prompt_builder
     except InputError as error:
         raise Fault(str(error).removeprefix(f"checkpoint {uri}: ")) from None
 
 
-def _check_tokens(folder: Path, maker: Any, prompt: str) -> None:
+def _check_tokens(folder: Path, prompt_builder: Any, prompt: str) -> None:
     """Raises Fault if a token of the prompt has no embedding. The image's token needs none: the image replaces it."""
     from ray_jobs.checkpoints.config_files import Config
     from ray_jobs.checkpoints.shapes import read_text_sizes
 
     rows, _ = read_text_sizes(Config.model_validate(json.loads((folder / "config.json").read_bytes())))
-    image = maker.tokenizer(maker.processor.image_token, add_special_tokens=False).input_ids
-    odd = next((token for token in maker.tokens(prompt) if rows and token >= rows and token not in image), None)
+    image = prompt_builder.tokenizer(prompt_builder.processor.image_token, add_special_tokens=False).input_ids
+    odd = next(
+        (token for token in prompt_builder.tokens(prompt) if rows and token >= rows and token not in image), None
+    )
     if odd is not None:
         raise Fault(
-            f"its prompt has token {odd} ({maker.tokenizer.convert_ids_to_tokens(odd)!r}), and its embeddings have "
-            f"{rows} rows; save the tokenizer that it was trained with, or resize them (resize_token_embeddings)"
+            f"its prompt has token {odd} ({prompt_builder.tokenizer.convert_ids_to_tokens(odd)!r}), and its embeddings "
+            f"have {rows} rows; save the tokenizer that it was trained with, or resize them (resize_token_embeddings)"
         )
 
 
-def _check_patches(folder: Path, processed: Any, maker: Any) -> None:
+def _check_patches(folder: Path, processed: Any, prompt_builder: Any) -> None:
     """Raises Fault if the processor cuts an image into patches (as Qwen's do) of another size than the model reads."""
     eye = json.loads((folder / "config.json").read_bytes()).get("vision_config") or {}
     channels = eye.get("in_channels") or eye.get("in_chans") or 3
@@ -108,7 +110,7 @@ def _check_patches(folder: Path, processed: Any, maker: Any) -> None:
             f"its image processor makes patches of {length} values, and its vision encoder reads "
             f"{channels} x {depth} x {side} x {side}: preprocessor_config.json is of another model; save its own"
         )
-    merged = getattr(maker.processor.image_processor, "merge_size", None)
+    merged = getattr(prompt_builder.processor.image_processor, "merge_size", None)
     wanted = eye.get("spatial_merge_size")
     if type(merged) is int and type(wanted) is int and merged != wanted:
         raise Fault(
@@ -117,11 +119,11 @@ def _check_patches(folder: Path, processed: Any, maker: Any) -> None:
         )
 
 
-def try_texts(texts: dict[str, str], maker: "PromptBuilder") -> None:
+def try_texts(texts: dict[str, str], prompt_builder: "PromptBuilder") -> None:
     """Raises Fault if one of the suite's texts, by setting, contains a special token of the tokenizer."""
     from ray_jobs.contract.prompt_tokens import find_token_fault
 
-    if fault := find_token_fault(texts, maker.special_tokens):
+    if fault := find_token_fault(texts, prompt_builder.special_tokens):
         raise Fault(fault)
 
 
@@ -181,7 +183,7 @@ def _try_json(folder: Path, step: Callable[[str], None]) -> None:
         step(name)
         if (folder / name).exists():
             try:
-                parse_object((folder / name).read_bytes(), MOST_VALUES)
+                parse_object((folder / name).read_bytes(), MAX_VALUES)
             except (InputError, NotJson) as error:
                 raise Fault(f"{name} {str(error).removesuffix(' (yet)')}; save the checkpoint again") from None
 
@@ -194,7 +196,7 @@ def _try_config(folder: Path) -> None:
     from transformers import AutoConfig
 
     for name, number in _numbers(json.loads((folder / "config.json").read_bytes()), ""):
-        if name.endswith(LAYERS) and number > MOST_LAYERS:
+        if name.endswith(LAYERS) and number > MAX_LAYERS:
             raise Fault(f"config.json asks for {number:.6g} {name}; save the checkpoint again")
     with contextlib.suppress(ValueError, KeyError, OSError, TypeError, AttributeError):
         AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -266,9 +268,9 @@ def main() -> None:
         print(name, file=answers)
 
     try:
-        maker = KINDS[request["kind"]](Path(request["folder"]), request["uri"], request["prompts"], step)
-        if maker and request["texts"]:
-            try_texts(request["texts"], maker)
+        prompt_builder = KINDS[request["kind"]](Path(request["folder"]), request["uri"], request["prompts"], step)
+        if prompt_builder and request["texts"]:
+            try_texts(request["texts"], prompt_builder)
         if request["grammar"]:
             try_grammar(Path(request["folder"]), request["grammar"], step)
     except Fault as error:

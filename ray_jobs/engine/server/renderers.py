@@ -60,13 +60,15 @@ class Renderer:
     Several threads may call it at once, each for another task.
     """
 
-    def __init__(self, maker: PromptBuilder, renderer: Any) -> None:
-        self._maker, self._renderer, self._lock = maker, renderer, threading.Lock()
+    def __init__(self, prompt_builder: PromptBuilder, renderer: Any) -> None:
+        self._prompt_builder, self._renderer, self._lock = prompt_builder, renderer, threading.Lock()
         self._requests: dict[str, Iterator[dict[str, Any]]] = {}
 
     def open_task(self, number: str, requests: Requests, task: Task) -> None:
         """Start a task; its number is unique."""
-        self._requests[number] = limit_each(requests(task["part"], task["rows"], self._maker), self._maker.uri)
+        self._requests[number] = limit_each(
+            requests(task["part"], task["rows"], self._prompt_builder), self._prompt_builder.uri
+        )
 
     def next_rows(self, number: str) -> list[RenderedRequest]:
         """The next rows of the task: none if all are rendered, and fewer if the task is closed meanwhile."""
@@ -85,15 +87,15 @@ class Renderer:
         """Prompt and images as vLLM's engine takes them. Raises what vLLM and the model's processor raise."""
         with self._lock:
             prompts = [{"prompt_token_ids": tokens, "multi_modal_data": images}]
-            (inputs,) = run_limited(lambda: self._renderer.render_cmpl(prompts), self._maker.uri)
+            (inputs,) = run_limited(lambda: self._renderer.render_cmpl(prompts), self._prompt_builder.uri)
         return inputs
 
     def sample(self) -> str:
         """A hash of the inputs that it makes from a canary's picture. All renderers of one model give the same hash."""
         from vllm.v1.serial_utils import MsgpackEncoder
 
-        maker = self._maker
-        tokens = run_limited(lambda: maker.tokens(maker.prompt(canary.PROMPT)), maker.uri)
+        prompt_builder = self._prompt_builder
+        tokens = run_limited(lambda: prompt_builder.tokens(prompt_builder.prompt(canary.PROMPT)), prompt_builder.uri)
         inputs = self.render(tokens, {"image": canary.make_pictures()[0]})
         hasher = hashlib.sha256(str(inputs["prompt_token_ids"]).encode())
         for name, values in sorted(inputs["mm_kwargs"].get_data().items()):
@@ -149,13 +151,13 @@ class RendererPool:
         self._rows = [0] * max(1, processes)  # rows that each process still has to render
         self._uri = uri
 
-    def start(self, maker: PromptBuilder, renderer: Any) -> None:
+    def start(self, prompt_builder: PromptBuilder, renderer: Any) -> None:
         """Wait for the processes. If one does not start or makes other inputs, threads use the engine's own renderer.
 
         Raises ComputeTimeout if the checkpoint's files compute without an end. Without processes nothing is computed
         here. The files are first used when the engine serves, because only then the driver notices a silent engine.
         """
-        self.local, self._threads = Renderer(maker, renderer), ThreadPoolExecutor(THREADS, "rendering")
+        self.local, self._threads = Renderer(prompt_builder, renderer), ThreadPoolExecutor(THREADS, "rendering")
         if not self._actors:
             return
         try:

@@ -17,7 +17,7 @@ OPENING = re.compile(
       |(?:image|picture|photo|photograph)\ (?:of|shows|showing|depicting)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-LONGEST = 200
+MAX_CHARACTERS = 200
 
 
 def measure(caption: CaptionContext) -> float:
@@ -27,7 +27,7 @@ def measure(caption: CaptionContext) -> float:
     style changes. Set a limit on the share, or read it beside the other metrics. The metric knows English openings
     only, and counts "a framed picture of a dog hangs on a wall" as well.
     """
-    return float(OPENING.match(" ".join(caption.text[:LONGEST].split())) is not None)
+    return float(OPENING.match(" ".join(caption.text[:MAX_CHARACTERS].split())) is not None)
 
 
 METRIC = Metric("boilerplate", "share of captions", 0, (0, 1), "share", measure=measure)

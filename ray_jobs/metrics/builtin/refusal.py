@@ -19,12 +19,12 @@ OPENING = re.compile(
       |i['’]?\ ?a?m\ (?:just\ |only\ )?an?\ (?:ai|artificial|language|text-based|large\ language)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
-LONGEST = 200  # characters of the opening; a hostile text is not searched to its end
+MAX_CHARACTERS = 200  # characters of the opening; a hostile text is not searched to its end
 
 
 def measure(caption: CaptionContext) -> float:
     """1 when the caption opens with a refusal ("I'm sorry, I can't", "As an AI"), else 0. English refusals only."""
-    return float(OPENING.match(" ".join(caption.text[:LONGEST].split())) is not None)
+    return float(OPENING.match(" ".join(caption.text[:MAX_CHARACTERS].split())) is not None)
 
 
 METRIC = Metric("refusal", "share of captions", -1, (0, 1), "share", measure=measure)

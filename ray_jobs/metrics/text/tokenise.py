@@ -33,7 +33,7 @@ TERM = re.compile(
     re.VERBOSE,
 )
 TERM_PUNCTUATION = "%&#@*/"
-LONGEST = 64  # longer chunks, in characters, are not cached
+MAX_CHARACTERS = 64  # longer chunks, in characters, are not cached
 
 
 def split_terms(text: str) -> list[str]:
@@ -50,7 +50,7 @@ def number_terms(texts: Sequence[str]) -> "tuple[np.ndarray, np.ndarray]":
     for index, text in enumerate(texts):
         before = len(flat)
         for chunk in text.lower().split():
-            flat += _hash_chunk(chunk) if len(chunk) <= LONGEST else map(_hash_term, _split_chunk(chunk))
+            flat += _hash_chunk(chunk) if len(chunk) <= MAX_CHARACTERS else map(_hash_term, _split_chunk(chunk))
         lengths[index] = len(flat) - before
     return np.array(flat, np.uint64), lengths
 

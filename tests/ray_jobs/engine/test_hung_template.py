@@ -76,7 +76,7 @@ def hostile_run(folder: Path, scenes: Path, template: str, renderers: int | None
 def let_pass(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Record in the node's cache that the checkpoint's files passed the probe."""
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint_probe, "_run", lambda *_: None)
+        patched.setattr(checkpoint_probe, "_run_probe", lambda *_: None)
         probe(spec.checkpoint, [PROMPT], texts=texts_for_model(spec.suite))
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from samples import make_spec
 
-from ray_jobs.caption import tell_long_answers
+from ray_jobs.caption import warn_of_long_answers
 from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.metrics import CaptionContext, custom
@@ -45,8 +45,8 @@ def test_a_schema_of_longer_answers_than_max_tokens_is_reported(
 ) -> None:
     schema = {"properties": {"a": {"type": "string", "maxLength": 50}}}  # 61 characters with its key
     with caplog.at_level(logging.WARNING, "assay"):
-        tell_long_answers(make_spec(caption__fields=schema, caption__max_tokens=most))
-        tell_long_answers(make_spec(caption__max_tokens=1))
+        warn_of_long_answers(make_spec(caption__fields=schema, caption__max_tokens=most))
+        warn_of_long_answers(make_spec(caption__max_tokens=1))
     assert [record.getMessage()[:54] for record in caplog.records] == [
         "caption.fields: an answer may have 61 characters, and "
     ] * warned

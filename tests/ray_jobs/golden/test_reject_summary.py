@@ -45,7 +45,7 @@ def test_without_a_rejects_file_nothing_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_number_of_causes_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reject_summary, "MOST_CAUSES", 2)
+    monkeypatch.setattr(reject_summary, "MAX_CAUSES", 2)
     causes = ["a pipe", "no file", "a link", "a link", "a link", "no file"]
     line = summarise((f"{number}.png", "unreadable-source", cause) for number, cause in enumerate(causes))
     assert line == "the first, 0.png: a pipe; 2 times: no file"

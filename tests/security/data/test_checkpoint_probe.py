@@ -190,7 +190,7 @@ def test_files_that_have_passed_are_not_tried_again(tmp_path: Path, monkeypatch:
     probe_changed(tmp_path, lambda folder: None)
     assert len(list((tmp_path / "cache" / PASSED_FOLDER).iterdir())) == 1
     processes: list[object] = []
-    monkeypatch.setattr(checkpoint_probe, "_run", lambda *arguments: processes.append(arguments))
+    monkeypatch.setattr(checkpoint_probe, "_run_probe", lambda *arguments: processes.append(arguments))
     probe(inspect.resolve(str(DEMO.parent / "step-0300")), [PROMPT])  # of the same training run
     assert not processes
     probe(inspect.resolve(str(DEMO)), ["Other words."])
