@@ -256,7 +256,7 @@ def test_a_sample_is_drawn_and_its_plan_told(tmp_path: Path, on_cluster: Any) ->
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "images"), "limit": 20, "seed": 3})
     output = run_stage("preprocess", spec)
     assert ": 20 images of 60 listed" in output
-    assert " ms an image, measured on " in output
+    assert " ms per image, measured on " in output
     assert manifests.require_manifest(spec.golden_uri, "preprocess").details["listed"] == 60
     assert_every_image_once(spec)
 
