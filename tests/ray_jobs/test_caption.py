@@ -150,9 +150,9 @@ def test_a_lost_manifest_comes_back_without_an_engine(captioned_spec: Spec) -> N
 def test_captions_follow_their_images_through_a_killed_engine(
     captioned_spec: Spec, tmp_path: Path, on_cluster: Cluster
 ) -> None:
-    """Every scene four times, images shifted by one row: long enough to kill the engine in the middle."""
+    """Every scene twice, images shifted by one row: long enough to kill the engine in the middle."""
     images = [row for row in read_rows(captioned_spec.golden_uri) if row["image_id"].startswith("scenes/")]
-    moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 4
+    moved = [images[(number + 1) % len(images)] for number in range(len(images))] * 2
     pq.write_table(pa.table({"image": [row["image"] for row in moved]}), tmp_path / "moved.parquet")
     settings: dict[str, Any] = {"preprocess": {"part_rows": 32, "duplicates": "keep"}, "engine": {"max_num_seqs": 1}}
     spec = of_demo(tmp_path, dataset={"source": str(tmp_path / "moved.parquet")}, **settings)
@@ -166,7 +166,7 @@ def test_captions_follow_their_images_through_a_killed_engine(
     assert engine
     assert engine.is_running()
     engine.kill()
-    assert len(manifests.list_part_names(spec.captions_uri)) < 31
+    assert len(manifests.list_part_names(spec.captions_uri)) < 15
     result = wait_for_exit(process)
     assert result.code == 0, result.output[-5000:]  # with no human hand
 
