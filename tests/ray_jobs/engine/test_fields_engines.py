@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from families import qwen2_5_vl
 from ray_cluster import Cluster
-from stage_jobs import DEMO, GOOD, assert_stage_fails, plan_spec, read_captions, read_rows, run_stage
+from stage_jobs import DEMO, GOOD, assert_stage_fails, copy_golden_set, plan_spec, read_captions, read_rows, run_stage
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import audits, manifests, parts
@@ -50,17 +50,24 @@ def spec_of(place: Path, root: str, model: Path = GOOD, caption: dict[str, Any] 
 
 
 @pytest.fixture
-def warm(folder: Path, on_cluster: Cluster) -> Spec:
+def golden(folder: Path, on_cluster: Cluster) -> Spec:
+    """A spec whose golden set exists."""
+    spec = spec_of(folder, "root")
+    if manifests.load_manifest(spec.golden_uri) is None:
+        run_stage("preprocess", spec)
+    return spec
+
+
+@pytest.fixture
+def warm(folder: Path, golden: Spec, on_cluster: Cluster) -> Spec:
     """Captions with fields, by a warm engine that was started for another checkpoint and had captioned without
     fields."""
-    spec = spec_of(folder, "root")
-    if manifests.load_manifest(spec.captions_uri) is None:
+    if manifests.load_manifest(golden.captions_uri) is None:
         on_cluster.end_engines()
-        run_stage("preprocess", spec)
         plain = {"prompt": "describe the image", "max_tokens": 32}
         run_stage("caption", spec_of(folder, "root", DEMO / "checkpoints" / "step-0200", plain))
-        assert "fields: 12 answers fit the schema, invalid-fields {}" in run_stage("caption", spec)
-    return spec
+        assert "fields: 12 answers fit the schema, invalid-fields {}" in run_stage("caption", golden)
+    return golden
 
 
 def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
@@ -84,44 +91,6 @@ def test_every_answer_fits_and_its_fields_are_columns(warm: Spec) -> None:
     }
 
 
-def test_a_fresh_engine_gives_the_same_captions(warm: Spec) -> None:
-    run_stage("audit", warm)
-    report = audits.read(warm.captions_uri)
-    assert report
-    assert (report.images, report.equal, report.differing) == (12, 12, 0)
-
-
-def test_the_same_engine_then_gives_plain_captions(folder: Path, warm: Spec) -> None:
-    plain = {"prompt": "describe the image", "max_tokens": 32}
-    after = spec_of(folder, "root", GOOD, plain)
-    output = run_stage("caption", after)
-    assert "fields:" not in output
-    on_its_own = spec_of(folder, "alone", GOOD, plain, kind="ray_data_llm")
-    run_stage("preprocess", on_its_own)
-    run_stage("caption", on_its_own)
-    assert read_captions(after) == read_captions(on_its_own)
-    assert "answer" not in read_rows(after.captions_uri)[0]
-
-
-def test_ray_data_llm_gives_the_same_captions(folder: Path, warm: Spec) -> None:
-    cold = spec_of(folder, "cold", kind="ray_data_llm")
-    run_stage("preprocess", cold)
-    run_stage("caption", cold)
-    names = ["image_id", "answer", *SCHEMA["properties"]]
-    answers = [[{name: row[name] for name in names} for row in read_rows(spec.captions_uri)] for spec in (cold, warm)]
-    assert answers[0] == answers[1]
-
-
-def test_spread_over_two_processes_every_answer_fits(folder: Path, on_cluster: Cluster, tmp_path: Path) -> None:
-    qwen2_5_vl(tmp_path / "two-heads")
-    spec = spec_of(folder, "spread", tmp_path / "two-heads", tensor_parallel_size=2)
-    run_stage("preprocess", spec)
-    run_stage("caption", spec)
-    fields = manifests.require_manifest(spec.captions_uri, "caption").details["fields"]
-    assert sum(fields["invalid"].values()) + fields["valid"] == 12
-    assert set(fields["invalid"]) <= {"cut-off"}
-
-
 def test_answers_that_are_cut_off_are_counted_and_keep_their_text(folder: Path, warm: Spec) -> None:
     spec = spec_of(folder, "root", GOOD, FIELDS | {"max_tokens": 6})
     assert "fields: 0 answers fit the schema, invalid-fields {'cut-off': 12}" in run_stage("caption", spec)
@@ -136,6 +105,44 @@ def test_answers_that_are_cut_off_are_counted_and_keep_their_text(folder: Path, 
         assert row["answer"].startswith("{")
         assert row["detail"].startswith("cut off at max_tokens 6; raise it")
         assert [row[name] for name in ("count", "colour", "share", "indoors", "objects")] == [None] * 5
+
+
+def test_the_same_engine_then_gives_plain_captions(folder: Path, warm: Spec) -> None:
+    plain = {"prompt": "describe the image", "max_tokens": 32}
+    after = spec_of(folder, "root", GOOD, plain)
+    output = run_stage("caption", after)
+    assert "fields:" not in output
+    on_its_own = spec_of(folder, "alone", GOOD, plain, kind="ray_data_llm")
+    copy_golden_set(warm, on_its_own)
+    run_stage("caption", on_its_own)
+    assert read_captions(after) == read_captions(on_its_own)
+    assert "answer" not in read_rows(after.captions_uri)[0]
+
+
+def test_a_fresh_engine_gives_the_same_captions(warm: Spec) -> None:
+    run_stage("audit", warm)
+    report = audits.read(warm.captions_uri)
+    assert report
+    assert (report.images, report.equal, report.differing) == (12, 12, 0)
+
+
+def test_ray_data_llm_gives_the_same_captions(folder: Path, warm: Spec) -> None:
+    cold = spec_of(folder, "cold", kind="ray_data_llm")
+    copy_golden_set(warm, cold)
+    run_stage("caption", cold)
+    names = ["image_id", "answer", *SCHEMA["properties"]]
+    answers = [[{name: row[name] for name in names} for row in read_rows(spec.captions_uri)] for spec in (cold, warm)]
+    assert answers[0] == answers[1]
+
+
+def test_spread_over_two_processes_every_answer_fits(folder: Path, golden: Spec, tmp_path: Path) -> None:
+    qwen2_5_vl(tmp_path / "two-heads")
+    spec = spec_of(folder, "spread", tmp_path / "two-heads", tensor_parallel_size=2)
+    copy_golden_set(golden, spec)
+    run_stage("caption", spec)
+    fields = manifests.require_manifest(spec.captions_uri, "caption").details["fields"]
+    assert sum(fields["invalid"].values()) + fields["valid"] == 12
+    assert set(fields["invalid"]) <= {"cut-off"}
 
 
 def test_a_tokenizer_without_a_grammar_ends_the_job_before_an_engine_starts(

@@ -17,6 +17,7 @@ from stage_jobs import (
     GOOD,
     PROMPT,
     assert_every_image_once,
+    copy_golden_set,
     plan_spec,
     read_rows,
     run_stage,
@@ -31,7 +32,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.probe import checkpoint_probe
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.server.renderers import RendererProcess
-from ray_jobs.storage import objects
+from ray_jobs.storage import manifests, objects
 
 pytestmark = pytest.mark.integration
 
@@ -62,13 +63,22 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def hostile_run(folder: Path, scenes: Path, template: str, renderers: int | None = None) -> tuple[Spec, Spec]:
+@pytest.fixture
+def golden(on_cluster: Cluster, scenes: Path) -> Spec:
+    """A spec whose golden set exists, of the scenes."""
+    spec = plan_spec(scenes.parent, str(scenes.parent / "golden-root"), str(NEXT), str(scenes))
+    if manifests.load_manifest(spec.golden_uri) is None:
+        run_stage("preprocess", spec)
+    return spec
+
+
+def hostile_run(folder: Path, golden: Spec, template: str, renderers: int | None = None) -> tuple[Spec, Spec]:
     """The specs of a checkpoint with this template and of the next checkpoint, over one existing golden set."""
     hostile = Path(shutil.copytree(GOOD, folder / "step-0800"))
     (hostile / "chat_template.jinja").write_text(template + (GOOD / "chat_template.jinja").read_text())
-    root, engine = str(folder / "root"), {"renderers": renderers}
-    first, second = (plan_spec(folder, root, str(model), str(scenes), engine=engine) for model in (hostile, NEXT))
-    run_stage("preprocess", first)
+    root, source, engine = str(folder / "root"), golden.suite.dataset.source, {"renderers": renderers}
+    first, second = (plan_spec(folder, root, str(model), source, engine=engine) for model in (hostile, NEXT))
+    copy_golden_set(golden, first)
     return first, second
 
 
@@ -116,10 +126,10 @@ def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_job_ends_before_an_engine_starts(
-    on_cluster: Cluster, scenes: Path, tmp_path: Path, report: Callable[[str], None]
+    on_cluster: Cluster, golden: Spec, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     on_cluster.end_engines()
-    hostile, following = hostile_run(tmp_path, scenes, LOOPS)
+    hostile, following = hostile_run(tmp_path, golden, LOOPS)
     output, failure = run_refused_job(hostile, 240, report, ASSAY_PROBE_SECONDS=TRIAL_SECONDS)
     assert f"its chat template did not load and work within {TRIAL_SECONDS} s" in failure.message
     assert "engine:" not in output
@@ -131,7 +141,7 @@ def test_the_job_ends_before_an_engine_starts(
 @pytest.mark.parametrize("template", [LOOPS, HOLDS_THE_LOCK], ids=["loops", "one operation that holds Python's lock"])
 def test_past_its_trial_it_costs_its_engine_only(
     on_cluster: Cluster,
-    scenes: Path,
+    golden: Spec,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     report: Callable[[str], None],
@@ -140,7 +150,7 @@ def test_past_its_trial_it_costs_its_engine_only(
 ) -> None:
     """If no thread of the process runs, its watchdog ends it; otherwise the engine that waits for its renderer does."""
     on_cluster.end_engines()
-    hostile, following = hostile_run(tmp_path, scenes, template, renderers)
+    hostile, following = hostile_run(tmp_path, golden, template, renderers)
     let_pass(hostile, monkeypatch)
     failure = run_refused_job(hostile, 600, report)[1]
     assert "without an end; mend these files" in failure.message

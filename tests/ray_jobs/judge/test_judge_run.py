@@ -12,7 +12,7 @@ import pytest
 from judge_endpoint import KEY, JudgeEndpoint, Reply, answer_reply, error_reply, find_caption, serve_endpoint
 from ray_cluster import Cluster
 from samples import write_pictures
-from stage_jobs import GOOD, kill_when, plan_spec, read_rows, run_stage, start_stage
+from stage_jobs import GOOD, copy_golden_set, kill_when, plan_spec, read_rows, run_stage, start_stage
 
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.artifacts import Failure, Verdict
@@ -23,18 +23,34 @@ pytestmark = pytest.mark.integration
 COUNT = 24
 
 
-def write_captioned_run(folder: Path, endpoint: JudgeEndpoint) -> Spec:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judged")
+    write_pictures(folder / "images", COUNT)
+    return folder
+
+
+@pytest.fixture
+def golden(folder: Path, on_cluster: Cluster) -> Spec:
+    """A spec whose golden set exists, of the pictures."""
+    spec = plan_spec(folder, str(folder / "root"), str(GOOD), str(folder / "images"))
+    if manifests.load_manifest(spec.golden_uri) is None:
+        run_stage("preprocess", spec)
+    return spec
+
+
+def write_captioned_run(folder: Path, golden: Spec, endpoint: JudgeEndpoint) -> Spec:
     """A spec with its golden set and a caption for every image."""
     judge = {"kind": "openai", "model": "m", "base_url": endpoint.url, "concurrency": 2, "tries": 2}
     spec = plan_spec(
         folder,
         str(folder / "root"),
         str(GOOD),
-        str(write_pictures(folder / "images", COUNT)),
+        golden.suite.dataset.source,
         judge=judge | {"timeout_seconds": 5.0},
         gate={"coverage": 0.9, "metrics": {"judge": {"margin": 0.1}}},
     )
-    run_stage("preprocess", spec)
+    copy_golden_set(golden, spec)
     parts_written = []
     for part in manifests.require_manifest(spec.golden_uri, "preprocess").parts:
         ids = parts.read(spec.golden_uri, part.name, ["image_id"])["image_id"].to_pylist()
@@ -51,9 +67,9 @@ def write_captioned_run(folder: Path, endpoint: JudgeEndpoint) -> Spec:
     return spec
 
 
-def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, on_cluster: Cluster) -> None:
+def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, golden: Spec) -> None:
     with serve_endpoint(lambda text, before: Reply(hang=0.1, body=answer_reply(score=4).body)) as endpoint:
-        spec = write_captioned_run(tmp_path, endpoint)
+        spec = write_captioned_run(tmp_path, golden, endpoint)
         kill_when(start_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY), lambda: len(endpoint.asked) >= 7)
         assert not objects.exists(f"{spec.run_uri}/verdict.json")
         output = run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
@@ -73,12 +89,12 @@ def test_killed_in_the_middle_only_what_is_unanswered_is_asked(tmp_path: Path, o
     assert KEY.encode() not in stored
 
 
-def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_path: Path, on_cluster: Cluster) -> None:
+def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_path: Path, golden: Spec) -> None:
     def half(text: str, before: int) -> Reply:
         return answer_reply(score=4) if int(find_caption(text).split()[1].split(".")[0]) % 2 else error_reply(500)
 
     with serve_endpoint(half) as endpoint:
-        spec = write_captioned_run(tmp_path, endpoint)
+        spec = write_captioned_run(tmp_path, golden, endpoint)
         run_stage("evaluate", spec, ASSAY_JUDGE_KEY=KEY)
         verdict = Verdict.model_validate_json(objects.read(f"{spec.run_uri}/verdict.json"))
         assert verdict.outcome == "INCOMPLETE"
@@ -117,14 +133,14 @@ def test_half_of_the_answers_missing_is_no_verdict_and_is_asked_for_again(tmp_pa
 )
 def test_an_endpoint_that_is_of_no_use_ends_the_job_in_one_line(
     tmp_path: Path,
-    on_cluster: Cluster,
+    golden: Spec,
     behave: Callable[[str, int], Reply],
     environment: dict[str, str],
     code: int,
     line: str,
 ) -> None:
     with serve_endpoint(behave) as endpoint:
-        spec = write_captioned_run(tmp_path, endpoint)
+        spec = write_captioned_run(tmp_path, golden, endpoint)
         output = run_stage("evaluate", spec, expected=code, **environment)
     failure = Failure.model_validate_json(objects.read(f"{spec.run_uri}/failure.json"))
     assert line in failure.message
