@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo"
 GOOD = DEMO / "checkpoints" / "step-0800"
 PROMPT = "describe the image"
-ENGINE = {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 4, "enforce_eager": True, "keep_seconds": 20}
+ENGINE = {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 4, "enforce_eager": True, "keep_seconds": 60}
 
 
 @dataclass(frozen=True)
