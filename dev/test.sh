@@ -6,7 +6,7 @@
 #   dev/test.sh coverage      what the fast tests run of our code
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=$PWD:$PWD/plugins RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+export PYTHONPATH=$PWD:$PWD/plugins:$PWD/tests/startup RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
 unset PYTHONDONTWRITEBYTECODE # hundreds of processes would each compile our sources, and pytest rewrite every test
 
 # The tests write thousands of small files, each synced as in production: in memory, where there is room for them.
@@ -24,7 +24,7 @@ declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TES
 CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py tests/plugins tests/dags tests/dev tests/security/control
     tests/test_imports.py tests/e2e tests/docker tests/helm tests/cases/run_dag.py)
 DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{release_corpus,s3_server,start_swift,lying_s3}.py
-    tests/cases tests/demo tests/docs tests/security/data tests/security/odd_folders.py
+    tests/cases tests/demo tests/docs tests/startup tests/security/data tests/security/odd_folders.py
     tests/security/{fuzz,planted}_targets tests/ray_jobs)
 ENGINE=tests/ray_jobs/engine
 OF_ENGINE=("$ENGINE"/test_{families,tensor_parallel}.py) # with the other data tests: so both take as long

@@ -74,7 +74,7 @@ def start_cluster(variables: dict[str, str], starts: dict[str, dict[str, float]]
     nodes, as processes of this machine below the head's.
     """
     settings = variables | {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'startup'}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
