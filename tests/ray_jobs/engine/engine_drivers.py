@@ -39,9 +39,9 @@ def wait_for_line(process: "subprocess.Popen[str]", beginning: str) -> None:
     raise AssertionError("".join(lines)[-5000:])
 
 
-def finish(process: "subprocess.Popen[str]", timeout: float = 600) -> Any:
+def finish(process: "subprocess.Popen[str]") -> Any:
     """The last line that the driver prints, read as JSON. Raises AssertionError if it fails."""
-    result = wait_for_exit(process, timeout)
+    result = wait_for_exit(process)
     assert result.code == 0, result.output[-5000:]
     return result.last_json
 

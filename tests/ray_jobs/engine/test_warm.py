@@ -148,7 +148,7 @@ def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm
     wait_for_line(waiting, "engine: another job holds it; waiting")
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
-    run = finish(waiting, 90)
+    run = finish(waiting)
     assert run["said"] == captions_by_checkpoint[CHECKPOINTS[2].name]
     assert (run["warm"], run["told"]) == (True, "the weights of the job before")
 
