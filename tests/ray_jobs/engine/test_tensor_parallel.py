@@ -89,18 +89,18 @@ def test_the_audit_of_captions_that_were_swapped_over_two_processes(
     report = audits.read(second.captions_uri)
     assert report
     assert (report.images, report.differing) == (len(read_captions(second)), 0)
-    on_cluster.end_engines()
-    wait_until(lambda: not of_vllm(on_cluster), 30)
 
 
 def test_swapped_over_two_processes_captions_are_those_of_transformers(on_cluster: Cluster, models: list[Path]) -> None:
-    on_cluster.end_engines()
+    """By the engine of the test before, if it is still there; it ends with its actor, and leaves no process."""
     expected = [caption_by_transformers(model) for model in models]
     assert len({tuple(texts) for texts in expected}) == 3
     order = [0, 1, 2, 0]
     runs = run_driver("spread", *(models[number] for number in order))
     assert [run["said"] for run in runs] == [expected[number] for number in order]
-    assert [run["told"] for run in runs] == ["started for this checkpoint", *["weights swapped and checked"] * 3]
+    swapped = "weights swapped and checked"
+    assert runs[0]["told"] in ("started for this checkpoint", swapped)
+    assert [run["told"] for run in runs[1:]] == [swapped] * 3
 
     processes = of_vllm(on_cluster)
     assert len(processes) == 3, "an engine and two workers"
