@@ -52,6 +52,20 @@ def test_in_every_order_of_swaps_captions_are_those_of_transformers(
     assert {run["told"] for run in runs} == {"weights swapped and checked"}
 
 
+def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm(
+    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
+) -> None:
+    holder = start_driver("holding", CHECKPOINTS[2])
+    wait_for_line(holder, "HOLDING")
+    waiting = start_driver("one", CHECKPOINTS[2])
+    wait_for_line(waiting, "engine: another job holds it; waiting")
+    holder.send_signal(signal.SIGKILL)
+    holder.communicate()
+    run = finish(waiting)
+    assert run["said"] == captions_by_checkpoint[CHECKPOINTS[2].name]
+    assert (run["warm"], run["told"]) == (True, "the weights of the job before")
+
+
 def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
     on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
@@ -137,20 +151,6 @@ def test_a_row_of_which_engines_die_is_set_aside_alone(
     run = run_driver("poisoned", CHECKPOINTS[0])
     assert run["said"] == [captions_by_checkpoint[CHECKPOINTS[0].name][0], "engine-died"]
     assert run["details"][0].startswith("an engine died of it when asked alone: ")
-
-
-def test_a_holder_that_is_killed_loses_the_engine_and_the_next_one_finds_it_warm(
-    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
-) -> None:
-    holder = start_driver("holding", CHECKPOINTS[2])
-    wait_for_line(holder, "HOLDING")
-    waiting = start_driver("one", CHECKPOINTS[2])
-    wait_for_line(waiting, "engine: another job holds it; waiting")
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
-    run = finish(waiting)
-    assert run["said"] == captions_by_checkpoint[CHECKPOINTS[2].name]
-    assert (run["warm"], run["told"]) == (True, "the weights of the job before")
 
 
 def test_jobs_that_wait_for_an_engine_have_it_in_turn(
