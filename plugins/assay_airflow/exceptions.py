@@ -67,8 +67,8 @@ def _run_time_left(context: Context | None) -> timedelta | None:
     """How long the run may still take. None if it has no limit or no known start."""
     if not context or not (run := context.get("dag_run")) or not (dag := context.get("dag")):
         return None
-    began, limit = getattr(run, "start_date", None), getattr(dag, "dagrun_timeout", None)
-    return began + limit - datetime.now(UTC) if began and limit else None
+    started_at, limit = getattr(run, "start_date", None), getattr(dag, "dagrun_timeout", None)
+    return started_at + limit - datetime.now(UTC) if started_at and limit else None
 
 
 RETRIES: dict[str, Any] = {  # for `default_args`

@@ -44,7 +44,7 @@ class KnownCheckpoints:
     def __init__(self, root: str, folder: str) -> None:
         self.uri = f"{uris.make_absolute(root)}/router/{digest(folder)}.json"
         self._folder = folder
-        self._changed, self._writable = False, True
+        self._is_changed, self._is_writable = False, True
         self._known = self._load()
 
     def get(self, name: str, listing: str) -> KnownCheckpoint | None:
@@ -53,21 +53,21 @@ class KnownCheckpoints:
         return answer if answer and answer.listing == listing else None
 
     def put(self, name: str, answer: KnownCheckpoint) -> None:
-        self._changed |= self._known.get(name) != answer
+        self._is_changed |= self._known.get(name) != answer
         self._known[name] = answer
 
     def keep_only(self, names: set[str]) -> None:
         """Forget all folders but `names`."""
-        gone = self._known.keys() - names
-        self._changed |= bool(gone)
-        for name in gone:
+        missing = self._known.keys() - names
+        self._is_changed |= bool(missing)
+        for name in missing:
             del self._known[name]
 
     def save(self) -> None:
-        if self._changed and self._writable:
+        if self._is_changed and self._is_writable:
             content = _File(folder=self._folder, known=self._known)
             objects.write(self.uri, content.model_dump_json(by_alias=True, exclude_none=True).encode())
-            self._changed = False
+            self._is_changed = False
 
     def _load(self) -> dict[str, KnownCheckpoint]:
         try:
@@ -75,7 +75,7 @@ class KnownCheckpoints:
         except FileNotFoundError:
             return {}
         except NewerSchema as newer:
-            self._writable = False
+            self._is_writable = False
             print(f"left alone: {newer}")
             return {}
         except RetryableError:

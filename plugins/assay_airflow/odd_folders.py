@@ -21,23 +21,23 @@ class OddFolders:
     """The last fault of each such folder, by name."""
 
     def __init__(self) -> None:
-        self._noted: dict[str, OddFolder] = {}
+        self._folders: dict[str, OddFolder] = {}
         self.lines: list[str] = []
 
-    def holds(self, name: str, listing: str) -> bool:
+    def must_skip(self, name: str, listing: str) -> bool:
         """Whether the folder with this listing need not be opened."""
-        noted = self._noted.get(name)
-        return noted is not None and noted.listing == listing and noted.tries >= MAX_TRIES
+        folder = self._folders.get(name)
+        return folder is not None and folder.listing == listing and folder.tries >= MAX_TRIES
 
     def add(self, name: str, listing: str, error: Exception, uri: str) -> None:
         """Note what the folder raised. A fault that may be the store's does not count as a try."""
-        before = self._noted.get(name)
+        before = self._folders.get(name)
         tries = before.tries if before and before.listing == listing else 0
         why = refusal(f"checkpoint {uri}", error)
         if before is None or (before.listing, before.why) != (listing, why):
             self.lines.append(f"passed over: {why}")
         tries = 0 if is_of_store(error) else tries + 1 if is_unexpected(error) else MAX_TRIES
-        self._noted[name] = OddFolder(listing, tries, why)
+        self._folders[name] = OddFolder(listing, tries, why)
 
     def take_lines(self) -> list[str]:
         """The log lines since the last call, one per folder and fault."""
@@ -46,4 +46,4 @@ class OddFolders:
 
     def keep_only(self, names: set[str]) -> None:
         """Forget all folders but `names`."""
-        self._noted = {name: odd for name, odd in self._noted.items() if name in names}
+        self._folders = {name: odd for name, odd in self._folders.items() if name in names}

@@ -50,15 +50,15 @@ class Quarantine:
     def __init__(self, root: str) -> None:
         self._folder = f"{uris.make_absolute(root)}/quarantine"
         self._keys = {entry.key for entry in islice(object_listing.iterate_entries(self._folder), MAX_ENTRIES)}
-        self._begun: dict[str, QuarantineEntry | None] = {}  # by URI of an open checkpoint: its entry before
+        self._entries_before: dict[str, QuarantineEntry | None] = {}  # by URI of an open checkpoint: its entry before
         self._suspect_lock = Lock()
 
-    def refusal(self, uri: str, listing: str) -> str | None:
+    def find_refusal(self, uri: str, listing: str) -> str | None:
         """Why the checkpoint with this listing must not be opened, and how to lift that. None if it may be."""
-        entry = self._read(uri)
+        entry = self._load_entry(uri)
         if entry is None or entry.listing != listing or entry.failures < MAX_FAILURES:
             return None
-        return f"in quarantine after {entry.failures} failures ({entry.why}); change it, or delete {self._uri(uri)}"
+        return f"in quarantine after {entry.failures} failures ({entry.why}); change it, or delete {self._uri_of(uri)}"
 
     @contextmanager
     def guard_read(self, uri: str, listing: str) -> Iterator[None]:
@@ -66,56 +66,58 @@ class Quarantine:
 
         If the task itself ends (Airflow's timeout, a signal), the failure stays. `add_failure` inside counts once.
         """
-        before = self._read(uri)
-        suspect = before is not None and before.listing == listing
-        with self._suspect_lock if suspect else nullcontext():
-            self._note(uri, listing, before.failures if before and suspect else 0, NEVER_CAME_BACK)
-            self._begun[uri] = before
+        before = self._load_entry(uri)
+        is_suspect = before is not None and before.listing == listing
+        with self._suspect_lock if is_suspect else nullcontext():
+            self._write_failure(uri, listing, before.failures if before and is_suspect else 0, NEVER_CAME_BACK)
+            self._entries_before[uri] = before
             try:
                 yield
             except Exception:
-                self._take_back(uri)
+                self._restore_entry(uri)
                 raise
-            self._take_back(uri)
+            self._restore_entry(uri)
 
     def add_failure(self, uri: str, listing: str, error: Exception) -> None:
         """Store a failure of the checkpoint that the caller has open in `guard_read`."""
-        before = self._begun.pop(uri)
-        self._note(uri, listing, before.failures if before and before.listing == listing else 0, describe(error))
+        before = self._entries_before.pop(uri)
+        self._write_failure(
+            uri, listing, before.failures if before and before.listing == listing else 0, describe(error)
+        )
 
-    def _take_back(self, uri: str) -> None:
+    def _restore_entry(self, uri: str) -> None:
         """Restore the entry from before `guard_read`, unless `add_failure` or `lift` was called since."""
-        if uri not in self._begun:
+        if uri not in self._entries_before:
             return
-        before = self._begun.pop(uri)
+        before = self._entries_before.pop(uri)
         if before is None:
             self.lift(uri)
         else:
             with _skip_newer_files():
-                json_files.replace(self._uri(uri), before)
+                json_files.replace(self._uri_of(uri), before)
 
-    def _note(self, uri: str, listing: str, before: int, why: str) -> None:
-        failed = QuarantineEntry(uri=uri, listing=listing, failures=before + 1, why=why, at=datetime.now(UTC))
+    def _write_failure(self, uri: str, listing: str, failures_before: int, why: str) -> None:
+        entry = QuarantineEntry(uri=uri, listing=listing, failures=failures_before + 1, why=why, at=datetime.now(UTC))
         with _skip_newer_files():
-            if self._key(uri) in self._keys:
-                json_files.replace(self._uri(uri), failed)
+            if self._key_of(uri) in self._keys:
+                json_files.replace(self._uri_of(uri), entry)
             else:
-                objects.create(self._uri(uri), failed.model_dump_json(indent=1).encode())
-            self._keys.add(self._key(uri))
+                objects.create(self._uri_of(uri), entry.model_dump_json(indent=1).encode())
+            self._keys.add(self._key_of(uri))
 
     def lift(self, uri: str) -> None:
         """Remove the entry of a checkpoint that was read without a failure."""
-        self._begun.pop(uri, None)
-        if self._key(uri) in self._keys:
+        self._entries_before.pop(uri, None)
+        if self._key_of(uri) in self._keys:
             with _skip_newer_files():
-                json_files.remove(self._uri(uri))
-            self._keys.discard(self._key(uri))
+                json_files.remove(self._uri_of(uri))
+            self._keys.discard(self._key_of(uri))
 
-    def _read(self, uri: str) -> QuarantineEntry | None:
-        if self._key(uri) not in self._keys:
+    def _load_entry(self, uri: str) -> QuarantineEntry | None:
+        if self._key_of(uri) not in self._keys:
             return None
         try:
-            return json_files.load(QuarantineEntry, self._uri(uri), MAX_BYTES)
+            return json_files.load(QuarantineEntry, self._uri_of(uri), MAX_BYTES)
         except (
             FileNotFoundError,
             InputError,
@@ -123,8 +125,8 @@ class Quarantine:
         ):  # lifted meanwhile, not readable, or newer: it is opened again
             return None
 
-    def _key(self, uri: str) -> str:
+    def _key_of(self, uri: str) -> str:
         return f"{digest(uri)}.json"
 
-    def _uri(self, uri: str) -> str:
-        return f"{self._folder}/{self._key(uri)}"
+    def _uri_of(self, uri: str) -> str:
+        return f"{self._folder}/{self._key_of(uri)}"

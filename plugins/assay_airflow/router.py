@@ -215,7 +215,7 @@ def list_whole(uri: str, known: dict[str, str], odd: OddFolders | None = None) -
     for name, listing in listings.items():
         if known.get(name) == listing.digest:
             digests[name] = listing.digest
-        elif not odd.holds(name, listing.digest):
+        elif not odd.must_skip(name, listing.digest):
             try:
                 check_name(name, "checkpoint")
                 if listing.error:

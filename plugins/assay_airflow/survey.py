@@ -50,14 +50,14 @@ class Survey:
 
     def findings(self) -> Iterator[Finding]:
         """Yield one finding per folder, in the order of names. Raises RetryableError or InputError in an outage."""
-        at_once = MAX_CONCURRENT if uris.is_s3(self.uri) else 1
+        concurrency = MAX_CONCURRENT if uris.is_s3(self.uri) else 1
         folders = iter(self._listings.items())
         self._known.keep_only(set(self._listings))
         try:
-            with ThreadPoolExecutor(at_once) as pool:
-                while batch := list(islice(folders, 4 * at_once)):
-                    for finding in pool.map(self._judge, *zip(*batch, strict=True)):
-                        self._note(finding)
+            with ThreadPoolExecutor(concurrency) as pool:
+                while batch := list(islice(folders, 4 * concurrency)):
+                    for finding in pool.map(self._examine, *zip(*batch, strict=True)):
+                        self._remember(finding)
                         yield finding
         finally:
             self._known.save()
@@ -70,7 +70,7 @@ class Survey:
                 f"checkpoints {self.uri}: none of {self.opened} could be read, so this is an outage: {first}"
             )
 
-    def _judge(self, name: str, listing: Listing) -> Finding:
+    def _examine(self, name: str, listing: Listing) -> Finding:
         uri = f"{self.uri}/{name}"
         try:
             check_name(name, "checkpoint")
@@ -79,9 +79,9 @@ class Survey:
         if listing.error:
             return Finding(name, refusal=odd_items.refusal(f"checkpoint {uri}", listing.error), error=listing.error)
         answer = self._known.get(name, listing.digest)
-        if answer and self._still_holds(answer):
+        if answer and self._is_valid(answer):
             return Finding(name, answer.checkpoint, answer.refusal)
-        if refusal := self._quarantine.refusal(uri, listing.digest):
+        if refusal := self._quarantine.find_refusal(uri, listing.digest):
             return Finding(name, refusal=f"checkpoint {printable(uri)}: {refusal}")
         with self._quarantine.guard_read(uri, listing.digest):
             return self._open(name, uri, listing.digest)
@@ -107,7 +107,7 @@ class Survey:
         )  # fmt: skip
         return Finding(name, checkpoint, answer=answer)
 
-    def _note(self, finding: Finding) -> None:
+    def _remember(self, finding: Finding) -> None:
         """Cache the answer. Raises if the error is an outage of the whole store."""
         if finding.answer:
             self._known.put(finding.name, finding.answer)
@@ -116,7 +116,7 @@ class Survey:
             odd_items.raise_outage(finding.error, self.uri)
             self.unreadable.append(finding.error)
 
-    def _still_holds(self, answer: KnownCheckpoint) -> bool:
+    def _is_valid(self, answer: KnownCheckpoint) -> bool:
         """Whether a cached answer is valid, so that the folder need not be opened."""
         if answer.checkpoint is None:
             return not self._reopen
@@ -126,10 +126,10 @@ class Survey:
         if base is None:
             return True
         try:
-            same_model = answer.base_model == self._base_model
+            is_same_model = answer.base_model == self._base_model
         except (InputError, FileNotFoundError):
-            same_model = False  # opening it says why
-        return same_model and answer.base_listing == self._base_listing(base.uri).digest
+            is_same_model = False  # opening it says why
+        return is_same_model and answer.base_listing == self._base_listing(base.uri).digest
 
     @cached_property
     def _base_model(self) -> str | None:

@@ -30,13 +30,13 @@ OCCASIONS: dict[str, router.Occasion] = {
 }
 
 
-def find_occasion(run_type: str, handed_on: str | None) -> router.Occasion:
-    """Why this pass runs. If it continues a pass that was cut, the occasion is that pass's: `handed_on`.
+def find_occasion(run_type: str, cut_occasion: str | None) -> router.Occasion:
+    """Why this pass runs. If it continues a pass that was cut, the occasion is that pass's: `cut_occasion`.
 
     Only a run that an operator triggered can continue a pass. An unknown word counts as an arrival.
     """
     if run_type == "operator_triggered":
-        return next((word for word in get_args(router.Occasion) if word == handed_on), "arrival")
+        return next((word for word in get_args(router.Occasion) if word == cut_occasion), "arrival")
     return OCCASIONS.get(run_type, "person")
 
 

@@ -2,10 +2,10 @@
 
 import click
 
-from ray_jobs.command_line.frame import exit_codes, json_option, start_program
+from ray_jobs.command_line.frame import json_option, list_exit_codes, start_program
 
 
-@click.command(epilog=exit_codes("the runs are compared, whichever is better"))
+@click.command(epilog=list_exit_codes("the runs are compared, whichever is better"))
 @click.argument("baseline", metavar="RUN")
 @click.argument("candidate", metavar="RUN")
 @click.option("--output", default="compare.html", show_default=True, metavar="FILE", help="Where to write the page.")

@@ -58,7 +58,7 @@ def start_program(name: str, **options: Any) -> int:
     return code
 
 
-def exit_codes(*meanings: str) -> str:
+def list_exit_codes(*meanings: str) -> str:
     """The end of a help page: what each exit code means. The first meaning is that of 0, further ones begin with 3."""
     codes = [
         meanings[0],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ray_jobs.command_line.frame import exit_codes, json_option, print_json
+from ray_jobs.command_line.frame import json_option, list_exit_codes, print_json
 from ray_jobs.command_line.group import OrderedGroup
 from ray_jobs.command_line.stages import root_option
 from ray_jobs.storage import object_listing, uris
@@ -20,7 +20,7 @@ def records() -> None:
     """List, show and index the records of published runs."""
 
 
-@records.command("list", epilog=exit_codes("the records are listed; there may be none"))
+@records.command("list", epilog=list_exit_codes("the records are listed; there may be none"))
 @root_option
 @click.option("--suite", metavar="NAME", help="Only the runs of this suite.")
 @json_option
@@ -39,20 +39,20 @@ def list_records(root: str, suite: str | None, as_json: bool) -> int:
 
     root = uris.make_absolute(root)
     suites = [suite] if suite else sorted(object_listing.list_subfolders(f"{root}/index"))
-    listed = [(name, line) for name in suites for line in index.load_complete(root, name).records.values()]
+    summaries = [(name, line) for name in suites for line in index.load_complete(root, name).records.values()]
     if as_json:
-        print_json([{"suite": name, **line.model_dump(mode="json")} for name, line in listed])
+        print_json([{"suite": name, **line.model_dump(mode="json")} for name, line in summaries])
         return 0
     rows = [
         (f"{line.published_at:%Y-%m-%d %H:%M}", printable(name), line.outcome, printable(line.checkpoint.name),
          printable(line.run_uri, 500))
-        for name, line in listed
+        for name, line in summaries
     ]  # fmt: skip
     _print_table(("published", "suite", "verdict", "checkpoint", "run"), rows)
     return 0
 
 
-@records.command(epilog=exit_codes("the record is shown, whatever its verdict"))
+@records.command(epilog=list_exit_codes("the record is shown, whatever its verdict"))
 @click.argument("run", metavar="RUN")
 @json_option
 def show(run: str, as_json: bool) -> int:
@@ -75,7 +75,7 @@ def show(run: str, as_json: bool) -> int:
     return 0
 
 
-@records.command(epilog=exit_codes("the index is whole, but for the records that are named as left out"))
+@records.command(epilog=list_exit_codes("the index is whole, but for the records that are named as left out"))
 @click.argument("root", metavar="ROOT")
 @json_option
 def rebuild(root: str, as_json: bool) -> int:
@@ -122,11 +122,15 @@ def _print_record(record: "Record", run_uri: str) -> None:
         print(f"{name:<12}{fact}")
     print()
     rows = [
-        (printable(name), *(f"{value:.6g}" if value is not None else "-" for value in (one.mean, one.standard_error)),
-         f"{one.n:,}", printable(one.unit))
-        for name, one in record.metrics.items()
+        (printable(name), _format_number(summary.mean), _format_number(summary.standard_error), f"{summary.n:,}",
+         printable(summary.unit))
+        for name, summary in record.metrics.items()
     ]  # fmt: skip
     _print_table(("metric", "mean", "error", "images", "unit"), rows)
+
+
+def _format_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
 
 
 def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

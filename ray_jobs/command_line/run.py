@@ -2,13 +2,13 @@
 
 import click
 
-from ray_jobs.command_line.frame import exit_codes, json_option, start_program
+from ray_jobs.command_line.frame import json_option, list_exit_codes, start_program
 from ray_jobs.command_line.stages import baseline_option, root_option, suite_option
 
 VERDICTS = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4, "INCOMPLETE": 5}  # exit codes
 
 
-@click.command(epilog=exit_codes(*VERDICTS))
+@click.command(epilog=list_exit_codes(*VERDICTS))
 @click.argument("checkpoint", metavar="CHECKPOINT")
 @suite_option
 @root_option

@@ -2,7 +2,7 @@
 
 import click
 
-from ray_jobs.command_line.frame import Decorated, exit_codes, json_option, start_program
+from ray_jobs.command_line.frame import Decorated, json_option, list_exit_codes, start_program
 
 RAY = "Joins the Ray cluster that RAY_ADDRESS names or that runs on this machine; else it starts one."
 
@@ -34,7 +34,7 @@ def baseline_option(function: Decorated) -> Decorated:
     )(function)  # fmt: skip
 
 
-@click.command(epilog=exit_codes("the spec is written"))
+@click.command(epilog=list_exit_codes("the spec is written"))
 @suite_option
 @click.option("--checkpoint", required=True, metavar="URI", help="A Hugging Face model directory, or a LoRA adapter.")
 @root_option
@@ -57,7 +57,7 @@ def plan(suite: str, checkpoint: str, root: str, baseline: str | None, as_json: 
     )
 
 
-@click.command(epilog=f"{RAY}\n\n{exit_codes('the golden set is complete')}")
+@click.command(epilog=f"{RAY}\n\n{list_exit_codes('the golden set is complete')}")
 @spec_option
 def preprocess(spec_uri: str) -> int:
     """Prepare the golden set, the images that are captioned.
@@ -74,7 +74,7 @@ def preprocess(spec_uri: str) -> int:
     return start_program("preprocess", spec_uri=spec_uri)
 
 
-@click.command(epilog=f"{RAY}\n\n{exit_codes('every image has its caption, or the reason why it has none')}")
+@click.command(epilog=f"{RAY}\n\n{list_exit_codes('every image has its caption, or the reason why it has none')}")
 @spec_option
 def caption(spec_uri: str) -> int:
     """Caption the golden set with the checkpoint, on vLLM.
@@ -90,7 +90,7 @@ def caption(spec_uri: str) -> int:
     return start_program("caption", spec_uri=spec_uri)
 
 
-@click.command(epilog=f"{RAY}\n\n{exit_codes('the run has its verdict, whatever it is')}")
+@click.command(epilog=f"{RAY}\n\n{list_exit_codes('the run has its verdict, whatever it is')}")
 @spec_option
 def evaluate(spec_uri: str) -> int:
     """Score the captions, and write the verdict and the report.
@@ -106,7 +106,7 @@ def evaluate(spec_uri: str) -> int:
     return start_program("evaluate", spec_uri=spec_uri)
 
 
-@click.command(epilog=exit_codes("the run is published, whatever its verdict"))
+@click.command(epilog=list_exit_codes("the run is published, whatever its verdict"))
 @spec_option
 @json_option
 def publish(spec_uri: str, as_json: bool) -> int:
@@ -123,7 +123,7 @@ def publish(spec_uri: str, as_json: bool) -> int:
     return start_program("publish", spec_uri=spec_uri, as_json=as_json)
 
 
-@click.command(epilog=f"{RAY}\n\n{exit_codes('the captions are the same, or the suite has nothing to audit')}")
+@click.command(epilog=f"{RAY}\n\n{list_exit_codes('the captions are the same, or the suite has nothing to audit')}")
 @spec_option
 def audit(spec_uri: str) -> int:
     """Caption a sample again on a fresh engine, and compare.

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ray_jobs.command_line.frame import Decorated, exit_codes, json_option, start_program
+from ray_jobs.command_line.frame import Decorated, json_option, list_exit_codes, start_program
 from ray_jobs.command_line.group import OrderedGroup
 
-SAMPLE, MOST = 50, 2000  # images looked at
-EXIT_CODES = exit_codes("nothing would stop a job; doubts may be listed")
+DEFAULT_SAMPLE, MAX_SAMPLE = 50, 2000  # images looked at
+EXIT_CODES = list_exit_codes("nothing would stop a job; doubts may be listed")
 
 
 @click.group(cls=OrderedGroup)
@@ -16,12 +16,12 @@ def suite() -> None:
     """Check a suite before its first run."""
 
 
-def _options(function: Decorated) -> Decorated:
+def _add_options(function: Decorated) -> Decorated:
     for option in reversed((
         click.option("--checkpoint", metavar="URI", help="Also check this model directory or LoRA adapter."),
         click.option("--judge", is_flag=True, help="Ask the judge about the five images that are shown."),
-        click.option("--sample", type=click.IntRange(1, MOST), default=SAMPLE, show_default=True, metavar="N",
-                     help=f"How many images to prepare, at most {MOST:,}."),
+        click.option("--sample", type=click.IntRange(1, MAX_SAMPLE), default=DEFAULT_SAMPLE, show_default=True,
+                     metavar="N", help=f"How many images to prepare, at most {MAX_SAMPLE:,}."),
         click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write the page as HTML."),
         json_option,
     )):  # fmt: skip
@@ -31,7 +31,7 @@ def _options(function: Decorated) -> Decorated:
 
 @suite.command(epilog=EXIT_CODES)
 @click.argument("suite_name", metavar="SUITE")
-@_options
+@_add_options
 def check(suite_name: str, checkpoint: str | None, judge: bool, sample: int, html: Path | None, as_json: bool) -> int:
     """Look at a suite and its images as the jobs will.
 
@@ -52,7 +52,7 @@ def check(suite_name: str, checkpoint: str | None, judge: bool, sample: int, htm
 
 @click.command("suite_check", epilog=EXIT_CODES)
 @click.option("--suite", required=True, metavar="SUITE", help="The name of a suite in dags/suites, or a YAML file.")
-@_options
+@_add_options
 @click.pass_context
 def suite_check(context: click.Context, /, suite: str, **options: object) -> int:
     """The same as `assay suite check SUITE`, with the suite as an option."""

@@ -61,11 +61,11 @@ def test_states_that_are_uploaded_before_the_weights_are_waited_for(tmp_path: Pa
     trigger = CheckpointWholeTrigger(str(folder), now + 3600, now, poll_interval=0.01)
     for number in range(20):  # longer than the folder may stay the same
         (folder / "global_step500" / f"more-{number}.pt").write_bytes(b"state")
-        assert "whether an upload is under way" in (trigger._look() or "")
+        assert "whether an upload is under way" in (trigger._describe_missing() or "")
     for shard in (*SHARDS, "model.safetensors.index.json"):
         (folder / shard).write_bytes((DEMO / shard).read_bytes())
-    assert "whole; looking again" in (trigger._look() or "")
-    assert trigger._look() is None
+    assert "whole; looking again" in (trigger._describe_missing() or "")
+    assert trigger._describe_missing() is None
 
 
 def test_a_name_that_a_shell_would_run_is_not_written_into_a_command(tmp_path: Path) -> None:

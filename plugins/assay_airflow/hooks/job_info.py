@@ -22,12 +22,12 @@ class JobInfo(BaseModel):
 
     @field_validator("message", mode="before")
     @classmethod
-    def _keep_the_end(cls, value: Any) -> Any:
+    def _cut_message(cls, value: Any) -> Any:
         return value[-MAX_MESSAGE_CHARS:] if isinstance(value, str) else value or ""
 
     @field_validator("metadata", "start_time", mode="before")
     @classmethod
-    def _none_is_nothing(cls, value: Any, info: Any) -> Any:
+    def _replace_none(cls, value: Any, info: Any) -> Any:
         return ({} if info.field_name == "metadata" else 0) if value is None else value
 
 

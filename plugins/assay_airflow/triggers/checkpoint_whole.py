@@ -50,9 +50,9 @@ class CheckpointWholeTrigger(BaseTrigger):
         yield TriggerEvent(await poll_until_ready(self.poll, self.poll_interval, self.deadline, self.log.info))
 
     async def poll(self) -> str | None:
-        return await asyncio.to_thread(self._look)
+        return await asyncio.to_thread(self._describe_missing)
 
-    def _look(self) -> str | None:
+    def _describe_missing(self) -> str | None:
         before, self._listing = self._listing, digest_listing(self.uri)
         if self._listing is None:
             if time.time() >= self.appears_by:

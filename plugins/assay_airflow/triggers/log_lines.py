@@ -16,28 +16,28 @@ class LogLines:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
-        self._kept = self._dropped = 0
+        self._length = self._dropped = 0
 
     def add(self, text: str) -> Iterator[str]:
         """The lines that end in `text`. `text` may start and stop in the middle of a line."""
         *ends, rest = text.split("\n")
         for end in ends:
-            self._keep(end)
+            self._append(end)
             yield self.take()
-        self._keep(rest)
+        self._append(rest)
 
     def take(self) -> str:
         """The text since the last line end, which it removes from the buffer."""
         line, dropped = "".join(self._pieces), self._dropped
-        self._pieces, self._kept, self._dropped = [], 0, 0
+        self._pieces, self._length, self._dropped = [], 0, 0
         return f"{line} ... ({dropped} characters more)" if dropped else line
 
-    def _keep(self, piece: str) -> None:
-        room = MAX_LINE_CHARS - self._kept
-        if fitting := piece[:room]:
-            self._pieces.append(fitting)
-        self._kept += len(fitting)
-        self._dropped += len(piece) - len(fitting)
+    def _append(self, piece: str) -> None:
+        room = MAX_LINE_CHARS - self._length
+        if head := piece[:room]:
+            self._pieces.append(head)
+        self._length += len(head)
+        self._dropped += len(piece) - len(head)
 
 
 def format_line(line: str) -> str:

@@ -64,7 +64,7 @@ class RayJobTrigger(BaseTrigger):
         async with hook.session(address) as session:
             tail = asyncio.create_task(self._copy_log(session))
             try:
-                event = await self._end(hook, session, address)
+                event = await self._wait_for_end(hook, session, address)
                 if event["status"] in TERMINAL:
                     await asyncio.wait([tail], timeout=LAST_LINES_S)
                 yield TriggerEvent(event)
@@ -81,29 +81,29 @@ class RayJobTrigger(BaseTrigger):
             await hook.astop(session, address, self.submission_id)
         self.log.info("Stopped Ray job %s", self.submission_id)
 
-    async def _end(self, hook: RayHook, session: aiohttp.ClientSession, address: Address) -> dict[str, Any]:
-        answered = time.monotonic()
+    async def _wait_for_end(self, hook: RayHook, session: aiohttp.ClientSession, address: Address) -> dict[str, Any]:
+        answered_at = time.monotonic()
         while True:
             try:
                 job = await hook.aget_job(session, address, self.submission_id)
-                answered = time.monotonic()
+                answered_at = time.monotonic()
                 if job is None:
-                    return self._event("LOST")
+                    return self._build_event("LOST")
                 if job["status"] in TERMINAL:
-                    return self._event(job["status"], job)
+                    return self._build_event(job["status"], job)
                 if time.time() >= self.deadline:
                     await hook.astop(session, address, self.submission_id)
-                    return self._event("TIMEOUT", job)
-            except InputError as refused:
-                return self._event("REFUSED", message=str(refused))
+                    return self._build_event("TIMEOUT", job)
+            except InputError as error:
+                return self._build_event("REFUSED", message=str(error))
             except RayUnreachable as error:
-                silent = time.monotonic() - answered
-                if silent > self.patience or time.time() >= self.deadline:
-                    return self._event("UNREACHABLE", message=str(error))
-                self.log.warning("%s (silent for %d s, the job is left running)", error, silent)
+                silence = time.monotonic() - answered_at
+                if silence > self.patience or time.time() >= self.deadline:
+                    return self._build_event("UNREACHABLE", message=str(error))
+                self.log.warning("%s (silent for %d s, the job is left running)", error, silence)
             await asyncio.sleep(self.poll_interval)
 
-    def _event(self, status: str, job: Job | None = None, message: str = "") -> dict[str, Any]:
+    def _build_event(self, status: str, job: Job | None = None, message: str = "") -> dict[str, Any]:
         job = job or {}
         return {
             "status": status,

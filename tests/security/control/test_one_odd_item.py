@@ -53,7 +53,7 @@ def poll_twice(watched_folder: Path) -> tuple[set[str], list[str]]:
     trigger._log = cast(Any, logging.getLogger("task"))
     trigger.asset_state_store = EmptyState()  # type: ignore[assignment]
     asyncio.run(trigger.poll())
-    return set(asyncio.run(trigger.poll())), [note.why for note in trigger._odd._noted.values()]
+    return set(asyncio.run(trigger.poll())), [note.why for note in trigger._odd._folders.values()]
 
 
 @pytest.mark.timeout(30)

@@ -191,7 +191,7 @@ def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(watche
     file.write_bytes(newer)
     for change in (fail, lambda notes: notes.lift(uri)):
         notes = Quarantine(str(root))
-        assert notes.refusal(uri, "0123") is None
+        assert notes.find_refusal(uri, "0123") is None
         change(notes)
         assert file.read_bytes() == newer
 

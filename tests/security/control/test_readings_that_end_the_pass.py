@@ -117,10 +117,10 @@ def test_what_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseExcept
     with pytest.raises(end), Quarantine(str(tmp_path / "root")).guard_read("/in/a", "1"):
         raise end
     again = Quarantine(str(tmp_path / "root"))
-    assert again.refusal("/in/a", "1") is None
+    assert again.find_refusal("/in/a", "1") is None
     with pytest.raises(end), again.guard_read("/in/a", "1"):
         raise end
-    assert "never came back" in str(Quarantine(str(tmp_path / "root")).refusal("/in/a", "1"))
+    assert "never came back" in str(Quarantine(str(tmp_path / "root")).find_refusal("/in/a", "1"))
 
 
 def test_suspects_are_read_one_at_a_time_and_others_beside_each_other(tmp_path: Path) -> None:

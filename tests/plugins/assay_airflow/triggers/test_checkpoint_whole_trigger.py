@@ -41,17 +41,17 @@ def test_an_adapter_is_ready_when_its_weights_are_whole(tmp_path: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1])
     trigger = make_trigger(adapter)
-    assert "adapter_model.safetensors: truncated" in (trigger._look() or "")
+    assert "adapter_model.safetensors: truncated" in (trigger._describe_missing() or "")
     weights.write_bytes(whole)
     assert await_event(trigger)["status"] == "ready"
 
 
 def test_a_whole_checkpoint_is_ready_after_two_equal_polls(tmp_path: Path) -> None:
     trigger = make_trigger(write_checkpoint(tmp_path / "step-1"))
-    assert "looking again whether it changes" in (trigger._look() or "")
+    assert "looking again whether it changes" in (trigger._describe_missing() or "")
     write_checkpoint(tmp_path / "step-1", b"other weights")
-    assert "looking again whether it changes" in (trigger._look() or "")
-    assert trigger._look() is None
+    assert "looking again whether it changes" in (trigger._describe_missing() or "")
+    assert trigger._describe_missing() is None
 
 
 def test_a_missing_checkpoint_fails_at_once(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_missing_checkpoint_fails_at_once(tmp_path: Path) -> None:
 
 def test_a_missing_checkpoint_may_appear_within_the_time_given(tmp_path: Path) -> None:
     trigger = make_trigger(tmp_path / "step-9", appears=60)
-    assert trigger._look() == f"checkpoint {tmp_path}/step-9: nothing is there yet"
+    assert trigger._describe_missing() == f"checkpoint {tmp_path}/step-9: nothing is there yet"
     write_checkpoint(tmp_path / "step-9")
     assert await_event(trigger)["status"] == "ready"
 
@@ -111,6 +111,6 @@ def test_states_that_come_before_the_weights_are_waited_for_while_anything_chang
     for key in ("global_step5/a.pt", "global_step5/b.pt"):
         keys.append(key)
         for _ in range(looks):
-            assert f"looking again for {quiet}, whether an upload is under way" in (watching._look() or "")
+            assert f"looking again for {quiet}, whether an upload is under way" in (watching._describe_missing() or "")
     with pytest.raises(InputError, match="DeepSpeed's own state"):
-        watching._look()
+        watching._describe_missing()
