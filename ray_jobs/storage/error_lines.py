@@ -55,8 +55,8 @@ def explain_errors(uri: str, action: str) -> Iterator[None]:
         raise InputError(f"cannot {action} {show_uri(uri)}: no such name can be ({fault}); correct the URI") from None
     except OSError as error:
         if error.errno in UNREADABLE:
-            fault = f"{error.strerror}; check the path and its permissions"
-            raise InputError(f"cannot {action} {show_uri(uri)}: {fault}") from error
+            reason = f"{error.strerror}; check the path and its permissions"
+            raise InputError(f"cannot {action} {show_uri(uri)}: {reason}") from error
         if error.errno in FULL:
             raise InputError(
                 f"cannot {action} {show_uri(uri)}: the disk is full; free space or move ASSAY_ROOT, then rerun"

@@ -1,6 +1,7 @@
+"""Objects are read and written whole, in a directory and on S3, whatever ends the writer."""
+
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.storage import object_listing, objects, s3_client, uris
+from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import object_listing, objects, uris
 
 ROOT = Path(__file__).parents[3]
 FORK = multiprocessing.get_context("fork")
@@ -51,83 +52,6 @@ def test_create_keeps_what_is_there(store: str) -> None:
     assert objects.read(uri) == b"first"
 
 
-def test_entries_and_folders(store: str) -> None:
-    for key in ("b/2.txt", "a/1.txt", "top", "b/c/3.txt", "bb/4", ".hidden", "b/.hidden", "b/.trash/x"):
-        objects.write(f"{store}/{key}", key.encode())
-    assert [(entry.key, entry.size) for entry in object_listing.iterate_entries(store)] == [
-        ("a/1.txt", 7), ("b/2.txt", 7), ("b/c/3.txt", 9), ("bb/4", 4), ("top", 3),
-    ]  # fmt: skip
-    assert [entry.key for entry in object_listing.iterate_entries(f"{store}/b")] == ["2.txt", "c/3.txt"]
-    assert [entry.key for entry in object_listing.iterate_entries(f"{store}/b/")] == ["2.txt", "c/3.txt"]
-    assert object_listing.list_subfolders(store) == ["a", "b", "bb"]
-    assert object_listing.list_subfolders(f"{store}/nothing") == []
-    assert list(object_listing.iterate_entries(f"{store}/nothing")) == []
-
-
-def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
-    """The order of directory names differs: a-b/ comes before a/, because the dash sorts before the slash."""
-    names = ("a", "a-b", "a.b", "a0", "b", "B", "ab", "\u00e9", "a!")
-    keys = [f"{name}/{rest}" for name in names for rest in ("x", "x-y", "x.y", "d/x", "d-e/x", "d.e/x")]
-    keys += [f"files/{name}{end}" for name in names for end in ("", ".png")]
-    for key in keys:
-        objects.write(f"{store}/{key}", b"")
-    assert [entry.key for entry in object_listing.iterate_entries(store)] == sorted(keys)
-    assert [entry.key for entry in object_listing.iterate_entries(f"{store}/a")] == sorted(
-        key[2:] for key in keys if key[:2] == "a/"
-    )
-
-
-def test_entries_of_a_directory_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(20):
-        objects.write(f"{tmp_path}/{number:02d}/x", b"")
-    looked_up: list[str] = []
-    original = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: looked_up.append(path) or original(path))  # type: ignore[func-returns-value]
-    listing = object_listing.iterate_entries(str(tmp_path))
-    assert next(listing).key == "00/x"
-    assert len(looked_up) == 2
-
-
-def test_links_and_what_vanishes_while_it_is_listed(tmp_path: Path) -> None:
-    for key in ("a/x", "b/x", "c/x", "elsewhere/y"):
-        objects.write(f"{tmp_path}/it/{key}", b"x")
-    (tmp_path / "it" / "elsewhere").rename(tmp_path / "elsewhere")
-    (tmp_path / "it" / "a" / "folder").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "it" / "a" / "file").symlink_to(tmp_path / "elsewhere" / "y")
-    (tmp_path / "it" / "a" / "nothing").symlink_to(tmp_path / "nowhere")
-    (tmp_path / "it" / "c" / "up").symlink_to(tmp_path / "it" / "c")
-    listing = object_listing.iterate_entries(str(tmp_path / "it"))
-    assert next(listing).key == "a/file"
-    shutil.rmtree(tmp_path / "it" / "b")
-    keys = {entry.key: entry.size for entry in listing}
-    assert keys == {"a/folder/y": 1, "a/nothing": 0, "a/x": 1, "c/x": 1}  # what leads nowhere is there, and empty
-
-
-@pytest.mark.parametrize("follow_folders", [True, False])
-def test_links_to_folders_can_be_left_out(tmp_path: Path, follow_folders: bool) -> None:
-    """The snapshot of a Hugging Face cache has links to files. A link to a folder may lead anywhere."""
-    objects.write(f"{tmp_path}/blobs/0a", b"{}")
-    objects.write(f"{tmp_path}/snapshots/main/weights", b"w")
-    (tmp_path / "snapshots" / "main" / "config.json").symlink_to("../../blobs/0a")
-    (tmp_path / "snapshots" / "main" / "usr").symlink_to(tmp_path / "blobs")
-    keys = [
-        entry.key
-        for entry in object_listing.iterate_entries(f"{tmp_path}/snapshots/main", follow_folders=follow_folders)
-    ]
-    assert keys == ["config.json", *(["usr/0a"] if follow_folders else []), "weights"]
-
-
-def test_a_bounded_listing_and_a_bounded_read(store: str) -> None:
-    for name in ("a/1", "a/2", "b/3"):
-        objects.write(f"{store}/{name}", b"123")
-    assert len(list(object_listing.iterate_entries(store, at_most=5))) == 3
-    with pytest.raises(InputError, match="holds more than 2 files"):
-        list(object_listing.iterate_entries(store, at_most=2))
-    assert objects.read(f"{store}/a/1", at_most=3) == b"123"
-    with pytest.raises(InputError, match="a/1: is 3 bytes, more than the 2 that"):
-        objects.read(f"{store}/a/1", at_most=2)
-
-
 def test_upload(store: str, tmp_path: Path) -> None:
     uri = f"{store}/a/part.parquet"
     objects.write(uri, b"old")
@@ -142,38 +66,6 @@ def test_upload(store: str, tmp_path: Path) -> None:
     if uris.is_s3(store):
         with pytest.raises(InputError, match="there is no such bucket"):
             objects.upload(tmp_path / "part", f"{store}-that-is-not-there/x")
-
-
-def test_one_entry(store: str) -> None:
-    objects.write(f"{store}/a/val.parquet", b"four")
-    (entry,) = object_listing.iterate_entries(f"{store}/a")
-    assert object_listing.find_entry(f"{store}/a/val.parquet") == entry
-    for nothing in (f"{store}/a", f"{store}/a/missing", store):
-        assert object_listing.find_entry(nothing) is None
-
-
-def test_the_version_distinguishes_content_of_the_same_size(store: str) -> None:
-    objects.write(f"{store}/x", b"one")
-    (before,) = object_listing.iterate_entries(store)
-    objects.write(f"{store}/x", b"two")
-    (after,) = object_listing.iterate_entries(store)
-    assert (before.size, before.version != after.version) == (after.size, True)
-
-
-def test_a_listing_longer_than_a_page(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(7):
-        objects.write(f"{s3}/many/{number}", b"x")
-    client = s3_client.get_client()
-    original: Any = client.get_paginator
-
-    def short_pages(name: str) -> object:
-        pages = original(name)
-        inner = pages.paginate
-        pages.paginate = lambda **arguments: inner(**arguments, PaginationConfig={"PageSize": 3})
-        return pages
-
-    monkeypatch.setattr(client, "get_paginator", short_pages)
-    assert [entry.key for entry in object_listing.iterate_entries(f"{s3}/many")] == [str(number) for number in range(7)]
 
 
 def test_download(s3: str, tmp_path: Path) -> None:
@@ -319,71 +211,3 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
             write_object(str(tmp_path / "root" / "golden" / "x"), b"")
         with pytest.raises(InputError, match="check the path and its permissions"):
             write_object(str(tmp_path / "root" / "x"), b"")
-
-
-def test_no_bucket_is_one_clear_line(s3: str) -> None:
-    uri = f"{s3}-that-is-not-there/x"
-    message = f"cannot write {uri}: there is no such bucket; create it or correct the URI"
-    for write_object in (objects.write, objects.create):
-        with pytest.raises(InputError) as error:
-            write_object(uri, b"")
-        assert str(error.value) == message
-    with pytest.raises(InputError, match="there is no such bucket"):
-        list(object_listing.iterate_entries(uri))
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize("s3", ["swift"], indirect=True)
-def test_a_wrong_key_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    monkeypatch.setattr(s3_client._cache, "owner", None)
-    with pytest.raises(InputError, match=r"cannot write .*: access denied \(\w+\); check the AWS credentials"):
-        objects.write(f"{s3}/x", b"")
-
-
-def test_no_credentials_is_one_clear_line(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(s3_client._cache, "owner", None)
-    with pytest.raises(InputError, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
-        objects.read(f"{s3}/x")
-
-
-def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {
-        "ENDPOINT_URL": "http://127.0.0.1:9",
-        "ACCESS_KEY_ID": "a",
-        "SECRET_ACCESS_KEY": "b",
-        "MAX_ATTEMPTS": "1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.setattr(s3_client._cache, "owner", None)
-    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)  # between its tries
-    with pytest.raises(RetryableError, match=r"cannot read s3://b/x: .*127.0.0.1:9"):
-        objects.read("s3://b/x")
-
-
-@pytest.mark.parametrize(
-    ("uri", "message"),
-    [
-        ("gs://b/x", "gs://b/x: cannot open gs://; use s3://bucket/key or a local directory"),
-        ("http://h/x", "http://h/x: cannot open http://; use s3://bucket/key or a local directory"),
-        ("s3:///x", "s3:///x: names no bucket; use s3://bucket/key"),
-    ],
-)
-def test_a_uri_it_cannot_open(uri: str, message: str) -> None:
-    with pytest.raises(InputError) as error:
-        objects.read(uri)
-    assert str(error.value) == message
-
-
-def test_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert uris.make_absolute("a/b/") == f"{tmp_path}/a/b"
-    assert uris.make_absolute("/a/b/") == "/a/b"
-    assert uris.make_absolute("file:///a/b") == "/a/b"
-    assert uris.make_absolute("s3://b/k/") == "s3://b/k"
-    assert uris.make_absolute("~/x") == "/home/someone/x"
