@@ -208,14 +208,14 @@ def run_vllm(method: str, bench: Bench) -> None:
     engines = bench.options.replicas if method == "rendered" else 1
     settings = bench.settings_per_engine if method == "rendered" else bench.options.engine
     spec = bench.write_job(bench.models[0], bench.options.feed, **settings)
-    gpu = bool(ray.cluster_resources().get("GPU"))
+    has_gpu = bool(ray.cluster_resources().get("GPU"))
     wait = Path(tempfile.mkdtemp(dir=bench.work))
     command = [sys.executable, "-m", "benchmarks.plain_vllm", method, "--spec", spec.uri, "--engines", str(engines)]
-    command += ["--gpu"] * gpu + ["--wait", str(wait)]
+    command += ["--gpu"] * has_gpu + ["--wait", str(wait)]
     processes = []
     for number in range(engines):
         with (wait / f"log-{number}").open("w") as log:
-            variables = os.environ | engine_environment(spec.suite.engine, gpu)
+            variables = os.environ | engine_environment(spec.suite.engine, has_gpu)
             process = subprocess.Popen(
                 [*command, "--number", str(number)], env=variables, stdout=log, stderr=subprocess.STDOUT
             )

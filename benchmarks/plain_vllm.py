@@ -58,12 +58,12 @@ def print_result(method: str, began: float, ended: list[float], tokens: int, wat
     }), flush=True)  # fmt: skip
 
 
-def generate(spec: Spec, gpu: bool) -> None:
+def generate(spec: Spec, has_gpu: bool) -> None:
     from vllm import LLM, SamplingParams
 
     prompts, settings = list_prompts(spec, slice(None)), spec.suite.caption
     engine_arguments = {
-        name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in ASSAY_ONLY
+        name: value for name, value in vllm_arguments(spec.suite.engine, has_gpu).items() if name not in ASSAY_ONLY
     }
     start = time.time()
     llm = LLM(spec.checkpoint.uri, trust_remote_code=False, **engine_arguments)
@@ -80,7 +80,7 @@ def generate(spec: Spec, gpu: bool) -> None:
     )
 
 
-async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, number: int, method: str) -> None:
+async def asynchronous(spec: Spec, has_gpu: bool, wait: str | None, engines: int, number: int, method: str) -> None:
     from vllm import AsyncEngineArgs, SamplingParams
     from vllm.sampling_params import RequestOutputKind
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -89,13 +89,13 @@ async def asynchronous(spec: Spec, gpu: bool, wait: str | None, engines: int, nu
     start = time.time()
     if method == "plain":
         engine_arguments = {
-            name: value for name, value in vllm_arguments(spec.suite.engine, gpu).items() if name not in ASSAY_ONLY
+            name: value for name, value in vllm_arguments(spec.suite.engine, has_gpu).items() if name not in ASSAY_ONLY
         }
         llm = AsyncLLM.from_engine_args(
             AsyncEngineArgs(model=spec.checkpoint.uri, trust_remote_code=False, **engine_arguments)
         )
     else:
-        llm = AsyncLLM.from_vllm_config(build_warm_config(spec.suite.engine, gpu, spec.checkpoint.uri))
+        llm = AsyncLLM.from_vllm_config(build_warm_config(spec.suite.engine, has_gpu, spec.checkpoint.uri))
     start = time.time() - start
     sampling = SamplingParams(
         max_tokens=settings.max_tokens, temperature=0, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY

@@ -51,7 +51,7 @@ async def _ask_all(judge: Judge, images: Sequence[SampleImage]) -> list[JudgeExa
         for image in images:
             assert isinstance(image.image, GoldenImage)
             text = build_question(judge, image.row.references)
-            reply = await endpoint.ask(text, image.image.image, pair=False)
+            reply = await endpoint.ask(text, image.image.image, is_pair=False)
             if error := explain_account(judge, reply):
                 raise error
             replies.append(reply)

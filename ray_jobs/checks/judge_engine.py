@@ -46,9 +46,9 @@ def _generate_answers(
 
     from ray_jobs.engine import settings
 
-    gpu = torch.cuda.is_available()
+    has_gpu = torch.cuda.is_available()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-    os.environ.update(environment | settings.engine_environment(judge.engine, gpu) | alone)
+    os.environ.update(environment | settings.engine_environment(judge.engine, has_gpu) | alone)
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
@@ -64,7 +64,7 @@ def _generate_answers(
     ]
     try:
         engine: Any = LLM(
-            model=str(fetch(checkpoint)), trust_remote_code=False, **settings.vllm_arguments(judge.engine, gpu)
+            model=str(fetch(checkpoint)), trust_remote_code=False, **settings.vllm_arguments(judge.engine, has_gpu)
         )
         outputs = engine.generate(
             [

@@ -186,7 +186,7 @@ def _find_engine_fault(folder: str, engine: Engine) -> str | None:
     logging.disable(logging.CRITICAL)
     from ray_jobs.engine.settings import build_warm_config, engine_environment
 
-    os.environ.update(engine_environment(engine, gpu=False))
+    os.environ.update(engine_environment(engine, has_gpu=False))
     try:
         build_warm_config(engine, False, folder)
     except MemoryError:

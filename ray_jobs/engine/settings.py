@@ -21,7 +21,7 @@ GPU_RENDERERS = 4  # renderer processes of an engine on a GPU
 MAX_VLLM_GRAPHS = 512  # the largest number of sequences that vLLM captures a CUDA graph for (1,024 on some GPUs)
 
 
-def vllm_arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
+def vllm_arguments(engine: Engine, has_gpu: bool) -> dict[str, Any]:
     """Keyword arguments of vLLM's EngineArgs, without the model."""
     arguments: dict[str, Any] = {
         "dtype": engine.dtype,
@@ -37,19 +37,19 @@ def vllm_arguments(engine: Engine, gpu: bool) -> dict[str, Any]:
         "mm_processor_cache_gb": 0,  # every image is new, so a cache would only cost memory and hashing
         "enable_prefix_caching": False,
     }
-    if gpu:
+    if has_gpu:
         # By default vLLM compiles only the language model. A vision encoder in eager mode takes half of the GPU's time.
         compiled = {} if engine.enforce_eager else {"compilation_config": {"compile_mm_encoder": True}}
         return arguments | compiled | {"gpu_memory_utilization": engine.gpu_memory_utilization}
     return arguments | {"distributed_executor_backend": "mp" if engine.tensor_parallel_size > 1 else "uni"}
 
 
-def build_warm_config(engine: Engine, gpu: bool, path: str) -> Any:
+def build_warm_config(engine: Engine, has_gpu: bool, path: str) -> Any:
     """vLLM's config of a warm engine with the checkpoint at `path`. Raises vLLM's error for a model it cannot run."""
     from vllm import AsyncEngineArgs
     from vllm.usage.usage_lib import UsageContext
 
-    arguments = vllm_arguments(engine, gpu) | WARM_ARGUMENTS
+    arguments = vllm_arguments(engine, has_gpu) | WARM_ARGUMENTS
     if "compilation_config" in arguments and engine.max_num_seqs > MAX_VLLM_GRAPHS:
         # With so many sequences, a step with an image is too large for any of vLLM's graphs. And vLLM has no graph of
         # that size for a step without an image.
@@ -75,24 +75,24 @@ def _graph_sizes(most: int) -> list[int]:
     return [*sizes, most]
 
 
-def count_renderers(engine: Engine, gpu: bool) -> int:
+def count_renderers(engine: Engine, has_gpu: bool) -> int:
     """The number of processes that render for an engine. The default on a CPU is 0, because there the model is slower
     than a thread that renders."""
-    return engine.renderers if engine.renderers is not None else GPU_RENDERERS if gpu else 0
+    return engine.renderers if engine.renderers is not None else GPU_RENDERERS if has_gpu else 0
 
 
-def max_tasks_rendering(engine: Engine, gpu: bool) -> int:
+def max_tasks_rendering(engine: Engine, has_gpu: bool) -> int:
     """The number of tasks that are rendered for an engine at once: one per process.
 
     At least two, because one task is read while another is rendered.
     """
-    return max(2, count_renderers(engine, gpu))
+    return max(2, count_renderers(engine, has_gpu))
 
 
-def engine_environment(engine: Engine, gpu: bool) -> dict[str, str]:
+def engine_environment(engine: Engine, has_gpu: bool) -> dict[str, str]:
     """Environment variables of the engine's process."""
     variables = {"VLLM_LOGGING_LEVEL": "WARNING"}
-    if gpu:
+    if has_gpu:
         return variables
     if engine.enforce_eager:
         # vLLM compiles the count of likelier tokens even then. The first engine of a machine waits for a C++ compiler.

@@ -40,9 +40,9 @@ class PredictiveTest(Test, Protocol):
 class Sample:
     """The moments of the values, the counts of -1, 0 and +1, and the sums per cluster if the values are clustered."""
 
-    def __init__(self, clustered: bool = False) -> None:
+    def __init__(self, is_clustered: bool = False) -> None:
         self.moments: Moments = EMPTY
-        self.clusters = Clusters() if clustered else None
+        self.clusters = Clusters() if is_clustered else None
         self.minus = self.zero = self.plus = 0
 
     @property

@@ -33,10 +33,10 @@ class PairedDifferences:
     `has_same_captions`: both sides have the same captions, so they are equal without a test.
     """
 
-    def __init__(self, metric: GateMetric, clustered: bool = False, has_same_captions: bool = False) -> None:
+    def __init__(self, metric: GateMetric, is_clustered: bool = False, has_same_captions: bool = False) -> None:
         self.metric, self.has_same_captions = metric, has_same_captions
         self.sign = metric.direction or 1
-        self.differences = Sample(clustered)
+        self.differences = Sample(is_clustered)
         self._both = np.zeros(2)
         self._alone = np.zeros((2, 2))  # baseline alone, candidate alone: how many images and the sum of their values
 

@@ -46,9 +46,9 @@ def run_gate(spec: Spec, scores: Scores) -> Verdict:
             update={"limits": {name: metric for name, metric in rules.limits.items() if name in metrics}}
         )
     compared = {name: metric for name, metric in metrics.items() if metric.direction or name in rules.limits}
-    clustered = rules.cluster != "none"
+    is_clustered = rules.cluster != "none"
     sides = [_build_side(spec, against, run, compared) for against, run in _list_compared_runs(spec).items()]
-    limited = {name: Sample(clustered) for name in rules.limits}
+    limited = {name: Sample(is_clustered) for name in rules.limits}
     numbers: dict[str, int] = {}
     for candidate, *others in _read_parts(
         spec, [spec.caption_id, *(side.run.caption_id for side in sides)], names, list(compared)
@@ -101,9 +101,9 @@ def _list_compared_runs(spec: Spec) -> dict[Literal["baseline", "anchor"], Basel
 def _build_side(
     spec: Spec, against: Literal["baseline", "anchor"], run: Baseline, metrics: Mapping[str, GateMetric]
 ) -> ComparisonSide:
-    clustered, has_same_captions = spec.suite.gate.cluster != "none", run.caption_id == spec.caption_id
+    is_clustered, has_same_captions = spec.suite.gate.cluster != "none", run.caption_id == spec.caption_id
     pairs = {
-        name: PairedDifferences(metric, clustered, has_same_captions)
+        name: PairedDifferences(metric, is_clustered, has_same_captions)
         for name, metric in metrics.items()
         if metric.direction
     }

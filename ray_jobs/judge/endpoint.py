@@ -98,26 +98,26 @@ class Endpoint:
     dialect: Dialect = field(default_factory=Dialect)
     is_proven: bool = False
 
-    async def ask(self, text: str, image: bytes, pair: bool) -> Reply:
+    async def ask(self, text: str, image: bytes, is_pair: bool) -> Reply:
         """The reply to one question about an image. A failure of the endpoint is a reply too, and is never raised."""
         tries = prompt_tokens = tokens = 0
         for number in range(TRIES):
             if number:
                 await asyncio.sleep(PAUSE * 2 ** (number - 1))
-            reply = await self._request_reply(text, image, pair, self.judge.tries - tries)
+            reply = await self._request_reply(text, image, is_pair, self.judge.tries - tries)
             tries, tokens = tries + reply.tries, tokens + reply.tokens
             prompt_tokens += reply.prompt_tokens
             if reply.failure not in MODEL_FAILURES or tries >= self.judge.tries:
                 break
         return replace(reply, prompt_tokens=prompt_tokens, tokens=tokens, tries=tries)
 
-    async def _request_reply(self, text: str, image: bytes, pair: bool, tries: int) -> Reply:
+    async def _request_reply(self, text: str, image: bytes, is_pair: bool, tries: int) -> Reply:
         dialect = self.dialect
         client = self.client.with_options(max_retries=tries - 1)
         while True:
             try:
                 raw = await client.chat.completions.with_raw_response.create(
-                    **_build_request(self.judge, dialect, text, image, pair)
+                    **_build_request(self.judge, dialect, text, image, is_pair)
                 )
             except openai.APIStatusError as error:
                 failure = _classify_status_error(error)
@@ -133,7 +133,7 @@ class Endpoint:
             except openai.APIError as error:
                 return self._build_failure(NO_COMPLETION, error)
             self.dialect, self.is_proven = dialect, True
-            return replace(self._read_reply(raw.text, pair), tries=raw.retries_taken + 1)
+            return replace(self._read_reply(raw.text, is_pair), tries=raw.retries_taken + 1)
 
     def _build_failure(self, failure: str, error: openai.APIError, tries: int = 1) -> Reply:
         status = getattr(error, "status_code", None)
@@ -157,7 +157,7 @@ class Endpoint:
         except NoCompletion as nothing:
             return str(nothing)
 
-    def _read_reply(self, body: str, pair: bool) -> Reply:
+    def _read_reply(self, body: str, is_pair: bool) -> Reply:
         """The reply in the body of a status of success. The body may be anything."""
         try:
             completion = parse_completion(body)
@@ -185,7 +185,7 @@ class Endpoint:
             detail = self.secret.mask(f"no text{cut}{self._explain_no_text(body).removeprefix('no text')}")
             return replace(usage, failure="invalid-answer", detail=detail[:DETAIL_CHARACTERS], remedy=remedy)
         mask = partial(self.secret.mask, one_line=False)
-        result = rubric.parse_pair_answer(content, None) if pair else rubric.parse_answer(self.judge, content, None)
+        result = rubric.parse_pair_answer(content, None) if is_pair else rubric.parse_answer(self.judge, content, None)
         if result.failure:
             text = mask(content)[: rubric.RATIONALE_CHARACTERS]
             detail = describe_fault(self.judge, str(result.fault), mask(content), completion.is_cut_off)
@@ -193,7 +193,7 @@ class Endpoint:
                 usage, text=text, failure="invalid-answer", detail=self.secret.mask(detail)[:DETAIL_CHARACTERS],
                 remedy=RAISE_MAX_TOKENS if cut else None,
             )  # fmt: skip
-        return replace(usage, text=rubric.redact_rationale(self.judge, content, pair, mask))
+        return replace(usage, text=rubric.redact_rationale(self.judge, content, is_pair, mask))
 
 
 def connect(judge: Judge) -> Endpoint:
@@ -243,8 +243,8 @@ def _classify_status_error(error: openai.APIStatusError) -> str:
     return f"http-{error.status_code}"
 
 
-def _build_request(judge: Judge, dialect: Dialect, text: str, image: bytes, pair: bool) -> dict[str, Any]:
-    schema = rubric.build_pair_schema(judge) if pair else rubric.build_schema(judge)
+def _build_request(judge: Judge, dialect: Dialect, text: str, image: bytes, is_pair: bool) -> dict[str, Any]:
+    schema = rubric.build_pair_schema(judge) if is_pair else rubric.build_schema(judge)
     kind = "png" if image.startswith(b"\x89PNG") else "jpeg"
     url = f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
     content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]

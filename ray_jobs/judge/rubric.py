@@ -85,7 +85,7 @@ def parse_answer(judge: Judge, answer: str | None, failure: str | None) -> Judge
     if failure or answer is None:
         return Judgement(rationale=_cut_answer(answer), failure=f"judge-{failure or 'silent'}")
     try:
-        fields = parse_object(answer, _list_keys(judge, pair=False))
+        fields = parse_object(answer, _list_keys(judge, is_pair=False))
         rationale = _check_rationale(fields["rationale"])
         if judge.criteria:
             by_criterion = {name: float(_check_boolean(name, fields[name])) for name in judge.criteria}
@@ -113,12 +113,12 @@ def parse_pair_answer(answer: str | None, failure: str | None) -> Choice:
         return Choice(rationale=_cut_answer(answer), failure="judge-invalid-answer", fault=_format_fault(fault))
 
 
-def redact_rationale(judge: Judge, answer: str, pair: bool, redact: Callable[[str], str]) -> str:
+def redact_rationale(judge: Judge, answer: str, is_pair: bool, redact: Callable[[str], str]) -> str:
     """A valid answer with a redacted rationale, and without text around the JSON object.
 
     So the rationale is the only free text. An answer that needs neither change is returned as it is.
     """
-    fields = parse_object(answer, _list_keys(judge, pair))
+    fields = parse_object(answer, _list_keys(judge, is_pair))
     rationale = redact(fields["rationale"])
     if rationale == fields["rationale"] and _extract_object(answer) == answer:
         return answer
@@ -161,8 +161,8 @@ def _extract_object(answer: str) -> str:
     return fenced[1] if fenced else text
 
 
-def _list_keys(judge: Judge, pair: bool) -> tuple[str, ...]:
-    return PAIR_KEYS if pair else ("rationale", *(judge.criteria or ("score",)))
+def _list_keys(judge: Judge, is_pair: bool) -> tuple[str, ...]:
+    return PAIR_KEYS if is_pair else ("rationale", *(judge.criteria or ("score",)))
 
 
 def _fill_prompt(judge: Judge, prompt: str, captions: dict[str, str], references: list[str]) -> str:

@@ -199,7 +199,7 @@ def _ask_engine(
     questions_left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
     for part, table in stream_parts(
-        spec.judge, engine, pending, _make_request_builder(spec, caption_ids), began, whole=False
+        spec.judge, engine, pending, _make_request_builder(spec, caption_ids), began, whole_parts=False
     ):
         if part not in open_parts:
             open_parts[part] = build_questions(spec, caption_ids, part)
@@ -229,8 +229,8 @@ def _make_request_builder(spec: Spec, caption_ids: list[str]) -> Requests:
     """A function that builds the engine's requests for a part. Ray can send the function."""
     judge = spec.suite.judge
     sampling = {
-        pair: {"max_tokens": judge.max_tokens, "temperature": 0.0, "structured_outputs": {"json": schema(judge)}}
-        for pair, schema in ((False, rubric.build_schema), (True, rubric.build_pair_schema))
+        is_pair: {"max_tokens": judge.max_tokens, "temperature": 0.0, "structured_outputs": {"json": schema(judge)}}
+        for is_pair, schema in ((False, rubric.build_schema), (True, rubric.build_pair_schema))
     }
 
     def requests(part: str, rows: Sequence[int], prompt_builder: PromptBuilder) -> Any:

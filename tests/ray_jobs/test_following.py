@@ -20,7 +20,7 @@ def test_the_engine_is_reported_which_checkpoint_follows(
 
     def capture_hint(*_: Any, **options: Any) -> PartStream:
         hints.append(options)
-        return PartStream(iter(()), {}, 0.0, whole=True)
+        return PartStream(iter(()), {}, 0.0, whole_parts=True)
 
     write_golden(spec, [{"image_id": "a"}])
     monkeypatch.setattr(caption, "stream_parts", capture_hint)

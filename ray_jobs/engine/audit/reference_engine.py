@@ -55,15 +55,15 @@ def recaption(
     Raises InputError if the checkpoint is no longer the planned one, RetryableError if the engine dies.
     """
     verify(checkpoint)
-    gpu = gpus.has_gpus()
+    has_gpu = gpus.has_gpus()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM runs in the task's process, so that nothing outlives it
     task = ray.remote(max_calls=1, max_retries=0)(_run_task).options(
         num_cpus=1,
-        num_gpus=engine.gpus if gpu else 0,
-        runtime_env={"env_vars": engine_environment(engine, gpu) | alone},
+        num_gpus=engine.gpus if has_gpu else 0,
+        runtime_env={"env_vars": engine_environment(engine, has_gpu) | alone},
     )  # one call per process: no other task shares it
     try:
-        answers = task.remote(checkpoint, engine, gpu, tasks, requests, stored)
+        answers = task.remote(checkpoint, engine, has_gpu, tasks, requests, stored)
         with eviction.evict_repeatedly(engine.gpus, "audit"):
             ray.get(next(answers))  # the task has its GPU
         recaptioned: Recaptioned = ray.get(next(answers))
@@ -87,7 +87,7 @@ def _run_task(*arguments: Any) -> Iterator[Recaptioned | None]:
 def _recaption(
     checkpoint: Checkpoint,
     engine: Engine,
-    gpu: bool,
+    has_gpu: bool,
     tasks: list[Task],
     requests: Requests,
     stored: dict[str, divergence.Caption],
@@ -100,7 +100,7 @@ def _recaption(
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=ensure_cache_folder()) as folder:
         path = fetch(checkpoint, Path(folder))
         prompt_builder = PromptBuilder(path, checkpoint.uri)
-        llm = LLM(model=str(path), trust_remote_code=False, **vllm_arguments(engine, gpu))
+        llm = LLM(model=str(path), trust_remote_code=False, **vllm_arguments(engine, has_gpu))
         verify(checkpoint)
         prompts = [
             request

@@ -108,18 +108,18 @@ def _fetch_on_every_node(checkpoint: Checkpoint) -> Path:
     return copies[0]
 
 
-def _build_processor_config(model: Path, engine: Engine, gpu: bool) -> vLLMEngineProcessorConfig:
+def _build_processor_config(model: Path, engine: Engine, has_gpu: bool) -> vLLMEngineProcessorConfig:
     batch = max(1, min(32, engine.max_num_seqs))
     return vLLMEngineProcessorConfig(
         model_source=str(model),
-        engine_kwargs=vllm_arguments(engine, gpu) | {"trust_remote_code": False},
+        engine_kwargs=vllm_arguments(engine, has_gpu) | {"trust_remote_code": False},
         batch_size=batch,
         max_concurrent_batches=max(8, 2 * -(-engine.max_num_seqs // batch)),
         concurrency=(engine.replicas, engine.replicas),
         placement_group_config={
-            "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if gpu else [{"CPU": 1}]
+            "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if has_gpu else [{"CPU": 1}]
         },
-        runtime_env={"env_vars": engine_environment(engine, gpu)},
+        runtime_env={"env_vars": engine_environment(engine, has_gpu)},
         should_continue_on_error=True,
         log_engine_metrics=False,
         prepare_multimodal_stage=False,

@@ -65,9 +65,9 @@ def engine_session(
     NoLongerNeeded is raised if no GPU has room for the replica, or if `job_done` is set first.
     """
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    gpu = gpus.has_gpus()
+    has_gpu = gpus.has_gpus()
     share = engine.gpus
-    short = gpu and ray.available_resources().get("GPU", 0) < share
+    short = has_gpu and ray.available_resources().get("GPU", 0) < share
     if job_done and not _exists(name):
         _check_still_needed(job_done)
         if short and not gpus.starts_nodes():
@@ -76,12 +76,12 @@ def engine_session(
         existed = _exists(name)
         actor = ray.remote(WarmEngine).options(
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
-            max_concurrency=2 * MAX_TASKS_IN_FLIGHT, num_cpus=1 if gpu else 0, num_gpus=share if gpu else 0,
-            runtime_env={"env_vars": engine_environment(engine, gpu)},
-        ).remote(checkpoint, engine, gpu, token)  # fmt: skip
+            max_concurrency=2 * MAX_TASKS_IN_FLIGHT, num_cpus=1 if has_gpu else 0, num_gpus=share if has_gpu else 0,
+            runtime_env={"env_vars": engine_environment(engine, has_gpu)},
+        ).remote(checkpoint, engine, has_gpu, token)  # fmt: skip
         try:
-            wait = gpus.GpuWait(share, "engine") if gpu else None
-            with log_while_waiting(partial(_describe_wait, actor, gpu)):
+            wait = gpus.GpuWait(share, "engine") if has_gpu else None
+            with log_while_waiting(partial(_describe_wait, actor, has_gpu)):
                 _wait_for_lease(actor, token, checkpoint, name if short and not job_done else None, job_done, wait)
             break
         except ENGINE_GONE as error:
@@ -161,13 +161,13 @@ def _wait_for_lease(
             fetch_requested = True
 
 
-def _describe_wait(actor: Any, gpu: bool) -> str:
+def _describe_wait(actor: Any, has_gpu: bool) -> str:
     """The line that says what the driver waits for; empty while GpuWait logs the wait for a GPU."""
     if gpus.is_started(actor):
         return "engine: waiting for the job that holds it"
     if gpus.is_placed(actor):
         return "engine: waiting for vLLM to start"
-    return "" if gpu else "engine: waiting for Ray to start its process"
+    return "" if has_gpu else "engine: waiting for Ray to start its process"
 
 
 def _check_still_needed(job_done: threading.Event | None) -> None:

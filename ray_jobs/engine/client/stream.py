@@ -70,13 +70,15 @@ class EngineTimings:
 class PartStream:
     """Iterates once over the names of parts and their answers, sorted by `row`. `timings` covers the answers so far.
 
-    With `whole`, each part is yielded once, when its last row is answered. Else it is yielded in pieces, as they come.
-    Iterating raises InputError if vLLM cannot run the model, RetryableError if engines keep dying.
+    With `whole_parts`, each part is yielded once, when its last row is answered. Else each part is yielded in pieces,
+    as its answers come. Iterating raises InputError if vLLM cannot run the model, RetryableError if engines keep dying.
     """
 
-    def __init__(self, blocks: Iterator[AnswerBlock], pending: Mapping[str, int], began: float, whole: bool) -> None:
+    def __init__(
+        self, blocks: Iterator[AnswerBlock], pending: Mapping[str, int], began: float, whole_parts: bool
+    ) -> None:
         self.timings = EngineTimings(began)
-        self._blocks, self._pending, self._whole = blocks, pending, whole
+        self._blocks, self._pending, self._whole_parts = blocks, pending, whole_parts
 
     def __iter__(self) -> Iterator[tuple[str, pa.Table]]:
         timings, missing = self.timings, dict(self._pending)
@@ -90,7 +92,7 @@ class PartStream:
                 part, row = answer.pop("key").rsplit("/", 1)
                 waiting.setdefault(part, []).append(answer | {"row": int(row)})
                 missing[part] -= 1
-            for part in [name for name in waiting if not (self._whole and missing[name])]:
+            for part in [name for name in waiting if not (self._whole_parts and missing[name])]:
                 table = pa.Table.from_pylist(sorted(waiting.pop(part), key=lambda answer: answer["row"]))
                 timings.add(table)
                 yield part, table
@@ -104,30 +106,30 @@ def stream_parts(
     pending: Mapping[str, Sequence[int]],
     requests: Requests,
     began: float,
-    whole: bool = True,
+    whole_parts: bool = True,
     next_checkpoint: str | None = None,
 ) -> PartStream:
     """The answers for the pending rows (numbers by part's name), part by part. `began` is when the job began.
 
     `requests` runs beside the engine and yields one request per row, in order. The engine may fetch `next_checkpoint`
-    meanwhile. With `whole`, a part is one task of the engine; else it is cut into tasks.
+    meanwhile. With `whole_parts`, a part is one task of the engine; else it is cut into tasks.
     """
     tasks = [
         {"part": name, "rows": list(task_rows)}
         for name, rows in pending.items()
-        for task_rows in ([rows] if whole else _split_rows(rows, max(MIN_PIECE_ROWS, engine.max_num_seqs)))
+        for task_rows in ([rows] if whole_parts else _split_rows(rows, max(MIN_PIECE_ROWS, engine.max_num_seqs)))
     ]
     sizes = {name: len(rows) for name, rows in pending.items()}
     log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, sum(sizes.values()), len(pending))
     job = EngineJob(checkpoint, engine, tasks, requests, next_checkpoint)
     if engine.kind == "warm" and (why := warm.why_not_warm(checkpoint, engine)) is None:
-        return PartStream(warm.stream_answers(job), sizes, began, whole)
+        return PartStream(warm.stream_answers(job), sizes, began, whole_parts)
     if engine.kind == "warm":
         log.info("engine: not a warm one: %s", why)
     from ray_jobs.engine.client import cold  # here, because it takes seconds to import
 
     blocks = eviction.evict_until_first(cold.stream_answers(job), engine.gpus, "engine")
-    return PartStream(blocks, sizes, began, whole)
+    return PartStream(blocks, sizes, began, whole_parts)
 
 
 def _split_rows(rows: Sequence[int], size: int) -> list[Sequence[int]]:

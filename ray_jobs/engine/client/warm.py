@@ -121,12 +121,13 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
         log.warning("engine: %s; going on with a fresh one", reason)
 
 
-def build_work_queue(tasks: list[Task], engine: Engine, gpu: bool) -> WorkQueue:
+def build_work_queue(tasks: list[Task], engine: Engine, has_gpu: bool) -> WorkQueue:
     """A queue of all tasks. Each engine gets at most its share at once, because one is ready before the others."""
     engines, rows = max(1, min(engine.replicas, len(tasks))), sum(len(task["rows"]) for task in tasks)
+    tasks_rendered_or_next = 2 * max_tasks_rendering(engine, has_gpu)
     return WorkQueue(
         tasks,
-        tasks_at_once=min(2 * max_tasks_rendering(engine, gpu), math.ceil(len(tasks) / engines)),  # half of them wait
+        tasks_at_once=min(tasks_rendered_or_next, math.ceil(len(tasks) / engines)),
         rows_at_once=min(ROWS_AHEAD * engine.max_num_seqs, math.ceil(rows / engines)),
     )
 

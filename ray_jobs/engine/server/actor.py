@@ -55,7 +55,7 @@ class WarmEngine:
     watchdog: Watchdog | None = None
     watch_task: asyncio.Task[None] | None = None
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str) -> None:
         with collector_paused():
             from vllm import envs
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -71,8 +71,8 @@ class WarmEngine:
         self.output_tee = OutputTee()
         try:
             with self.output_tee.capture_children():
-                config = build_warm_config(engine, gpu, str(path))
-                renderers = RendererPool(count_renderers(engine, gpu), path, checkpoint.uri, config)
+                config = build_warm_config(engine, has_gpu, str(path))
+                renderers = RendererPool(count_renderers(engine, has_gpu), path, checkpoint.uri, config)
                 self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=vllm_stat_loggers())
         except Exception as error:
             verify(checkpoint)  # if the checkpoint was overwritten meanwhile, that is the cause
@@ -80,14 +80,16 @@ class WarmEngine:
         renderers.start(prompts, self.llm.renderer)
         envs.enable_envs_cache()  # else vLLM reads its environment variables again for every token
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
-        self.scheduler = RequestScheduler(self.llm, renderers, engine.max_num_seqs, max_tasks_rendering(engine, gpu))
+        self.scheduler = RequestScheduler(
+            self.llm, renderers, engine.max_num_seqs, max_tasks_rendering(engine, has_gpu)
+        )
         self.swapper = WeightSwapper(checkpoint, layout, hashing, prompts, self.llm, renderers.local, self.scheduler)
         self.lease = Lease(waiting={token: time.monotonic()})
         self.weights_ready = asyncio.Event()  # set when the weights of the holder's checkpoint are in vLLM
         self.loads = 0
         self.running: set[asyncio.Task[Any]] = set()
         self.swap_lock = asyncio.Lock()
-        self.telemetry = EngineTelemetry(gpu)
+        self.telemetry = EngineTelemetry(has_gpu)
         threading.Thread(target=self._exit_if_unclaimed, daemon=True).start()
 
     async def acquire(self, token: str, wait: float) -> bool:

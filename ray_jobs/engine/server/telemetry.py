@@ -21,15 +21,15 @@ def vllm_stat_loggers() -> list[Any] | None:
 class EngineTelemetry:
     """The metrics of one actor. `busy` and `idle` are the sampled seconds in which the GPU ran a kernel or none."""
 
-    def __init__(self, gpu: bool) -> None:
-        self.gpu, self.busy, self.idle = gpu, 0.0, 0.0
+    def __init__(self, has_gpu: bool) -> None:
+        self.has_gpu, self.busy, self.idle = has_gpu, 0.0, 0.0
         self._answers = Counter("assay_answers", "Answers, by what failed", tag_keys=("failure",))
         self._swap = Histogram("assay_swap_seconds", "Change of weights, checks included", boundaries=SWAP_BOUNDS)
         self._busy = Gauge("assay_gpu_busy", "Share of the last moment in which the engine's GPU ran a kernel, 0 to 1")
 
     def sample_gpu(self, seconds: float) -> None:
         """Sample the GPU's utilization, and count it for the `seconds` since the last sample."""
-        if not self.gpu:
+        if not self.has_gpu:
             return
         import torch
 

@@ -36,17 +36,17 @@ def measure_parts(spec: Spec, caption_id: str) -> None:
     verification.verify(spec.clip)
     probe(spec.clip, kind="clip")
     progress = Progress("clip", captions.rows_in, sum(part.rows for part in captions.parts if part.name in finished))
-    gpu = gpus.has_gpus()
+    has_gpu = gpus.has_gpus()
     gpus_of_cluster = int(ray.cluster_resources().get("GPU", 0))
     measured = ray_dataset(pending).map(
         ClipActor,
         fn_constructor_args=(spec.clip,),
         fn_kwargs={"golden_uri": spec.golden_uri, "captions_uri": spec.captions_uri_of(caption_id), "scores_uri": uri},
-        compute=ray.data.ActorPoolStrategy(size=max(gpus_of_cluster, 1) if gpu else 1),
-        num_gpus=1 if gpu else 0,
+        compute=ray.data.ActorPoolStrategy(size=max(gpus_of_cluster, 1) if has_gpu else 1),
+        num_gpus=1 if has_gpu else 0,
         num_cpus=1,
     )
-    for row in eviction.evict_until_first(measured.iter_rows(), 1 if gpu else 0, "clip"):
+    for row in eviction.evict_until_first(measured.iter_rows(), 1 if has_gpu else 0, "clip"):
         progress.add(row["rows"])
 
 

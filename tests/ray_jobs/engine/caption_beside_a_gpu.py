@@ -19,8 +19,8 @@ from ray_jobs.engine.settings import engine_environment
 class EngineOnCpu(WarmEngine):
     """Requests a GPU from Ray, and runs with the settings for a CPU."""
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine, gpu: bool, token: str) -> None:
-        assert gpu, "the job did not ask for a GPU"
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str) -> None:
+        assert has_gpu, "the job did not ask for a GPU"
         super().__init__(checkpoint, engine, False, token)
 
 

@@ -65,7 +65,7 @@ def main(first: str, second: str, out: str) -> None:
     from ray_jobs.contract.sections.engine import Engine
     from ray_jobs.engine.settings import engine_environment
 
-    settings = engine_environment(Engine(enforce_eager=True), gpu=False)
+    settings = engine_environment(Engine(enforce_eager=True), has_gpu=False)
     os.environ |= settings | {"VLLM_LOGGING_LEVEL": "ERROR", "OMP_NUM_THREADS": "1"}
     llm = LLM(first, worker_extension_cls="planted_weights.Planted", dtype="float32", max_model_len=512, max_num_seqs=4,
               enforce_eager=True, tensor_parallel_size=2, distributed_executor_backend="mp",

@@ -51,10 +51,10 @@ def test_an_eager_engine_has_no_graphs(requested: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("eager", "gpu", "compiles"), [(True, False, False), (False, False, True), (True, True, True)])
-def test_only_an_eager_engine_on_a_cpu_has_torch_compile_nothing(eager: bool, gpu: bool, compiles: bool) -> None:
+def test_only_an_eager_engine_on_a_cpu_has_torch_compile_nothing(eager: bool, has_gpu: bool, compiles: bool) -> None:
     """Not even the counts that vLLM would compile for the canary's log-probabilities, with a C++ compiler."""
     program = "import torch._dynamo; print(not torch._dynamo.config.disable)"
-    variables = os.environ | engine_environment(Engine(enforce_eager=eager), gpu)
+    variables = os.environ | engine_environment(Engine(enforce_eager=eager), has_gpu)
     printed = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True)
     assert printed.stdout == f"{compiles}\n"
 

@@ -39,7 +39,7 @@ def test_consolidated_weights_beside_an_index_are_not_loaded(two_sets: Path, kin
 
     from ray_jobs.engine.vllm_plugin import model_loader  # noqa: F401  # which makes the warm engine's known
 
-    known = vllm_arguments(Engine(), gpu=False)["load_format"] if kind == "other" else "assay"
+    known = vllm_arguments(Engine(), has_gpu=False)["load_format"] if kind == "other" else "assay"
     loader = get_model_loader(LoadConfig(load_format=known))
     _, files, safe = loader._prepare_weights(str(two_sets), None, None, True, None)
     indexed = set(json.loads((two_sets / INDEX).read_text())["weight_map"].values())

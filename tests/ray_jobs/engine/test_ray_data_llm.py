@@ -112,7 +112,7 @@ def test_an_unknown_error_stays_what_it_is() -> None:
 @pytest.mark.parametrize("parallel", [1, 2, 4])
 def test_a_model_spread_over_gpus_has_that_many_for_each_replica(parallel: int, replicas: int) -> None:
     """As Ray resolves the settings: one worker for each GPU in a placement group, and no GPU outside it."""
-    config = _build_processor_config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), gpu=True)
+    config = _build_processor_config(GOOD, Engine(tensor_parallel_size=parallel, replicas=replicas), has_gpu=True)
     settings = {"engine_kwargs": config.engine_kwargs, "placement_group_config": config.placement_group_config}
     stage = vLLMEngineStage(fn_constructor_kwargs=settings, map_batches_kwargs={})
     arguments, resources = stage.fn_constructor_kwargs["engine_kwargs"], stage.map_batches_kwargs

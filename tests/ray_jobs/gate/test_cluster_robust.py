@@ -68,7 +68,7 @@ def test_clusters_of_one_image_are_independent_images() -> None:
 
 def test_what_images_have_in_common_makes_the_interval_wider() -> None:
     names, values = draw_clusters(40, 1.0)
-    alone, together = Sample(), Sample(clustered=True)
+    alone, together = Sample(), Sample(is_clustered=True)
     alone.add(values)
     together.add(values, np.unique(names, return_inverse=True)[1])
     narrow, wide = (clusters.build_test().interval(0.025) for clusters in (alone, together))
@@ -86,7 +86,7 @@ def test_at_the_bound_it_errs_at_most_at_alpha(alpha: float) -> None:
 
 def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
     """Every cluster has the same mean although its images differ. An error of 0 would make any t certain."""
-    sample = Sample(clustered=True)
+    sample = Sample(is_clustered=True)
     sample.add(np.tile([-0.3, 0.1], 60), np.repeat(np.arange(12), 10))
     test = choose_difference_test(sample, "mean", 1.0, 0.05)
     assert isinstance(test, ZeroVarianceTest)
@@ -96,7 +96,7 @@ def test_clusters_that_are_all_alike_have_no_spread_to_go_by() -> None:
 
 
 def test_few_clusters_decide_nothing_and_say_so() -> None:
-    sample = Sample(clustered=True)
+    sample = Sample(is_clustered=True)
     sample.add(RANDOM.normal(-5, 1, 900), np.arange(900) % 3 * 7)
     assert choose_difference_test(sample, "mean", 10.0, 0.0) is None
     assert sample.why_too_few() == "only 3 clusters, 10 are needed"

@@ -155,7 +155,7 @@ def ask(url: str) -> Reply:
     async def once() -> Reply:
         endpoint = connect(judge)
         async with endpoint.client:
-            return await endpoint.ask("is it?", b"\xff\xd8", pair=False)
+            return await endpoint.ask("is it?", b"\xff\xd8", is_pair=False)
 
     return asyncio.run(once())
 

@@ -106,8 +106,8 @@ def test_what_an_audit_asks_for(needs_gpu: bool, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_the_reference_engine_asks_for(needs_gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def config(_: Path, __: Engine, gpu: bool) -> Any:
-        raise AskedFor(gpu)
+    def config(_: Path, __: Engine, has_gpu: bool) -> Any:
+        raise AskedFor(has_gpu)
 
     monkeypatch.setattr(cold, "_build_processor_config", config)
     with pytest.raises(AskedFor) as error:

@@ -30,7 +30,7 @@ def ask(base_url: str) -> Reply:
     async def ask_once() -> Reply:
         endpoint = connect(judge)
         try:
-            return await endpoint.ask("what?", b"", pair=False)
+            return await endpoint.ask("what?", b"", is_pair=False)
         finally:
             await endpoint.client.close()
 

@@ -70,7 +70,7 @@ def test_large_tasks_are_asked_together_until_there_are_tasks_enough() -> None:
     ("parts", "engines", "shares"), [(4, 2, 2), (7, 2, 4), (40, 2, 8), (3, 8, 1), (40, 1, 8), (0, 2, 0)]
 )
 def test_the_first_engine_leaves_the_others_their_share(parts: int, engines: int, shares: int) -> None:
-    queue = build_work_queue(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), gpu=True)
+    queue = build_work_queue(tasks(*[256] * parts), Engine(replicas=engines, max_num_seqs=256), has_gpu=True)
     assert len(list(iter(queue.next_task, None))) == shares
 
 
