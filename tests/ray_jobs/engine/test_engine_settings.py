@@ -50,7 +50,9 @@ def test_an_eager_engine_has_no_graphs(requested: dict[str, Any]) -> None:
     assert "compilation_config" not in requested
 
 
-@pytest.mark.parametrize(("eager", "has_gpu", "compiles"), [(True, False, False), (False, False, True), (True, True, True)])
+@pytest.mark.parametrize(
+    ("eager", "has_gpu", "compiles"), [(True, False, False), (False, False, True), (True, True, True)]
+)
 def test_only_an_eager_engine_on_a_cpu_has_torch_compile_nothing(eager: bool, has_gpu: bool, compiles: bool) -> None:
     """Not even the counts that vLLM would compile for the canary's log-probabilities, with a C++ compiler."""
     program = "import torch._dynamo; print(not torch._dynamo.config.disable)"
