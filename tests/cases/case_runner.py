@@ -58,7 +58,7 @@ class CaseRunner:
         return process.returncode, last_line(output)
 
     def plan(self, folder: Path, checkpoint: Path, suite: dict[str, Any]) -> tuple[str | None, str]:
-        """The spec's URI, or none and the line that says why not."""
+        """The spec's URI, or None and the line that says why there is no plan."""
         file = folder / "suite.yaml"
         file.write_text(yaml.safe_dump({"name": "suite"} | suite, allow_unicode=True))
         code, line = self.call(
@@ -80,7 +80,7 @@ def last_line(output: str) -> str:
 
 
 def prepare(runner: CaseRunner, folder: Path, dataset: dict[str, Any], **preprocess: Any) -> str:
-    """Plan and preprocess a data set; what its golden set holds, or the job's last line."""
+    """Plan and preprocess a data set; returns what its golden set holds, or the last line of the stage that failed."""
     settings = {"max_pixels": 12544, "part_rows": 8} | preprocess
     suite = {"dataset": dataset, "preprocess": settings, "caption": {"prompt": "describe the image"}}
     spec, line = runner.plan(folder, GOOD, suite)
@@ -91,7 +91,7 @@ def prepare(runner: CaseRunner, folder: Path, dataset: dict[str, Any], **preproc
 
 
 def describe(root: Path) -> str:
-    """The golden set below a root: how many images, and of the first what it says of references and label."""
+    """The golden set below a root: the number of its images, the references of the first image, and all labels."""
     (manifest,) = (root / "golden").glob("*/manifest.json")
     counts = json.loads(manifest.read_text())
     rows = [

@@ -22,7 +22,7 @@ def copy_checkpoint(folder: Path, of: Path = GOOD, name: str = "step-0800") -> P
 
 
 def merge_shards(checkpoint: Path) -> dict[str, Any]:
-    """Put the shards of a checkpoint into one model.safetensors; its tensors' headers by name."""
+    """Put the shards of a checkpoint into one model.safetensors; returns the tensors' headers by name."""
     headers: dict[str, Any] = {}
     blobs, offset = [], 0
     for shard in sorted(checkpoint.glob("model-*.safetensors")):
@@ -57,7 +57,7 @@ def plan(runner: CaseRunner, folder: Path, checkpoint: Path, **caption: Any) -> 
 
 
 def plan_after(change: Change) -> Build:
-    """What planning says of a checkpoint that was changed."""
+    """Plan a changed checkpoint; the case's line is the fingerprint or the error."""
 
     def build(runner: CaseRunner, folder: Path) -> str:
         checkpoint = copy_checkpoint(folder)
@@ -69,7 +69,7 @@ def plan_after(change: Change) -> Build:
 
 
 def caption_after(change: Change, later: Change = lambda _: None, **caption: Any) -> Build:
-    """What becomes of a run over a checkpoint that was changed before its plan, and again after it."""
+    """Plan, preprocess and caption a checkpoint that changes before the plan and again before the captions."""
 
     def build(runner: CaseRunner, folder: Path) -> str:
         checkpoint = copy_checkpoint(folder)

@@ -16,7 +16,7 @@ Behaviour = Callable[[str, int], Reply]
 
 
 def judge_with(behave: Callable[[], Behaviour], **judge: Any) -> Build:
-    """What an evaluation makes of an endpoint: its last line, the judge's counts and the verdict."""
+    """Evaluate with an endpoint that behaves so; the case's line has the judge's counts or the error."""
 
     def build(runner: CaseRunner, folder: Path) -> str:
         root = captions_root(runner, folder.parent / "judged")
@@ -78,7 +78,7 @@ def answers(content: Any, finish: str = "stop", **message: Any) -> Callable[[], 
 
 
 def answers_before(first: int, reply: Reply) -> Callable[[], Behaviour]:
-    """As many good answers as `first` says, then always the reply."""
+    """`first` good answers, then always the reply."""
 
     def start() -> Behaviour:
         count = iter(range(10**9))

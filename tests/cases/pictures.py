@@ -25,7 +25,7 @@ def write(file: Path, content: bytes | str) -> Path:
 
 
 def images(folder: Path, count: int, first: int = 0, pattern: str = "{}.jpg") -> list[str]:
-    """So many pictures below a folder; their names."""
+    """Write `count` pictures below a folder; returns their names."""
     names = [pattern.format(number) for number in range(first, first + count)]
     for number, name in enumerate(names, first):
         write(folder / name, jpeg(number))
@@ -53,7 +53,7 @@ def tar(file: Path, members: Iterable[tuple[str, bytes]]) -> Path:
 
 
 def rows(count: int, first: int = 0, **columns: Any) -> list[dict[str, Any]]:
-    """Parquet rows with an image each; a column that can be called is called with the row's number."""
+    """Parquet rows with an image each; a callable column gives its value for the row's number."""
     return [
         {"image": jpeg(number)} | {name: value(number) if callable(value) else value for name, value in columns.items()}
         for number in range(first, first + count)

@@ -1,4 +1,4 @@
-"""The cases of the review, and further ones, tried on a tree: a table with what comes now.
+"""Tries the cases of the review and their variants on a tree, and prints a line for each.
 
     .assay/data/bin/python tests/cases/run.py                    # all of them, on this tree
     .assay/data/bin/python tests/cases/run.py 01a 20b            # some of them

@@ -48,7 +48,7 @@ def run_mistyped(dag: str, **conf: str) -> Build:
 
 
 def two_names(runner: CaseRunner, folder: Path) -> str:
-    """A suite whose file and `name` differ, asked for by the file's name."""
+    """A suite whose file and `name` differ, planned by the file's name."""
     suites = folder / "suites"
     suites.mkdir()
     images(folder / "images", 2)
@@ -61,7 +61,7 @@ def two_names(runner: CaseRunner, folder: Path) -> str:
 
 
 def stale_address(runner: CaseRunner, folder: Path) -> str:
-    """A job by hand, where a Ray head that was killed left its address."""
+    """A job by hand on a machine where a killed Ray head left its address."""
     images(folder / "images", 2)
     suite = {"dataset": {"source": str(folder / "images")}, "preprocess": {"max_pixels": 12544}}
     spec, line = runner.plan(folder, GOOD, suite)

@@ -1,4 +1,4 @@
-"""An Airflow that is nobody's own, and the DAGs as it reads them."""
+"""Airflow in a fresh home, and the DAGs as it parses them."""
 
 import os
 import tempfile

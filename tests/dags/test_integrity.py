@@ -1,4 +1,4 @@
-"""What every DAG of ours keeps to: it imports fast and without I/O, somebody owns it, and it says what to do."""
+"""Rules for every DAG: its file imports fast and without I/O, it has an owner, and its page describes every task."""
 
 import functools
 import json
@@ -24,7 +24,7 @@ IMPORT_TWICE = Path(__file__).with_name("import_twice.py")
 
 @functools.cache
 def measure_import(file: Path) -> dict[str, Any]:
-    """The packages that a first import has `loaded`, and the `seconds` of a processor that a second one took."""
+    """`loaded`: the packages after a first import. `seconds`: the processor time of a second one."""
     env = os.environ | {"PYTHONPATH": f"{REPO}:{REPO / 'plugins'}"}
     ended = subprocess.run([sys.executable, IMPORT_TWICE, file], env=env, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
@@ -44,7 +44,7 @@ def test_a_file_does_no_io_of_its_own_and_is_quick(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_a_first_import_loads_nothing_heavy(file: Path) -> None:
-    """It takes 0.3 s beside Airflow's own libraries; boto3 alone would double that, for every task."""
+    """An import takes 0.3 s on top of Airflow's own libraries; boto3 alone would double that for every task."""
     loaded = set(measure_import(file)["loaded"])
     assert "assay_airflow" in loaded
     assert loaded.isdisjoint(HEAVY), loaded & HEAVY

@@ -1,4 +1,4 @@
-"""Every task of every DAG refuses a run with a mistyped key, and so does what it calls."""
+"""Every task of every DAG refuses a run with a mistyped key, and so do the functions that it calls."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the images ship is known, and none of it is under a licence that forbids shipping it as Assay does."""
+"""Every package in the images names its licence, and no licence forbids shipping the package as Assay does."""
 
 import re
 

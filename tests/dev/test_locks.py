@@ -7,12 +7,12 @@ import pytest
 
 REQUIREMENTS = Path(__file__).parents[2] / "requirements"
 LOCKS = sorted(path for path in REQUIREMENTS.glob("*.txt") if path.name != "overrides.txt")
-# The CPU builds on PyTorch's own index are other files than those on other indexes: dev/lock.sh says so.
+# PyTorch's own index has other files for the CPU builds than other indexes (dev/lock.sh).
 WITHOUT = {"torch", "torchvision"}
 
 
 def requirements(lock: Path) -> dict[str, list[str]]:
-    """The hashes of each package of a lock by its name."""
+    """The hashes of each package in a lock, by the package's name."""
     hashes: dict[str, list[str]] = {}
     name = ""
     for line in lock.read_text().splitlines():

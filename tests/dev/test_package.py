@@ -1,4 +1,4 @@
-"""The package `assay`: what its wheel holds, that its command starts, and that its extras are what the locks have."""
+"""The package `assay`: the files of its wheel, its command, and its extras, which are those of the locks."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the wheel, and without any package that it needs."""
+    """An environment with the wheel and without the packages that it depends on."""
     home = tmp_path_factory.mktemp("environment")
     uv("venv --quiet --python", sys.executable, home)
     uv("pip install --quiet --no-deps --python", home / "bin" / "python", wheel)
@@ -47,7 +47,7 @@ def list_tracked_files(*folders: str) -> set[str]:
 
 @pytest.mark.slow
 def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
-    """Every file of them: templates, styles, JSON and the marks of typed packages among them."""
+    """Templates, styles, JSON and the py.typed files are in it too."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     ours = {name.removeprefix("plugins/") for name in list_tracked_files("ray_jobs", "plugins")}
     assert names == ours
@@ -56,7 +56,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_of_the_wheel_starts(installation: Path, tmp_path: Path) -> None:
-    """Anywhere, with the libraries of this environment but not this folder on the path."""
+    """From any folder, with this environment's libraries on the path but not this repository."""
     environment = {"PYTHONPATH": sysconfig.get_paths()["purelib"], "PATH": os.environ["PATH"]}
     command = [str(installation / "bin" / "assay"), "--version"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -76,7 +76,7 @@ def package_names(requirements: list[str]) -> set[str]:
     ("lock", "extras"), [("control", ["control"]), ("data-cpu", ["data", "cpu"]), ("data-gpu", ["data", "gpu"])]
 )
 def test_each_lock_marks_what_the_project_and_its_extras_require(lock: str, extras: list[str]) -> None:
-    """uv writes beside each package who asked for it."""
+    """uv writes beside each package which requirement brought it in."""
     direct, name = set(), ""
     for line in (REPO / "requirements" / f"{lock}.txt").read_text().splitlines():
         if match := re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]*\])?==", line):

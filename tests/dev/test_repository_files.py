@@ -1,4 +1,4 @@
-"""The files that serve whoever works on the repository are valid, and agree with the code and the locks."""
+"""The repository's forms, workflows, hooks and policies are valid, and agree with the code and the locks."""
 
 import os
 import re
@@ -15,7 +15,7 @@ TEMPLATES = REPO / ".github" / "ISSUE_TEMPLATE"
 PRE_COMMIT = REPO / ".assay" / "control" / "bin" / "pre-commit"
 CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
-# What GitHub's schema of issue forms knows: the keys of each type's attributes, those that it requires first.
+# GitHub's schema of issue forms: for each type the attributes that it requires, then the optional ones.
 ATTRIBUTES = {
     "markdown": (("value",), ()),
     "textarea": (("label",), ("description", "placeholder", "value", "render")),
@@ -73,7 +73,7 @@ def test_a_workflow_runs_what_a_person_runs(name: str, command: str) -> None:
 
 
 def test_continuous_integration_runs_every_test() -> None:
-    """`.ci/run` is a program, and what it runs is what README tells people to run."""
+    """`.ci/run` is executable and runs the commands that README names."""
     assert os.access(REPO / ".ci" / "run", os.X_OK)
     assert (REPO / ".ci" / "run").read_text().splitlines()[-1] == "exec make test"
 
@@ -97,7 +97,7 @@ def test_hooks_come_from_this_repository_alone() -> None:
     ids=["good", "unused import", "unformatted"],
 )
 def test_a_commit_is_held_to_ruff(source: str, failing: set[str], tmp_path: Path) -> None:
-    """In a repository of its own with our hooks; mypy would need all of ours."""
+    """In a fresh repository with our hooks, except mypy, which would need all our code."""
     shutil.copy(REPO / ".pre-commit-config.yaml", tmp_path)
     (tmp_path / ".assay").symlink_to(REPO / ".assay")
     (tmp_path / "module.py").write_text(source)

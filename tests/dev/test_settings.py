@@ -57,7 +57,7 @@ def test_a_socket_fits_however_deep_the_folder_lies(tmp_path: Path, monkeypatch:
 
 @pytest.fixture
 def too_deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that sockets are in when the stack's own folder lies too deep; nothing is there yet."""
+    """The folder for sockets if the stack's own path is too long; it does not exist yet."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("ASSAY_RUN_DIR", str(tmp_path / ("deep/" * 30)))
     return tmp_path / f"assay-{os.getuid()}"

@@ -1,4 +1,4 @@
-"""What comes of each folder that a trainer leaves: a checkpoint, or at once one line that says how to make it one."""
+"""Each folder that a trainer leaves is a checkpoint, or is refused at once with a line that says how to convert it."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ ADAPTERS = {"axolotl-adapter"}  # whole, and refused for want of a base
 
 
 def await_checkpoint(folder: Path) -> dict[str, Any]:
-    """What the sensor that waits six hours for a checkpoint ends with."""
+    """The event of the sensor that waits six hours for a checkpoint."""
     now = time.time()
     trigger = CheckpointWholeTrigger(str(folder), now + 6 * 3600, now, poll_interval=0.01)
 

@@ -1,4 +1,4 @@
-"""dev.walk counts a list of steps only if the code is as the list says."""
+"""dev.walk counts a list of steps only if the list matches the code."""
 
 from pathlib import Path
 

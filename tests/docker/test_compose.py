@@ -1,4 +1,4 @@
-"""The compose stack as Docker Compose itself resolves it. No engine is needed for that."""
+"""The compose stack as Docker Compose itself resolves it, which needs no Docker engine."""
 
 import json
 import os
@@ -17,7 +17,7 @@ AIRFLOW = ["airflow-init", "airflow-api-server", "airflow-scheduler", "airflow-d
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of docker/ beside an .env that make_env.py wrote, away from one that a person may have here."""
+    """A copy of docker/ with an .env by make_env.py, so that a developer's own .env is not read."""
     folder = tmp_path_factory.mktemp("checkout") / "docker"
     shutil.copytree(DOCKER, folder, ignore=shutil.ignore_patterns(".env"))
     subprocess.run([tool("python"), folder / "make_env.py"], check=True, capture_output=True)

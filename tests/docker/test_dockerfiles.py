@@ -1,4 +1,4 @@
-"""The Dockerfiles by hadolint, and what hadolint does not ask."""
+"""hadolint accepts the Dockerfiles, which also keep to rules that hadolint does not check."""
 
 import re
 import subprocess
@@ -47,7 +47,7 @@ def test_every_copied_path_exists(dockerfile: Path) -> None:
 
 
 def test_a_change_of_our_code_makes_a_small_layer() -> None:
-    """Our code is copied after the packages: else each change of a file would push and pull all of them again."""
+    """Our code is copied after the packages; otherwise each change of a file would push and pull all packages again."""
     for dockerfile in DOCKERFILES:
         for target in list_targets(dockerfile):
             instructions = read_stages(dockerfile)[target]
@@ -64,7 +64,7 @@ def list_copied_paths(dockerfile: Path) -> list[str]:
 
 
 def read_stages(dockerfile: Path) -> dict[str, list[str]]:
-    """The instructions of each stage, those of the stage it starts from before its own."""
+    """The instructions of each stage, after those of the stage that it starts from."""
     instructions: dict[str, list[str]] = {}
     name = ""
     for line in dockerfile.read_text().splitlines():
@@ -77,7 +77,7 @@ def read_stages(dockerfile: Path) -> dict[str, list[str]]:
 
 
 def list_targets(dockerfile: Path) -> list[str]:
-    """The stages that no other builds on or copies from: what is shipped."""
+    """The stages that no other stage builds on or copies from: these are shipped."""
     text = dockerfile.read_text()
     return [name for name in read_stages(dockerfile) if f"FROM {name} " not in text and f"--from={name} " not in text]
 

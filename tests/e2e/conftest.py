@@ -1,4 +1,4 @@
-"""A whole stack with its storage on a real S3 server, driven as a user would: through Airflow's REST API."""
+"""A whole stack with its storage on a real S3 server, driven through Airflow's REST API as a user drives it."""
 
 import json
 import os
@@ -58,7 +58,7 @@ class Stack:
         return {task["task_id"]: task for task in tasks}
 
     def spec(self, run_id: str) -> dict[str, Any]:
-        """The spec that the run's `plan` wrote, once it did."""
+        """Wait for the run's `plan` and return the spec that it wrote."""
         path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/plan/xcomEntries/return_value"
 
         def read_plan_result() -> Any:
@@ -74,7 +74,7 @@ class Stack:
         return Record.model_validate_json(objects.read(summary["record"]))
 
     def process(self, named: str) -> list[psutil.Process]:
-        """The stack's processes whose command line holds a text; titles that processes give themselves count."""
+        """The stack's processes whose command line or title contains the text."""
         below: dict[int, psutil.Process] = {}
         for pid in processes.session(self.settings):
             with suppress(psutil.NoSuchProcess):  # gone since it was listed
@@ -124,7 +124,7 @@ def stack(swift: dict[str, str]) -> Iterator[Stack]:
 
 
 def command(process: psutil.Process) -> str:
-    """The process's command line, empty when it is gone."""
+    """The process's command line; empty if the process has ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.Error:
@@ -132,7 +132,7 @@ def command(process: psutil.Process) -> str:
 
 
 def upload(name: str, to: str, only: Callable[[str], bool] = lambda file: True) -> str:
-    """Put a demo checkpoint's files into S3, as a training run would; the checkpoint's URI."""
+    """Put a demo checkpoint's files into S3, as a training run does; returns the checkpoint's URI."""
     for file in sorted((CHECKPOINTS / name).iterdir()):
         if only(file.name):
             objects.write(f"{to}/{file.name}", file.read_bytes())
@@ -150,7 +150,7 @@ def mean(record: Record, metric: str) -> float:
 
 
 def assert_nothing_lost(record: Record, offered: int = OFFERED) -> None:
-    """Images read = captioned + rejected + failed, by the record and by the manifests it rests on."""
+    """Assert that images read = captioned + rejected + failed, by the record and by the manifests behind it."""
     images, root = record.images, record.run_uri.split("/runs/")[0]
     assert images["read"] == images["rejected"] + images["captioned"] + images["failed"]
     golden = manifest(f"{root}/golden/{record.golden_id}")
@@ -160,7 +160,7 @@ def assert_nothing_lost(record: Record, offered: int = OFFERED) -> None:
 
 
 def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true answer. Fails when none comes in time."""
+    """Call the condition every second until it is true, and return its answer. Fails after `seconds`."""
     limit = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < limit, f"waited {seconds:.0f} s for {what}"
@@ -169,7 +169,7 @@ def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 def free_block(count: int) -> int:
-    """The first of some consecutive free ports."""
+    """The first of `count` consecutive free ports."""
     import socket
 
     for first in range(23000, 32000, count):

@@ -12,7 +12,7 @@ LAST = "model-00002-of-00002.safetensors"
 
 
 def reconcile(stack: Stack) -> None:
-    """One pass of the router, asked for by hand."""
+    """Trigger one pass of the router by hand and wait for it."""
     answer = stack.api._client.post("/api/v2/dags/checkpoint_router/dagRuns", json={"logical_date": None})
     run_id = stack.api._read_json(answer)["dag_run_id"]
     wait(lambda: has_reconciled(stack, run_id), 300, "the router's pass")

@@ -1,4 +1,4 @@
-"""kill -9 of everything, once each, in the middle of one run: it completes with no human hand, every image once."""
+"""kill -9 of each process once during one run: the run completes by itself, with every image once."""
 
 import shutil
 import time
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(1500)
 
 
 def parts(uri: str) -> dict[str, str]:
-    """Caption parts that are there, with their versions."""
+    """The caption parts in storage, with their versions."""
     return {entry.key: entry.version for entry in object_listing.iterate_entries(f"{uri}/parts")}
 
 
@@ -27,7 +27,7 @@ def kill(process: psutil.Process) -> None:
 
 
 def kill_task_process(stack: Stack, run_id: str, task: str) -> None:
-    """Kill the process that runs the task's first try, the moment it is there."""
+    """Kill the process that runs the task's first try as soon as it exists."""
     limit = time.monotonic() + 300
     path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}"
     while time.monotonic() < limit:
@@ -39,7 +39,7 @@ def kill_task_process(stack: Stack, run_id: str, task: str) -> None:
 
 @pytest.fixture
 def slow_suite(stack: Stack) -> str:
-    """A suite that captions the drawn scenes four times over, one by one: about a minute to be killed in."""
+    """A suite that captions the drawn scenes four times, one image at a time: about a minute for the kills."""
     folder = stack.settings.run / "images"
     for copy in range(COPIES):
         shutil.copytree(IMAGES / "scenes", folder / f"copy-{copy}")

@@ -27,7 +27,7 @@ NAMES = ["10²", os.fsdecode(b"step-\xff"), "step-1 {{ macros.uuid.os.system('id
 
 
 def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, tmp_path: Path) -> None:
-    # As good as the best that an earlier test may have validated, so that it passes against that one too.
+    # The best checkpoint, so that it passes against any baseline that an earlier test left.
     shutil.copytree(CHECKPOINTS / "step-0800", tmp_path / "good-800")
     for number, kind in enumerate(FOLDERS):
         ODD[kind](tmp_path / f"odd-{number:02d}")
@@ -56,7 +56,7 @@ def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, 
 
 
 def _odd_numbers_in(line: str) -> set[int]:
-    """Which of the odd folders a line names."""
+    """The numbers of the odd folders that the line names."""
     return {number for number in range(len(FOLDERS)) if f"/odd-{number:02d}" in line}
 
 

@@ -1,4 +1,4 @@
-"""A whole training run in one click: the next checkpoint is captioned while this one is evaluated."""
+"""A whole training run by one trigger: the next checkpoint is captioned while this one is evaluated."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Validate checkpoints by hand: the verdicts, the same one again, two at once, and what cannot be validated."""
+"""Validations by hand: verdicts, the same checkpoint again, two checkpoints at once, and input errors."""
 
 import pytest
 from conftest import Stack, assert_nothing_lost, manifest, mean, upload
@@ -8,7 +8,7 @@ pytestmark = pytest.mark.timeout(1500)
 
 @pytest.fixture(scope="module")
 def pair(stack: Stack) -> "Pair":
-    """The good and the slightly regressed checkpoint, triggered at once: URI and run of each."""
+    """The URI and the run of a good and of a slightly regressed checkpoint, triggered at once."""
     uris = {name: upload(name, f"s3://assay/by-hand/{name}") for name in ("step-0800", "step-0809")}
     runs = {name: stack.trigger(uri, suite="pair", baseline="none") for name, uri in uris.items()}
     assert [stack.finish(run_id) for run_id in runs.values()] == ["success", "success"]

@@ -8,7 +8,7 @@ import yaml
 
 HELM = Path(__file__).parents[2] / "helm"
 CHART = HELM / "assay"
-# Defaults first, then what the examples of ci/ change.
+# The defaults, then the values of each example in ci/.
 VALUES: dict[str, dict[str, Any]] = {
     "defaults": {},
     **{path.stem.removesuffix("-values"): yaml.safe_load(path.read_text()) for path in sorted(CHART.glob("ci/*.yaml"))},
@@ -16,7 +16,7 @@ VALUES: dict[str, dict[str, Any]] = {
 
 
 def render(values: dict[str, Any], release: str = "assay") -> list[dict[str, Any]]:
-    """Every manifest of the chart. Raises HelmError where Helm would refuse."""
+    """Every manifest of the chart. Raises HelmError if Helm refuses the values."""
     with helm_python.Chart.load(CHART) as chart:
         files = chart.render(values, name=release, namespace="assay")
     texts = [text for name, text in files.items() if name.endswith(".yaml")]
@@ -24,13 +24,13 @@ def render(values: dict[str, Any], release: str = "assay") -> list[dict[str, Any
 
 
 def find_manifest(manifests: list[dict[str, Any]], kind: str, suffix: str = "") -> dict[str, Any]:
-    """The one manifest of this kind whose name ends so."""
+    """The one manifest of this kind whose name ends with the suffix."""
     (manifest,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"].endswith(suffix)]
     return manifest
 
 
 def pod_templates(cluster: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The pod templates of a RayCluster: `head`, and one a worker group."""
+    """The pod templates of a RayCluster: `head`, and one for each worker group."""
     spec = cluster["spec"]
     return {
         "head": spec["headGroupSpec"]["template"],

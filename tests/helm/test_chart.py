@@ -1,4 +1,4 @@
-"""Lint, render and schemas: what any chart must pass, with the defaults and every example in ci/."""
+"""The chart passes lint and fits Kubernetes' schemas, with the defaults and with every example in ci/."""
 
 import re
 from typing import Any
@@ -92,7 +92,7 @@ def test_the_longest_release_name_still_gives_names_that_kubernetes_takes() -> N
 
 
 def leaves(value: Any, place: str = "", key: str = "") -> list[tuple[str, str, Any]]:
-    """Every scalar with the path to it and the last key on that path."""
+    """Every scalar, with its path and the last key of the path."""
     if isinstance(value, dict):
         return [leaf for name, inner in value.items() for leaf in leaves(inner, f"{place}/{name}", str(name))]
     if isinstance(value, list):

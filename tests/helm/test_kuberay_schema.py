@@ -1,4 +1,4 @@
-"""Our RayCluster against KubeRay's own schema, where a copy of it is at hand.
+"""Our RayCluster against KubeRay's own schema, if a copy of the schema is here.
 
 `KUBERAY_CRD` names the file of the CustomResourceDefinition; it is Apache-2.0 but not ours to ship.
 """
@@ -25,7 +25,7 @@ def schema() -> dict[str, Any]:
 
 
 def refuse_unknown_fields(schema: Any) -> Any:
-    """The schema with unknown fields refused, as the API server does, and Kubernetes' own kinds of values allowed."""
+    """The schema, made to refuse unknown fields as the API server does, but not Kubernetes' own kinds of values."""
     if isinstance(schema, list):
         return [refuse_unknown_fields(item) for item in schema]
     if not isinstance(schema, dict):

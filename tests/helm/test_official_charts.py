@@ -1,4 +1,4 @@
-"""The values for the official charts: they name what our chart makes, and README.md installs what they are for.
+"""The values for the official charts name the objects of our chart, and README.md installs the charts' right versions.
 
 The official charts come in no package, so whether their keys are spelled right is not tested here.
 """

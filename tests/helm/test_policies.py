@@ -1,4 +1,4 @@
-"""The example policies of the object store: who may write what. Evaluated here as IAM does such statements."""
+"""The example policies of the object store, evaluated here as IAM evaluates them: who may write which objects."""
 
 import fnmatch
 import json
@@ -48,7 +48,7 @@ CASES = [
 
 
 def allows(policy: dict[str, Any], action: str, key: str) -> bool:
-    """Whether a statement allows the action on the object and none denies it."""
+    """Whether a statement allows the action on the object and no statement denies it."""
     resource = f"arn:aws:s3:::assay/{key}"
     effects = {
         statement["Effect"]

@@ -56,7 +56,7 @@ def test_ray_asks_for_a_token(spec: dict[str, Any]) -> None:
 
 
 def test_only_the_autoscalers_container_gets_a_token_of_kubernetes(spec: dict[str, Any]) -> None:
-    """The head's other container runs the jobs' drivers, and with them teams' own code."""
+    """The head's other container runs the jobs' drivers, and in them the code of users' metrics."""
     templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
     for template in templates:
         assert template["spec"]["automountServiceAccountToken"] is False
@@ -73,7 +73,7 @@ def test_only_the_autoscalers_container_gets_a_token_of_kubernetes(spec: dict[st
 
 
 def test_every_path_that_is_written_to_is_a_volume_with_a_size_limit(spec: dict[str, Any]) -> None:
-    """The image is read-only, so each path that Ray, vLLM or we write to is a volume, and each volume has an end."""
+    """The image is read-only, so each path that Ray, vLLM or we write to is a volume; each has a size limit."""
     templates = [spec["headGroupSpec"]["template"], *(group["template"] for group in spec["workerGroupSpecs"])]
     for template in templates:
         (container,) = template["spec"]["containers"]
@@ -89,7 +89,7 @@ def test_every_path_that_is_written_to_is_a_volume_with_a_size_limit(spec: dict[
 
 
 def test_the_cache_of_checkpoints_is_not_on_the_shared_claim(spec: dict[str, Any]) -> None:
-    """A claim that several pods share may be mounted on the home's cache: a copy there could be another pod's doing."""
+    """Several pods may share the claim on the home's cache, so another pod could change a copy there."""
     for group in spec["workerGroupSpecs"]:
         (container,) = group["template"]["spec"]["containers"]
         (cache,) = [variable["value"] for variable in container["env"] if variable["name"] == "ASSAY_CACHE"]
@@ -105,7 +105,7 @@ def test_the_head_runs_no_tasks(spec: dict[str, Any]) -> None:
 def test_groups_can_start_workers(spec: dict[str, Any]) -> None:
     for group in spec["workerGroupSpecs"]:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
-        # Nobody scales a cluster without the autoscaler: a group at zero would stay there and jobs wait for ever.
+        # Without the autoscaler a group at zero would stay at zero, and jobs would wait forever.
         assert spec["enableInTreeAutoscaling"] or group["replicas"] == group["maxReplicas"]
 
 

@@ -1,4 +1,4 @@
-"""The values schema: a typo is refused with its place, and what is asked for arrives."""
+"""The schema of the values refuses a typo with its path, and the values reach the manifests."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def test_a_wrong_value_is_refused_with_its_path(case: str) -> None:
 
 
 def test_every_default_is_in_the_schema_and_nothing_else() -> None:
-    """The schema's keys are the keys of values.yaml: neither documents what the other lacks."""
+    """The schema and values.yaml have the same keys."""
     with helm_python.Chart.load(CHART) as chart:
         schema = chart.schema
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -136,7 +136,7 @@ def test_a_role_for_s3_reaches_the_service_account_that_the_pods_use() -> None:
 
 
 def list_differences(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]:
-    """Places where schema and defaults differ in their keys; free-form objects are not entered."""
+    """Paths of the keys that only one of schema and defaults has; free-form objects are skipped."""
     if not isinstance(defaults, dict) or "properties" not in schema or place.startswith("/suites/"):
         return []
     known = set(schema["properties"]) - {"global"}
@@ -158,6 +158,6 @@ def list_differences(schema: dict[str, Any], defaults: Any, place: str = "") -> 
     ],
 )
 def test_jobs_get_the_number_of_gpus_that_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, str]) -> None:
-    """Its GPU pods start at zero, so what is up when a job asks says nothing."""
+    """GPU pods start at zero, so the pods that run when a job starts do not show how many there may be."""
     data = find_manifest(render(values), "ConfigMap", "-settings")["data"]
     assert (data["ASSAY_GPU"], data["ASSAY_GPUS_PER_NODE"]) == gpu

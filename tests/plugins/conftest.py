@@ -1,4 +1,4 @@
-"""An Airflow that is nobody's own, a Ray that is a stand-in, and a storage root with one spec in it."""
+"""Airflow in a fresh home, a stand-in for Ray, and a storage root with one spec."""
 
 import os
 import tempfile
@@ -33,5 +33,5 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayServer]:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Spec:
-    """A spec written where a run's spec lies."""
+    """A spec in storage, at a run's place."""
     return make_spec(tmp_path / "root")

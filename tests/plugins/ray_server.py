@@ -15,14 +15,14 @@ TOKEN = "the-token"
 
 
 class RayServer:
-    """`jobs` by submission id, to be looked into and changed by a test; `stopped` are the ids asked to stop."""
+    """`jobs` by submission id, which a test may read and change; `stopped` are the ids of stop requests."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.stopped: list[str] = []
-        self.unseen: set[str] = set()  # jobs that the next look does not find: somebody submits them right after it
+        self.unseen: set[str] = set()  # jobs that the next look does not find, as if they were submitted right after it
         self.broken = 0  # requests to answer with an error
-        self.agent = True  # whether the head has one, which starts the jobs
+        self.agent = True  # whether the head has an agent, which starts the jobs
         self.log_lines: list[str] = []
         self.drop_log_after: int | None = None  # lines of the first log stream before its connection breaks
         self.log_streams = 0

@@ -1,4 +1,4 @@
-"""What the tests are made of: specs, manifests, records and small checkpoints on disk."""
+"""Specs, manifests, records and small checkpoints for the tests."""
 
 import json
 import struct
@@ -32,14 +32,14 @@ def make_manifest(rows_in: int = 3, rows_out: int = 3) -> dict[str, Any]:
 
 
 def write_captions_manifest(spec: Spec, swapped: bool = True) -> None:
-    """The manifest of the spec's captions."""
+    """Write the manifest of the spec's captions."""
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": datetime.now(UTC)}
     captions_manifest = Manifest(stage="captions", id=spec.caption_id, details={"engine": {"swapped": swapped}}, **sums)
     objects.write(f"{spec.captions_uri}/manifest.json", captions_manifest.model_dump_json().encode())
 
 
 def write_audit(spec: Spec, **counts: int) -> None:
-    """An audit of three of the spec's captions."""
+    """Write an audit of three of the spec's captions."""
     subject: dict[str, Any] = {"caption_id": spec.caption_id, "checkpoint": spec.checkpoint}
     audits.commit(spec.captions_uri, audits.Audit(**subject, images=3, **counts, created_at=datetime.now(UTC)))
 
@@ -64,7 +64,7 @@ def make_record(spec: Spec, outcome: Any = "PASS") -> Record:
 
 
 def write_checkpoint(folder: Path, data: bytes = b"weights!") -> Path:
-    """A whole checkpoint with one shard."""
+    """Write a whole checkpoint with one shard; returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text('{"architectures": ["Tiny"]}')
     (folder / "tokenizer.json").write_text("{}")
@@ -73,14 +73,14 @@ def write_checkpoint(folder: Path, data: bytes = b"weights!") -> Path:
 
 
 def write_suite(folder: Path, file: str = "small", name: str | None = None) -> str:
-    """A suite's file in a folder of suites, named like itself unless told; the folder, for ASSAY_SUITES."""
+    """Write a suite file whose `name` is the file's unless given; returns the folder of suites, for ASSAY_SUITES."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{file}.yaml").write_text(f"name: {name or file}\ndataset: {{source: /data/images}}\n")
     return str(folder)
 
 
 def write_adapter(folder: Path, base: str, data: bytes = b"adapted!") -> Path:
-    """A LoRA adapter as far as anyone can tell who does not open its weights."""
+    """Write a folder that is a LoRA adapter to all code that does not open its weights."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": base}
     (folder / "adapter_config.json").write_text(json.dumps(config))

@@ -1,4 +1,4 @@
-"""The hook and the trigger against a real Ray head: that our stand-in for it tells the truth."""
+"""The hook and the trigger against a real Ray head, so that the stand-in is known to behave like it."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The dashboard's port of a Ray head that wants a token."""
+    """The dashboard's port of a Ray head that requires a token."""
     folder, port = tmp_path_factory.mktemp("ray"), free_port()
     (folder / "token").write_text(TOKEN)
     command = [str(RAY), "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(free_port())]

@@ -1,4 +1,4 @@
-"""The picture of a plan has a box for each room and an arrow for each import, and draws what goes up in red."""
+"""The picture of a plan has a box for each room and an arrow for each import; upward imports are red."""
 
 from xml.etree import ElementTree
 

@@ -1,4 +1,4 @@
-"""dev.rooms on small trees: which imports count, which file belongs to which room, what is an upward arrow."""
+"""dev.rooms on small trees: which imports count, which room a file belongs to, and which arrows go up."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""dev.wording finds the sentences that the style guide forbids, where they stand."""
+"""dev.wording finds the sentences that the style guide forbids, each with its line."""
 
 import ast
 

@@ -16,7 +16,7 @@ NOW = datetime(2026, 11, 25, 6, tzinfo=UTC)
 
 
 def publish_run(root: Path, number: int, hours_ago: float = 1, swapped: bool = True, **update: Any) -> Spec:
-    """A run that was published so many hours ago, its captions complete."""
+    """A run with complete captions that was published `hours_ago`."""
     spec = make_spec(root, fingerprint=f"{number:016x}", write=False)
     checkpoint = spec.checkpoint.model_copy(update={"uri": f"/models/step-{number}", "name": f"step-{number}"})
     suite = spec.suite.model_copy(update={"name": update.pop("suite", "small")})

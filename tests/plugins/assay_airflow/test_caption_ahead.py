@@ -40,7 +40,7 @@ def test_without_a_judge_on_a_gpu_captioning_ahead_is_allowed(judge: dict[str, A
         (gpu_share(0.45), gpu_share(0.45)),
         (gpu_share(0.5), gpu_share(0.5)),
         (gpu_share(0.3, replicas=2), gpu_share(0.4)),
-        (gpu_share(0.45), gpu_share(0.45, replicas=3)),  # the judge goes on without those that find no room
+        (gpu_share(0.45), gpu_share(0.45, replicas=3)),  # the judge goes on without the replicas that find no room
     ],
 )
 def test_a_judge_that_fits_beside_the_captions_is_no_obstacle(captions: dict[str, Any], judge: dict[str, Any]) -> None:
@@ -51,7 +51,7 @@ def test_a_judge_that_fits_beside_the_captions_is_no_obstacle(captions: dict[str
     ("captions", "judge"),
     [
         ({}, {}),
-        (gpu_share(0.6), gpu_share(0.4)),  # more than half of a GPU is all of it to Ray
+        (gpu_share(0.6), gpu_share(0.4)),  # for Ray, more than half of a GPU is a whole GPU
         (gpu_share(0.4), gpu_share(0.6)),
         (gpu_share(0.45, replicas=2), gpu_share(0.45)),
         (gpu_share(0.45, tensor_parallel_size=2), gpu_share(0.45)),

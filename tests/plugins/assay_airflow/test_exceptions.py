@@ -1,4 +1,4 @@
-"""When trouble is tried again, as the deployment sets it."""
+"""The delays before retries, as the deployment sets them."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A suite has one name, whatever word it is asked for with: records, run ids and the plan agree on it."""
+"""A suite has one name, by whichever word a run names it: records, run ids and the plan agree on it."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ RENAME = "its file is nightly.yaml, its `name` is 't'; name the file t.yaml"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A watched folder with one checkpoint, the suite `t`, and a file `nightly.yaml` that calls itself `t` too."""
+    """A watched folder with one checkpoint, the suite `t`, and a file `nightly.yaml` whose name is `t` too."""
     suites = write_suite(tmp_path / "suites", "nightly", "t")
     write_suite(tmp_path / "suites", "t")
     write_checkpoint(tmp_path / "in" / "step-0800")
@@ -39,7 +39,7 @@ def params(place: Path, suite: str) -> dict[str, Any]:
 
 
 def publish(place: Path) -> None:
-    """A record of the checkpoint in suite `t`."""
+    """Publish a record of the checkpoint in suite `t`."""
     records.publish(str(place / "root"), make_record(load_spec(tasks.plan(params(place, "t"), "manual__1"))))
 
 

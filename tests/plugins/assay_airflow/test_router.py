@@ -18,7 +18,7 @@ TODAY = date(2026, 11, 23)
 
 
 def list_requested_runs(folder: Path, runs: dict[str, str] | None = None, retry_failed: bool = True) -> list[str]:
-    """Ids of the runs that would be triggered for the checkpoints in a folder, given the states of those that are."""
+    """Ids of the runs that the router requests for the checkpoints in a folder, given the states of earlier runs."""
     runs = runs or {}
 
     def count(run_ids: list[str], states: list[str] | None) -> int:

@@ -36,7 +36,7 @@ def test_force_changes_the_jobs_of_captions_and_scores_only(tmp_path: Path) -> N
         "preprocess": True,
         "caption": False,
         "evaluate": False,
-        "audit": True,  # of captions that are there, whoever wanted them
+        "audit": True,  # an audit is of the captions, which both specs share
     }
     assert StageJob.of("preprocess", forced).force is None
     assert StageJob.of("caption", forced).force == "manual__1"

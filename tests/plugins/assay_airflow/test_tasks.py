@@ -16,7 +16,7 @@ from ray_jobs.storage.specs import load_spec
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the form gives, for a checkpoint and a suite that are there."""
+    """The params of the form, for a checkpoint and a suite that exist."""
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path))
     (tmp_path / "images").mkdir()
@@ -60,7 +60,7 @@ def test_the_next_checkpoint_is_in_the_spec_and_changes_no_uri(params: dict[str,
 
 @pytest.fixture
 def params_with_next(params: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
-    """The params, with a checkpoint that follows."""
+    """The params with a next checkpoint."""
     return params | {"following": str(write_checkpoint(tmp_path / "step-2", b"others"))}
 
 

@@ -1,4 +1,4 @@
-"""An Airflow that is nobody's own, with nothing of the caller's settings, for the attacks on the control plane."""
+"""Airflow in a fresh home, without the caller's settings, for the attacks on the control plane."""
 
 import os
 import tempfile

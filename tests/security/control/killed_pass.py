@@ -1,6 +1,6 @@
 """One pass of the router in a process that a checkpoint ends: `killed_pass.py ROOT CHECKPOINTS HOW`.
 
-The checkpoint `deadly` does to the process that reads it what HOW says. The last line says as JSON what came of it.
+Reading the checkpoint `deadly` ends the process as HOW says. The last line is the pass's result as JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Render a task of our DAGs as a worker does before it runs it, with what the tasks before it and the run brought."""
+"""Render a task of our DAGs as a worker does before it runs it, with the run's conf and the XComs of earlier tasks."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ TASKS = sorted((dag_id, task.task_id) for dag_id, dag in BAG.dags.items() for ta
 
 
 class TaskInstance:
-    """Answers a task's questions for the XComs of the tasks before it."""
+    """A stand-in that returns the XComs of earlier tasks."""
 
     def __init__(self, task: Any, run_id: str, xcoms: dict[str, Any]) -> None:
         self.task, self.dag_id, self.task_id, self.run_id = task, task.dag_id, task.task_id, run_id

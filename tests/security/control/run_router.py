@@ -2,7 +2,7 @@
 
 `run_router.py CONF [DAG]`: the run's conf as JSON, and another DAG to run. The environment names
 AIRFLOW_HOME, the DAGs' folder and Assay's settings.
-The last line says as JSON what state each task ended in, its label, and the run that it triggered.
+The last line is JSON: the final state of each task, its label, and the run that it triggered.
 """
 
 import json

@@ -20,7 +20,7 @@ LASTING = ["ELOOP", "ENXIO", "ENODEV", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "EAC
 
 
 def fail_on(monkeypatch: pytest.MonkeyPatch, call: str, name: str, error: Exception) -> None:
-    """No file system here gives these errors when asked to, so the system call does."""
+    """Make a system call fail for one file name, because no file system here gives these errors on demand."""
     real = getattr(os, call)
 
     def call_or_fail(path: Any, *rest: Any, **keywords: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Whatever lies in a checkpoint's folder, every reader of it answers, or says what is wrong in one short line."""
+"""For any content of a checkpoint's folder, every reader answers or raises an error of one short line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ READERS: dict[str, Callable[[str], object]] = {
 
 
 def refusal_of(read: Callable[[str], object], uri: str) -> str | None:
-    """The line that the reader raises, which must be fit for a log; None where it answers."""
+    """The line of the reader's error, which must be fit for a log; None if the reader answers."""
     try:
         read(uri)
     except (InputError, Incomplete) as reason:
@@ -45,7 +45,7 @@ def refusal_of(read: Callable[[str], object], uri: str) -> str | None:
         return None
     assert line.isprintable()
     assert len(line) < 1200
-    assert "cannot be judged" not in line  # the last net, for faults of the reader itself
+    assert "cannot be judged" not in line  # the message for faults of the reader itself
     return line
 
 

@@ -1,4 +1,4 @@
-"""A folder's claims are bounded by what is on the disk, and links of ordinary trainers are followed."""
+"""Files that claim more than the disk holds are refused, and the links that ordinary trainers make are followed."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ from ray_jobs.inputs.strict_json import parse_object
 
 
 def write_sparse_weights(path: Path, size: int) -> None:
-    """A valid header of one tensor, and data that is a hole: 4 kB on the disk."""
+    """Write a valid header of one tensor and then a hole: 4 kB on the disk."""
     header = json.dumps({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)

@@ -1,4 +1,4 @@
-"""A job that an Airflow of another version submitted says so in one line, or works."""
+"""A job that an Airflow of another version submitted works, or is refused in one line."""
 
 import subprocess
 import tomllib

@@ -1,4 +1,4 @@
-"""Limits that are sums: no run is cut off by its own limit while its parts keep to theirs."""
+"""The time limit of a run is at least the sum of the limits along its longest path of tasks."""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ FREE = timedelta()
 
 
 def longest_time(task: Any) -> timedelta:
-    """What a task may take in all: each try that a timeout allows, without an outage of what it needs."""
+    """The most time that all tries of a task may take, without an outage of Ray or the storage."""
     operator, arguments = (task.operator_class, task.partial_kwargs) if task.is_mapped else (type(task), vars(task))
     if issubclass(operator, RayJobOperator):
         job_timeout: timedelta = arguments["job_timeout"]

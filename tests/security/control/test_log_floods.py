@@ -1,4 +1,4 @@
-"""What a Ray job prints, copied into a task log: without an end, without a bound, or made to deceive who reads it."""
+"""The output of a Ray job in a task log stays bounded and readable, even if a line is endless or made to deceive."""
 
 import pytest
 from assay_airflow.triggers import log_lines

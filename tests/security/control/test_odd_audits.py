@@ -17,7 +17,7 @@ from ray_jobs.storage import index, objects, records
 
 
 def publish_run(watched_folder: Path, name: str, swapped: bool = True) -> Spec:
-    """A run of a checkpoint whose captions a warm engine made."""
+    """Publish a run of a checkpoint whose captions are from a warm engine."""
     write(watched_folder / name, {"config.json": json.dumps({"architectures": ["Tiny"], "name": name}).encode()})
     spec = write_run_spec(watched_folder, name)
     sums: dict[str, Any] = {"rows_in": 3, "rows_out": 3, "parts": (), "created_at": NOW}

@@ -48,7 +48,7 @@ NAMES = {
 
 
 def poll_twice(watched_folder: Path) -> tuple[set[str], list[str]]:
-    """What the watcher finds whole in two looks, and the lines it says."""
+    """The checkpoints that the watcher finds whole after two polls, and the reasons that it noted for others."""
     trigger = CheckpointPrefixTrigger()
     trigger._log = cast(Any, logging.getLogger("task"))
     trigger.asset_state_store = EmptyState()  # type: ignore[assignment]

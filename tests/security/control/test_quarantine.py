@@ -71,7 +71,7 @@ def test_a_folder_whose_reading_fails_twice_is_quarantined(
 def test_a_fault_inside_the_reader_counts_for_the_quarantine_too(
     error: Exception, watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reader says it in a line of its own, as bad input."""
+    """The reader turns the fault into an InputError with a line of its own."""
     write(watched_folder / "odd", {})
 
     def read(uri: str) -> Any:

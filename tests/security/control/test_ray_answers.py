@@ -1,4 +1,4 @@
-"""What answers at Ray's address, and what a job left: text from outside, read within bounds and shown on one line."""
+"""Answers from Ray's address and failure files of jobs come from outside: they are read within bounds, on one line."""
 
 import asyncio
 import json

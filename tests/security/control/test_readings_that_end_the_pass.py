@@ -1,4 +1,4 @@
-"""A checkpoint whose reading ends the router's process is noted before it is read, and after two such ends not read."""
+"""The router notes a checkpoint before it reads it, so a checkpoint that ended two passes is not read by the third."""
 
 import json
 import os
@@ -22,7 +22,7 @@ PASS = Path(__file__).with_name("killed_pass.py")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A checkpoint before the deadly one, by name, and one after it."""
+    """Three checkpoints; by name the deadly one is the second."""
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images}\n")
     for name in ("a", "deadly", "z"):
@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def run_pass(place: Path, how: str) -> tuple[int, list[str], dict[str, Any]]:
-    """The exit code of the pass, the checkpoints that it read, and what it says if it comes to its end."""
+    """The exit code of the pass, the checkpoints that it read, and its result if it came to its end."""
     process = subprocess.run(
         [sys.executable, str(PASS), str(place / "root"), str(place / "in"), how],
         capture_output=True,
@@ -124,7 +124,7 @@ def test_what_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseExcept
 
 
 def test_suspects_are_read_one_at_a_time_and_others_beside_each_other(tmp_path: Path) -> None:
-    """Else all that were being read when one killed the process twice would be quarantined with it."""
+    """Otherwise all checkpoints that were being read when one killed the process would be quarantined with it."""
     for name in "ab":
         with pytest.raises(SystemExit), Quarantine(str(tmp_path / "root")).guard_read(f"/in/{name}", "1"):
             raise SystemExit

@@ -1,4 +1,4 @@
-"""No call of ours leaves it to a checkpoint, or to whoever sits at a terminal, whether the checkpoint's code runs."""
+"""Every call of ours that loads a model refuses the checkpoint's own code, without a question at a terminal."""
 
 import subprocess
 import sys

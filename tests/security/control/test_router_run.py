@@ -1,4 +1,4 @@
-"""A run of the router in a real Airflow, over folders and with a suite that are named to be executed."""
+"""A run of the router in a real Airflow over folders whose names are templates."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(place: Path) -> dict[str, Any]:
-    """What became of one pass over a good checkpoint and one below each hostile name that a file system can bear."""
+    """The result of one pass over a good checkpoint and one for each hostile name that a file system accepts."""
     names = ["step-1", *(f"step-2 {template}" for template in TEMPLATES.values() if "/" not in template)]
     for number, name in enumerate(names):
         write_checkpoint(place / "checkpoints" / name, number.to_bytes(8, "big"))

@@ -1,6 +1,6 @@
-"""A pass of the router costs what is new: requests to a real S3 client are counted, by a stand-in of the server (moto).
+"""A pass of the router sends requests only for new checkpoints: a stand-in for S3 (moto) counts them.
 
-And it asks for no more runs than Airflow expands, whatever arrives at once.
+It requests at most as many runs as Airflow expands, however many checkpoints arrive at once.
 """
 
 import json
@@ -37,7 +37,7 @@ def moto() -> Iterator[dict[str, str]]:
 
 
 class Store:
-    """A bucket, and how many requests were made since `take` was called last."""
+    """A bucket, and the number of requests since the last call of `take`."""
 
     def __init__(self, name: str) -> None:
         self.uri, self._count = f"s3://{name}", 0

@@ -1,4 +1,4 @@
-"""A spec counts only where it lies: Airflow, like a job, refuses one that was changed or moved."""
+"""A spec is valid only at its own place: Airflow and the jobs refuse a spec that was changed or moved."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ OTHER = {"uri": "/models/step-2", "name": "step-2", "fingerprint": "0" * 16, "ba
 
 
 def write_changed(spec: Spec, **changes: Any) -> str:
-    """Change the spec where it lies; its URI."""
+    """Change the spec at its place; returns its URI."""
     objects.write(spec.uri, json.dumps(json.loads(spec.model_dump_json()) | changes).encode())
     return spec.uri
 

@@ -1,4 +1,4 @@
-"""Text from outside is never a template: not in a folder's name, a param, a run's conf, an XCom or a run id."""
+"""Text from outside is never rendered as a template: folder names, params, a run's conf, XComs and run ids."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ HOSTILE = [pytest.param(template, id=name) for name, template in TEMPLATES.items
 
 
 def confs_with(template: str) -> dict[str, dict[str, Any]]:
-    """The conf of a run of each DAG, with the template in everything a person or the router may set."""
+    """A conf for each DAG, with the template in every value that a person or the router may set."""
     uri = f"s3://{template}/step-1 {template}"
     return {
         "validate_checkpoint": {
@@ -49,7 +49,7 @@ def confs_with(template: str) -> dict[str, dict[str, Any]]:
 
 
 def xcoms_with(template: str) -> dict[str, Any]:
-    """What the tasks return, with the template in each part that comes from outside."""
+    """The tasks' return values, with the template in each part that comes from outside."""
     spec_uri = f"s3://{template}/runs/step-1 {template}-f00/{template}/spec-{template}.json"
     conf = {"checkpoint": f"s3://c/step-1 {template}", "suite": template, "following": template}
     return {

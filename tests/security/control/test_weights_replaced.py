@@ -1,4 +1,4 @@
-"""Weights that were replaced by others of the same size and modification time are another checkpoint: F27."""
+"""Weights replaced by others of the same size and modification time are another checkpoint (F27)."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def flip_last_byte(data: bytes) -> bytes:
-    """As many other bytes, the header as it was."""
+    """The data with its last byte changed; the header stays."""
     return data[:-1] + bytes([data[-1] ^ 1])
 
 
@@ -109,7 +109,7 @@ def test_the_router_requests_a_run_for_replaced_weights(place: Path, method: str
 
 
 def write_unseen(file: Path) -> None:
-    """Write without a look at the file, after which the kernel would give the next change a finer time."""
+    """Write without a stat of the file, because after one the kernel gives the next change a finer time."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
     os.write(descriptor, b"weights")
     os.close(descriptor)
@@ -117,7 +117,7 @@ def write_unseen(file: Path) -> None:
 
 
 def make_twins(folder: Path) -> tuple[Path, Path]:
-    """Two folders with a file of the same size and all the same times: times are as coarse as the kernel's tick."""
+    """Two folders with a file of the same size and times, which are as coarse as the kernel's tick."""
     for attempt in range(500):
         twin_a, twin_b = folder / f"{attempt}-one", folder / f"{attempt}-other"
         for twin in (twin_a, twin_b):
@@ -130,7 +130,7 @@ def make_twins(folder: Path) -> tuple[Path, Path]:
 
 
 def test_another_file_of_the_same_size_and_all_the_same_times_has_another_version(tmp_path: Path) -> None:
-    """Only the inode tells the two apart: a folder that takes another's name changes no time of its files."""
+    """Only the inode differs, because renaming a folder changes no time of its files."""
     twin_a, twin_b = make_twins(tmp_path)
     (before,), listing = object_listing.list_folder(str(twin_a), 10), listings.list_checkpoint(str(twin_a))
     twin_a.rename(tmp_path / "away")

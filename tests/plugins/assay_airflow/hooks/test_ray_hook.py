@@ -51,7 +51,7 @@ def test_a_refused_token_is_an_input_error(ray: RayServer, monkeypatch: pytest.M
 
 
 def test_no_answer_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:  # bound and not listening: nobody else can listen there meanwhile
+    with socket.socket() as taken:  # bound and not listening, so that no other process listens there
         taken.bind(("127.0.0.1", 0))
         connect(monkeypatch, taken.getsockname()[1], None)
         asks: tuple[Ask, ...] = (lambda: RayHook().job("a"), lambda: asyncio.run(RayHook().aping()))

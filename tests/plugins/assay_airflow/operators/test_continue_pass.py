@@ -1,4 +1,4 @@
-"""A pass that is cut hands on what it was made for, so the rest asks for the same as the pass itself."""
+"""A pass over too many checkpoints triggers a next one with the same occasion, which requests the remaining runs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from specs import write_checkpoint, write_suite
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Five checkpoints, of which a pass asks for two."""
+    """Five checkpoints; a pass requests runs for two of them."""
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("ASSAY_SUITES", write_suite(tmp_path / "suites"))
     monkeypatch.setattr(router, "MAX_REQUESTS", 2)
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read_next_conf(summary: dict[str, Any], params: dict[str, Any]) -> dict[str, Any] | None:
-    """The conf that the next pass is triggered with; None when there is none."""
+    """The conf of the next pass; None if no next pass is triggered."""
     operator = ContinuePassOperator(task_id="go_on", of="reconcile")
     context: Any = {"ti": SimpleNamespace(xcom_pull=lambda **_: summary), "params": params}
     try:
@@ -37,7 +37,7 @@ def read_next_conf(summary: dict[str, Any], params: dict[str, Any]) -> dict[str,
 
 
 def run_all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[str]]:
-    """The steps that each pass asked for, when `runs` are there and all have ended without a record."""
+    """The steps that each pass requested, if `runs` exist and all of them ended without a record."""
 
     def count_runs(run_ids: list[str], states: list[str] | None) -> int:
         return 0 if states else len(set(run_ids) & set(runs))

@@ -17,12 +17,12 @@ from ray_jobs.storage import objects
 
 @pytest.fixture
 def next_spec(tmp_path: Any) -> Spec:
-    """The spec of the checkpoint that comes next."""
+    """The spec of the next checkpoint."""
     return make_spec(tmp_path / "root", fingerprint="a" * 16)
 
 
 def first_job_ids(*specs: Spec) -> list[str]:
-    """Those of the specs' first captions jobs."""
+    """The submission ids of the specs' first captions jobs."""
     return [StageJob.of("caption", spec).submission_id(0) for spec in specs]
 
 
@@ -101,7 +101,7 @@ def test_the_next_job_is_submitted_once(
     write_marker(spec)
     for _ in range(2):
         make_operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
-    ray.unseen.update(first_job_ids(next_spec))  # another task submits it between the look and the request
+    ray.unseen.update(first_job_ids(next_spec))  # another task submits the job between this task's look and its request
     make_operator(spec, next_uri=next_spec.uri).execute(CONTEXT)
     assert list(ray.jobs) == first_job_ids(next_spec)
     assert ray.unseen == set()

@@ -1,4 +1,4 @@
-"""A stage's task: when it submits a job, attaches to one or finds the result, and what each end of a job becomes."""
+"""A stage's task submits a job, attaches to one or finds the result; each end of a job is a result or an error."""
 
 import time
 from typing import Any

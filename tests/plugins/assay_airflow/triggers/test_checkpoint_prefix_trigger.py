@@ -10,7 +10,7 @@ from specs import write_checkpoint
 
 
 class AssetState:
-    """What Airflow keeps for a watched asset."""
+    """A stand-in for Airflow's state of a watched asset."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def watcher(state: AssetState) -> CheckpointPrefixTrigger:
 
 
 def collect_events(trigger: CheckpointPrefixTrigger, seconds: float = 0.5) -> list[list[str]]:
-    """The names in each event of the next moments."""
+    """The names of checkpoints in each event within `seconds`."""
     events: list[list[str]] = []
 
     async def listen() -> None:

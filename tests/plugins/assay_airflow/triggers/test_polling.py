@@ -10,7 +10,7 @@ from ray_jobs.inputs.errors import InputError, RetryableError
 
 
 def poll_answers(answers: list[Any], seconds: float = 60, outage: float = 0) -> tuple[dict[str, Any], list[str]]:
-    """What `poll_until_ready` returns and says while polls give these answers, the last one for ever."""
+    """The event and the lines of `poll_until_ready` if the polls give these answers, and then the last one forever."""
     lines: list[str] = []
 
     def give_answers() -> Iterator[Any]:
