@@ -36,8 +36,8 @@ def judge_with(behave: Callable[[], Behaviour], **judge: Any) -> Build:
                 return line
             (totals,) = Path(spec).parent.rglob("judge.json")
             counts = json.loads(totals.read_text())
-            shown = {name: counts[name] for name in ("questions", "answered", "failed")}
-            return f"evaluate complete: {json.dumps(shown)}"
+            totals_line = {name: counts[name] for name in ("questions", "answered", "failed")}
+            return f"evaluate complete: {json.dumps(totals_line)}"
 
     return build
 

@@ -59,9 +59,9 @@ def try_case(runner: CaseRunner, case: Case, folder: Path) -> tuple[str, bool]:
     except Exception as error:  # one case that breaks does not stop the others
         line = f"the script failed: {error!r}"
     right = re.search(case.right, line) is not None
-    shown = line.replace(str(folder), "…").replace(os.sep + "…", "…")[: case_runner.SHOWN_CHARACTERS]
-    print(f"{case.name:5} {'right' if right else 'WRONG':6} {time.monotonic() - began:5.1f} s  {shown}", flush=True)
-    cells = (case.name, case.source, case.situation, case.before, f"`{shown}`", "yes" if right else "NO")
+    text = line.replace(str(folder), "…").replace(os.sep + "…", "…")[: case_runner.SHOWN_CHARACTERS]
+    print(f"{case.name:5} {'right' if right else 'WRONG':6} {time.monotonic() - began:5.1f} s  {text}", flush=True)
+    cells = (case.name, case.source, case.situation, case.before, f"`{text}`", "yes" if right else "NO")
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |", right
 
 

@@ -27,13 +27,13 @@ def run_dag(runner: CaseRunner, folder: Path, dag: str, conf: dict[str, str]) ->
     home.mkdir(exist_ok=True)
     command = [str(CONTROL), str(Path(__file__).with_name("run_dag.py")), dag, json.dumps(conf)]
     try:
-        ended = subprocess.run(
+        process = subprocess.run(
             command, env=environment, cwd=runner.tree, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired as timeout:
         return -9, (timeout.stdout or b"").decode(errors="replace")
-    return ended.returncode, ended.stdout
+    return process.returncode, process.stdout
 
 
 def run_mistyped(dag: str, **conf: str) -> Build:

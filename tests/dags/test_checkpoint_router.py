@@ -23,12 +23,12 @@ def test_the_night_may_begin_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timetable.timetable.expression == "30 4 * * *"
 
 
-def test_arrivals_are_watched_for(dag: Any) -> None:
+def test_the_asset_has_a_watcher_of_the_folder(dag: Any) -> None:
     watchers = [watcher for asset in dag.timetable.asset_condition.objects for watcher in asset.watchers]
     assert [type(watcher.trigger) for watcher in watchers] == [CheckpointPrefixTrigger]
 
 
-def test_a_validation_is_waited_for_however_it_ends_one_after_the_other(dag: Any) -> None:
+def test_the_router_waits_for_each_validation_in_its_pool_however_it_ends(dag: Any) -> None:
     arguments = dag.get_task("validate").partial_kwargs
     assert arguments["trigger_dag_id"] == "validate_checkpoint"
     assert (arguments["wait_for_completion"], arguments["deferrable"], arguments["pool"]) == (True, True, "router")

@@ -26,9 +26,9 @@ IMPORT_TWICE = Path(__file__).with_name("import_twice.py")
 def measure_import(file: Path) -> dict[str, Any]:
     """`loaded`: the packages after a first import. `seconds`: the processor time of a second one."""
     env = os.environ | {"PYTHONPATH": f"{REPO}:{REPO / 'plugins'}"}
-    ended = subprocess.run([sys.executable, IMPORT_TWICE, file], env=env, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    report: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    process = subprocess.run([sys.executable, IMPORT_TWICE, file], env=env, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    report: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return report
 
 
@@ -38,7 +38,7 @@ def test_the_dags_import(bag: DagBag) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_file_does_no_io_of_its_own_and_is_quick(file: Path) -> None:
+def test_the_second_import_of_a_file_does_no_io_and_is_quick(file: Path) -> None:
     assert measure_import(file)["seconds"] < 1  # of processor time, so that a busy machine does not count
 
 
@@ -59,7 +59,7 @@ def test_every_dag_has_the_owner_and_tags(bag: DagBag, dag_id: str) -> None:
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
-def test_the_one_on_call_is_told_about_every_task(bag: DagBag, dag_id: str) -> None:
+def test_the_page_of_a_dag_describes_every_task(bag: DagBag, dag_id: str) -> None:
     dag = bag.dags[dag_id]
     assert dag.doc_md
     assert "**On call:**" in dag.doc_md
@@ -68,7 +68,7 @@ def test_the_one_on_call_is_told_about_every_task(bag: DagBag, dag_id: str) -> N
 
 
 @pytest.mark.parametrize("dag_id", DAG_IDS)
-def test_nothing_runs_for_ever_and_trouble_is_tried_again(bag: DagBag, dag_id: str) -> None:
+def test_every_run_and_task_has_a_time_limit_and_retries(bag: DagBag, dag_id: str) -> None:
     dag = bag.dags[dag_id]
     assert dag.dagrun_timeout
     assert not dag.catchup

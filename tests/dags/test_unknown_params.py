@@ -12,7 +12,7 @@ from ray_jobs.inputs.errors import InputError
 FIRST = {"validate_checkpoint": "plan", "checkpoint_router": "reconcile", "audit_engine": "choose"}
 
 
-def test_the_keys_are_those_that_the_dags_declare(bag: DagBag) -> None:
+def test_the_known_keys_are_the_params_of_the_dags(bag: DagBag) -> None:
     assert {dag_id: set(dag.params) for dag_id, dag in bag.dags.items()} == {
         dag_id: set(names) for dag_id, names in PARAMS.items()
     }
@@ -32,10 +32,10 @@ def test_no_task_begins_in_a_run_with_a_mistyped_key(bag: DagBag, dag_id: str) -
 
 
 @pytest.mark.parametrize("dag_id", FIRST)
-def test_what_a_task_calls_refuses_it_as_well(bag: DagBag, dag_id: str) -> None:
+def test_the_function_of_a_task_refuses_it_too(bag: DagBag, dag_id: str) -> None:
     task: Any = bag.dags[dag_id].get_task(FIRST[dag_id])
     params = dict.fromkeys(bag.dags[dag_id].params) | {"sute": "nightly"}
-    given = {"params": params, "run_id": "manual__1", "dag_run": SimpleNamespace(run_type="manual"), "ti": None}
+    arguments = {"params": params, "run_id": "manual__1", "dag_run": SimpleNamespace(run_type="manual"), "ti": None}
     names = task.python_callable.__code__.co_varnames[: task.python_callable.__code__.co_argcount]
     with pytest.raises(InputError, match="unknown param 'sute'; did you mean 'suite'"):
-        task.python_callable(**{name: given[name] for name in names})
+        task.python_callable(**{name: arguments[name] for name in names})

@@ -20,15 +20,15 @@ def test_the_stages_follow_each_other(dag: Any) -> None:
     assert dag.get_task("plan").upstream_task_ids == {"wait_for_ray", "wait_for_checkpoint"}
 
 
-def test_the_next_checkpoint_is_planned_beside_the_images_and_captioned_behind_this_one(dag: Any) -> None:
+def test_the_next_checkpoint_is_planned_after_this_one_and_passed_to_caption_only(dag: Any) -> None:
     following = dag.get_task("plan_following")
     assert (following.upstream_task_ids, following.downstream_task_ids) == ({"plan"}, {"caption"})
-    then: dict[str, Any] = {job.stage: job.next_spec_uri for job in dag.tasks if isinstance(job, RayJobOperator)}
-    assert then.pop("caption").operator is following
-    assert then == {"preprocess": None, "evaluate": None}
+    next_specs: dict[str, Any] = {job.stage: job.next_spec_uri for job in dag.tasks if isinstance(job, RayJobOperator)}
+    assert next_specs.pop("caption").operator is following
+    assert next_specs == {"preprocess": None, "evaluate": None}
 
 
-def test_what_needs_the_gpu_waits_for_it_in_its_pool(dag: Any) -> None:
+def test_tasks_that_need_the_gpu_are_in_its_pool(dag: Any) -> None:
     assert {task.task_id for task in dag.tasks if task.pool == "gpu"} == {"caption", "evaluate"}
 
 
@@ -38,7 +38,7 @@ def test_verdicts_come_before_the_captions_of_other_runs(dag: Any) -> None:
     assert evaluate.priority_weight > caption.priority_weight
 
 
-def test_every_ray_job_is_given_a_time(dag: Any) -> None:
+def test_every_ray_job_has_less_time_than_the_run(dag: Any) -> None:
     jobs = [task for task in dag.tasks if isinstance(task, RayJobOperator)]
     assert [job.stage for job in jobs] == ["preprocess", "caption", "evaluate"]
     assert all(job.job_timeout < dag.dagrun_timeout for job in jobs)
@@ -51,20 +51,20 @@ def test_the_form_explains_every_param(dag: Any) -> None:
         assert param.description, name
 
 
-def test_a_person_triggers_it_and_it_is_not_paused(dag: Any) -> None:
+def test_the_dag_has_no_schedule_and_is_not_paused(dag: Any) -> None:
     assert not dag.timetable.can_be_scheduled
     assert dag.is_paused_upon_creation is False
 
 
-def validate_params(dag: Any, given: dict[str, Any]) -> dict[str, Any]:
+def validate_params(dag: Any, conf: dict[str, Any]) -> dict[str, Any]:
     """The params of a run that is triggered with these."""
     params = deepcopy(dag.params)
-    params.update(given)
+    params.update(conf)
     return dict(params.validate())
 
 
 @pytest.mark.parametrize(
-    "given",
+    "conf",
     [
         {},
         {"checkpoint": ""},
@@ -74,14 +74,14 @@ def validate_params(dag: Any, given: dict[str, Any]) -> dict[str, Any]:
         {"checkpoint": "/c", "appear_minutes": -1},
     ],
 )
-def test_a_wrong_param_is_refused_before_anything_runs(dag: Any, given: dict[str, Any]) -> None:
+def test_a_wrong_param_is_refused_before_anything_runs(dag: Any, conf: dict[str, Any]) -> None:
     with pytest.raises(ParamValidationError):
-        validate_params(dag, given)
+        validate_params(dag, conf)
 
 
-def test_the_router_may_name_the_checkpoint_that_follows(dag: Any) -> None:
-    given = {"checkpoint": "s3://c/step-1", "suite": "demo", "following": "s3://c/step-2"}
-    assert validate_params(dag, given)["following"] == "s3://c/step-2"
+def test_the_conf_may_name_the_next_checkpoint(dag: Any) -> None:
+    conf = {"checkpoint": "s3://c/step-1", "suite": "demo", "following": "s3://c/step-2"}
+    assert validate_params(dag, conf)["following"] == "s3://c/step-2"
 
 
 def test_only_the_checkpoint_is_required(dag: Any) -> None:

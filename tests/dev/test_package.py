@@ -19,8 +19,8 @@ UV = 'source dev/uv.sh && exec "$UV" '
 def uv(command: str, *arguments: object) -> None:
     """Run uv with the package indexes that the project uses."""
     words = ["bash", "-c", f'{UV}{command} "$@"', "uv", *map(str, arguments)]
-    done = subprocess.run(words, cwd=REPO, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(words, cwd=REPO, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +41,16 @@ def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def list_tracked_files(*folders: str) -> set[str]:
-    listed = subprocess.run(["git", "ls-files", *folders], cwd=REPO, capture_output=True, text=True, check=True).stdout
-    return {line for line in listed.splitlines() if (REPO / line).exists()}
+    output = subprocess.run(["git", "ls-files", *folders], cwd=REPO, capture_output=True, text=True, check=True).stdout
+    return {line for line in output.splitlines() if (REPO / line).exists()}
 
 
 @pytest.mark.slow
 def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     """Templates, styles, JSON and the py.typed files are in it too."""
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    ours = {name.removeprefix("plugins/") for name in list_tracked_files("ray_jobs", "plugins")}
-    assert names == ours
+    tracked_names = {name.removeprefix("plugins/") for name in list_tracked_files("ray_jobs", "plugins")}
+    assert names == tracked_names
     assert names >= {"ray_jobs/py.typed", "assay_airflow/py.typed", "ray_jobs/report/report.html"}
 
 
@@ -59,13 +59,13 @@ def test_the_command_of_the_wheel_starts(installation: Path, tmp_path: Path) -> 
     """From any folder, with this environment's libraries on the path but not this repository."""
     environment = {"PYTHONPATH": sysconfig.get_paths()["purelib"], "PATH": os.environ["PATH"]}
     command = [str(installation / "bin" / "assay"), "--version"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, f"assay, version {PROJECT['version']}\n"), done.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (0, f"assay, version {PROJECT['version']}\n"), process.stderr
     code = "import ray_jobs.cli, assay_airflow; print(ray_jobs.cli.__file__); print(assay_airflow.__file__)"
-    done = subprocess.run(
+    process = subprocess.run(
         [installation / "bin" / "python", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert [line.startswith(f"{installation}/") for line in done.stdout.splitlines()] == [True, True], done.stderr
+    assert [line.startswith(f"{installation}/") for line in process.stdout.splitlines()] == [True, True], process.stderr
 
 
 def package_names(requirements: list[str]) -> set[str]:
@@ -92,15 +92,15 @@ def test_make_setup_installs_the_command(environment: str) -> None:
     home = REPO / ".assay" / environment
     if not home.is_dir():
         pytest.skip(f"{home} is not installed")
-    done = subprocess.run([home / "bin" / "assay", "--version"], capture_output=True, text=True, cwd="/")
-    assert (done.returncode, done.stdout) == (0, f"assay, version {PROJECT['version']}\n"), done.stderr
+    process = subprocess.run([home / "bin" / "assay", "--version"], capture_output=True, text=True, cwd="/")
+    assert (process.returncode, process.stdout) == (0, f"assay, version {PROJECT['version']}\n"), process.stderr
 
 
 def test_the_command_of_the_images_starts() -> None:
     """docker/assay runs the code that PYTHONPATH names, with the first python on the PATH, as in the images."""
     environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(REPO)}
-    done = subprocess.run(
+    process = subprocess.run(
         [REPO / "docker" / "assay", "records", "--help"], cwd="/", env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Usage: assay records [OPTIONS]")
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("Usage: assay records [OPTIONS]")

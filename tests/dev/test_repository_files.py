@@ -72,15 +72,15 @@ def test_a_workflow_runs_what_a_person_runs(name: str, command: str) -> None:
     assert [step["run"] for step in job["steps"] if "run" in step] == [command]
 
 
-def test_continuous_integration_runs_every_test() -> None:
-    """`.ci/run` is executable and runs the commands that README names."""
+def test_the_ci_script_is_executable_and_runs_make_test() -> None:
+    """README tells people to run the same command."""
     assert os.access(REPO / ".ci" / "run", os.X_OK)
     assert (REPO / ".ci" / "run").read_text().splitlines()[-1] == "exec make test"
 
 
 def test_pre_commit_accepts_its_configuration() -> None:
-    done = subprocess.run([PRE_COMMIT, "validate-config", REPO / ".pre-commit-config.yaml"], capture_output=True)
-    assert done.returncode == 0, done.stdout.decode()
+    process = subprocess.run([PRE_COMMIT, "validate-config", REPO / ".pre-commit-config.yaml"], capture_output=True)
+    assert process.returncode == 0, process.stdout.decode()
 
 
 def test_hooks_come_from_this_repository_alone() -> None:
@@ -96,7 +96,7 @@ def test_hooks_come_from_this_repository_alone() -> None:
     [("x = 1\n", set()), ("import os\n", {"ruff"}), ("x = [1,2]\n", {"ruff-format"})],
     ids=["good", "unused import", "unformatted"],
 )
-def test_a_commit_is_held_to_ruff(source: str, failing: set[str], tmp_path: Path) -> None:
+def test_a_commit_must_pass_ruff(source: str, failing: set[str], tmp_path: Path) -> None:
     """In a fresh repository with our hooks, except mypy, which would need all our code."""
     shutil.copy(REPO / ".pre-commit-config.yaml", tmp_path)
     (tmp_path / ".assay").symlink_to(REPO / ".assay")
@@ -105,9 +105,9 @@ def test_a_commit_is_held_to_ruff(source: str, failing: set[str], tmp_path: Path
     variables |= {"SKIP": "mypy", "PRE_COMMIT_HOME": str(tmp_path / "home")}
     for command in (["git", "init", "--quiet"], ["git", "add", "module.py", ".pre-commit-config.yaml"]):
         subprocess.run(command, cwd=tmp_path, env=variables, check=True)
-    done = subprocess.run([PRE_COMMIT, "run"], cwd=tmp_path, env=variables, capture_output=True, text=True)
-    assert set(re.findall(r"^- hook id: (\S+)$", done.stdout, re.MULTILINE)) == failing, done.stdout
-    assert (done.returncode == 0) == (not failing)
+    process = subprocess.run([PRE_COMMIT, "run"], cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert set(re.findall(r"^- hook id: (\S+)$", process.stdout, re.MULTILINE)) == failing, process.stdout
+    assert (process.returncode == 0) == (not failing)
 
 
 def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
@@ -130,7 +130,7 @@ def locked_versions(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)(?:\[[^]]*\])?==([^ +]+)", text, re.MULTILINE))
 
 
-def test_supported_pairs_are_what_is_locked() -> None:
+def test_the_supported_pairs_are_the_locked_versions() -> None:
     policy = (REPO / "docs" / "reference" / "version-policy.md").read_text()
     newest = policy.partition("\n## Supported pairs\n")[2].partition("\n| Assay |")[2].split("\n\n")[0].splitlines()[2]
     control, cpu, gpu = locked_versions("control"), locked_versions("data-cpu"), locked_versions("data-gpu")

@@ -64,7 +64,7 @@ def test_every_lasting_service_has_a_health_check(services: dict[str, Any]) -> N
         assert name == "ray-worker" or service["healthcheck"]["test"], name
 
 
-def test_nothing_starts_before_what_it_waits_for(services: dict[str, Any]) -> None:
+def test_services_start_after_the_services_that_they_need(services: dict[str, Any]) -> None:
     waits = {
         name: {other: rule["condition"] for other, rule in service.get("depends_on", {}).items()}
         for name, service in services.items()
@@ -90,12 +90,12 @@ def test_airflow_holds_the_token_that_ray_asks_for(services: dict[str, Any]) -> 
 
 def test_both_planes_use_the_same_storage(services: dict[str, Any]) -> None:
     names = ["ASSAY_ROOT", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
-    seen = {
+    storages = {
         tuple(services[name]["environment"][variable] for variable in names)
         for name in [*AIRFLOW, "ray-head", "ray-worker"]
     }
-    assert len(seen) == 1
-    root, endpoint, key, secret, _ = seen.pop()
+    assert len(storages) == 1
+    root, endpoint, key, secret, _ = storages.pop()
     assert root.startswith("s3://assay/")
     assert endpoint == "http://s3:8333"
     assert "-bucket=assay" in services["s3"]["command"]
@@ -132,7 +132,7 @@ def test_an_image_may_be_named_by_its_digest(stack: Path, tmp_path: Path) -> Non
     assert json.loads(config(copy, "compose.yaml").stdout)["services"]["postgres"]["image"] == digest
 
 
-def test_what_is_mounted_is_in_the_repository() -> None:
+def test_every_mounted_file_is_in_the_repository() -> None:
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     mounts = [str(volume) for service in services.values() for volume in service.get("volumes", [])]
     bound = {mount.split(":")[0] for mount in mounts if mount.startswith(".")}
@@ -151,9 +151,9 @@ def test_with_a_gpu_head_and_worker_run_one_image(stack: Path) -> None:
 
 def test_without_secrets_nothing_starts_and_the_remedy_is_named(tmp_path: Path) -> None:
     shutil.copy(DOCKER / "compose.yaml", tmp_path)
-    refused = config(tmp_path, "compose.yaml")
-    assert refused.returncode != 0
-    assert "run python docker/make_env.py first" in refused.stderr
+    process = config(tmp_path, "compose.yaml")
+    assert process.returncode != 0
+    assert "run python docker/make_env.py first" in process.stderr
 
 
 def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path) -> None:
@@ -172,16 +172,16 @@ def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path) -> Non
 def test_a_shell_reads_the_env_file_as_compose_does(stack: Path, services: dict[str, Any]) -> None:
     """README.md sources it."""
     print_cron = f'set -aeu; . {stack / ".env"}; printf %s "$ASSAY_NIGHTLY_CRON"'
-    read = subprocess.run(["bash", "-c", print_cron], capture_output=True, text=True)
-    assert (read.stdout, read.stderr) == ("0 2 * * *", "")
+    process = subprocess.run(["bash", "-c", print_cron], capture_output=True, text=True)
+    assert (process.stdout, process.stderr) == ("0 2 * * *", "")
     assert services["airflow-scheduler"]["environment"]["ASSAY_NIGHTLY_CRON"] == "0 2 * * *"
 
 
 def test_make_env_keeps_the_secrets_a_stack_was_made_with(stack: Path) -> None:
     before = (stack / ".env").read_text()
-    again = subprocess.run([tool("python"), stack / "make_env.py"], capture_output=True, text=True)
-    assert again.returncode == 1
-    assert "kept as it is" in again.stderr
+    second_run = subprocess.run([tool("python"), stack / "make_env.py"], capture_output=True, text=True)
+    assert second_run.returncode == 1
+    assert "kept as it is" in second_run.stderr
     assert (stack / ".env").read_text() == before
 
 

@@ -73,14 +73,14 @@ class Stack:
         assert summary, f"{run_id} published nothing"
         return Record.model_validate_json(objects.read(summary["record"]))
 
-    def process(self, named: str) -> list[psutil.Process]:
+    def process(self, text: str) -> list[psutil.Process]:
         """The stack's processes whose command line or title contains the text."""
         below: dict[int, psutil.Process] = {}
         for pid in processes.session(self.settings):
             with suppress(psutil.NoSuchProcess):  # gone since it was listed
                 root = psutil.Process(pid)
                 below |= {process.pid: process for process in [root, *root.children(recursive=True)]}
-        return [process for process in below.values() if named in command(process)]
+        return [process for process in below.values() if text in command(process)]
 
     def ray_jobs(self) -> list[dict[str, Any]]:
         import httpx
@@ -159,11 +159,11 @@ def assert_nothing_lost(record: Record, offered: int = OFFERED) -> None:
     assert captions.rows_in == golden.rows_out == sum(part.rows for part in captions.parts)
 
 
-def wait(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+def wait(condition: Callable[[], Any], seconds: float, description: str) -> Any:
     """Call the condition every second until it is true, and return its answer. Fails after `seconds`."""
     limit = time.monotonic() + seconds
     while not (answer := condition()):
-        assert time.monotonic() < limit, f"waited {seconds:.0f} s for {what}"
+        assert time.monotonic() < limit, f"waited {seconds:.0f} s for {description}"
         time.sleep(1)
     return answer
 

@@ -115,8 +115,8 @@ class RayServer:
                 request.transport.close()
                 return stream
             await stream.send_str(line)
-        ended = ("SUCCEEDED", "FAILED", "STOPPED")
-        while not self._closing and self.jobs.get(request.match_info["id"], {}).get("status") not in ended:
+        final = ("SUCCEEDED", "FAILED", "STOPPED")
+        while not self._closing and self.jobs.get(request.match_info["id"], {}).get("status") not in final:
             await asyncio.sleep(0.02)
         await stream.close()
         return stream

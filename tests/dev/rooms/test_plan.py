@@ -64,7 +64,7 @@ def test_an_import_upwards_is_found_wherever_it_stands(tmp_path: Path, text: str
     assert plan.floors["contract"] == 0
 
 
-def test_a_room_without_a_place_in_the_order_is_told_and_the_order_computed(tmp_path: Path) -> None:
+def test_a_room_without_a_place_is_named_and_the_order_computed(tmp_path: Path) -> None:
     """The computed order has as few upward arrows as it can: one here, because of the circle."""
     plan = plan_of(tmp_path, {"ray_jobs/contract/spec.py": "from ray_jobs.engine.client import session\n"}, ORDER[1:])
     assert plan.unplaced == ["contract"]

@@ -50,9 +50,9 @@ def test_a_run_is_requested_for_every_whole_checkpoint_in_order_of_its_step(fold
 def test_a_request_holds_the_conf_of_a_run(folder: Path) -> None:
     waiting = router.iter_unvalidated(str(folder / "root"), "small", str(folder / "in"))
     first, last = router.build_requests(waiting, "small", lambda run_ids, states: 0, True, TODAY)
-    then = f"{folder}/in/step-1000"
-    assert first["conf"] == {"checkpoint": f"{folder}/in/step-200", "suite": "small", "following": then}
-    assert last["conf"] == {"checkpoint": then, "suite": "small"}
+    next_uri = f"{folder}/in/step-1000"
+    assert first["conf"] == {"checkpoint": f"{folder}/in/step-200", "suite": "small", "following": next_uri}
+    assert last["conf"] == {"checkpoint": next_uri, "suite": "small"}
 
 
 def publish(folder: Path, name: str) -> None:
@@ -75,9 +75,9 @@ def test_a_run_under_way_is_not_requested_again(folder: Path, state: str) -> Non
 
 def test_a_failed_run_is_requested_again_by_the_nightly_pass_and_by_arrivals(folder: Path) -> None:
     failed = {run_id_of(folder, "step-200"): "failed"}
-    again = f"{run_id_of(folder, 'step-200')}__retry-20261123"
-    assert list_requested_runs(folder, failed, retry_failed=False) == [f"{again}T00", run_id_of(folder, "step-1000")]
-    assert list_requested_runs(folder, failed) == [again, run_id_of(folder, "step-1000")]
+    retry = f"{run_id_of(folder, 'step-200')}__retry-20261123"
+    assert list_requested_runs(folder, failed, retry_failed=False) == [f"{retry}T00", run_id_of(folder, "step-1000")]
+    assert list_requested_runs(folder, failed) == [retry, run_id_of(folder, "step-1000")]
 
 
 @pytest.mark.parametrize("state", ["running", "failed"])

@@ -64,13 +64,13 @@ def test_the_payload_is_the_command_that_a_person_would_type(spec: Spec) -> None
 
 
 @pytest.mark.parametrize(
-    ("outcome", "done"), [("PASS", True), ("FAIL", True), ("INCONCLUSIVE", True), ("INCOMPLETE", False)]
+    ("outcome", "is_final"), [("PASS", True), ("FAIL", True), ("INCONCLUSIVE", True), ("INCOMPLETE", False)]
 )
-def test_an_incomplete_verdict_is_a_result_but_not_final(spec: Spec, outcome: str, done: bool) -> None:
+def test_an_incomplete_verdict_is_a_result_but_not_final(spec: Spec, outcome: str, is_final: bool) -> None:
     job = StageJob.of("evaluate", spec)
     assert (job.has_result(), job.is_done()) == (False, False)
     objects.write(job.marker, make_record(spec, outcome).verdict.model_dump_json().encode())
-    assert (job.has_result(), job.is_done()) == (True, done)
+    assert (job.has_result(), job.is_done()) == (True, is_final)
 
 
 def test_a_uri_with_shell_characters_is_quoted(tmp_path: Path) -> None:
@@ -95,15 +95,15 @@ def test_a_stage_is_done_when_its_marker_exists(spec: Spec, stage: str, marker: 
 
 
 @pytest.mark.parametrize(
-    ("counts", "done"),
+    ("counts", "is_final"),
     [({"equal": 3}, True), ({"equal": 2, "ties": 1}, True), ({"equal": 2, "differing": 1}, False)],
 )
-def test_an_audit_with_differences_is_not_final(spec: Spec, counts: dict[str, int], done: bool) -> None:
+def test_an_audit_with_differences_is_not_final(spec: Spec, counts: dict[str, int], is_final: bool) -> None:
     job = StageJob.of("audit", spec)
     assert job.marker == f"{spec.captions_uri}/audit.json"
     assert (job.has_result(), job.is_done()) == (False, False)
     write_audit(spec, **counts)
-    assert (job.has_result(), job.is_done()) == (True, done)
+    assert (job.has_result(), job.is_done()) == (True, is_final)
 
 
 def test_an_unknown_stage_is_a_mistake_in_the_dag(spec: Spec) -> None:
@@ -131,7 +131,7 @@ def test_a_failure_of_an_earlier_job_or_another_stage_is_ignored(spec: Spec) -> 
     assert read_failure("evaluate", job_status(spec)) is None
 
 
-def test_a_killed_job_and_one_without_a_spec_have_no_failure(spec: Spec) -> None:
+def test_a_killed_job_and_a_job_without_a_spec_have_no_failure(spec: Spec) -> None:
     assert read_failure("caption", job_status(spec)) is None
     assert read_failure("caption", job_status(spec, metadata={})) is None
     assert read_failure("caption", job_status(spec, metadata=None)) is None

@@ -26,12 +26,12 @@ def publish_run(watched_folder: Path, name: str, swapped: bool = True) -> Spec:
     ids = {
         key: getattr(spec, key) for key in ("run_id", "run_uri", "scoring_id", "series_id", "golden_id", "caption_id")
     }
-    nothing: dict[str, Any] = {"metrics": {}, "images": {}, "seconds": {}, "versions": {}}
+    empty: dict[str, Any] = {"metrics": {}, "images": {}, "seconds": {}, "versions": {}}
     verdict = Verdict(outcome="PASS", reason="as told", baseline=None, alpha=0.0027)
     records.publish(
         spec.root,
         Record(
-            **ids, **nothing, suite="small", checkpoint=spec.checkpoint, verdict=verdict, published_at=datetime.now(UTC)
+            **ids, **empty, suite="small", checkpoint=spec.checkpoint, verdict=verdict, published_at=datetime.now(UTC)
         ),
     )
     return spec
@@ -84,12 +84,12 @@ def test_an_odd_spec_stops_no_audit(content: bytes, watched_folder: Path) -> Non
         audit_selection.select_for_checkpoint(older.root, newer.checkpoint.uri, None)
 
 
-@pytest.mark.parametrize("what", ["a manifest", "a spec", "an audit"])
-def test_a_folder_where_a_file_belongs_stops_no_audit(what: str, watched_folder: Path) -> None:
+@pytest.mark.parametrize("replaced", ["a manifest", "a spec", "an audit"])
+def test_a_folder_where_a_file_belongs_stops_no_audit(replaced: str, watched_folder: Path) -> None:
     older, newer = publish_run(watched_folder, "a"), publish_run(watched_folder, "b")
     captions = Path(newer.captions_uri)
     file = {"a manifest": captions / "manifest.json", "a spec": Path(newer.uri), "an audit": captions / "audit.json"}[
-        what
+        replaced
     ]
     file.unlink(missing_ok=True)
     file.mkdir()
@@ -99,10 +99,10 @@ def test_a_folder_where_a_file_belongs_stops_no_audit(what: str, watched_folder:
 @pytest.mark.parametrize("name", ["small\n", "..x", "a b", "é", "index.json", "x" * 200])
 def test_an_odd_suite_in_the_index_stops_no_audit(name: str, watched_folder: Path) -> None:
     spec = publish_run(watched_folder, "a")
-    odd = Path(spec.root, "index", name)
-    odd.mkdir()
-    (odd / "index.json").mkdir()
-    (odd / "series" / "x--y--z--PASS.json").mkdir(parents=True)
+    folder = Path(spec.root, "index", name)
+    folder.mkdir()
+    (folder / "index.json").mkdir()
+    (folder / "series" / "x--y--z--PASS.json").mkdir(parents=True)
     assert audit_selection.select_due(spec.root, None, datetime.now(UTC)) == [spec.uri]
     assert audit_selection.select_for_checkpoint(spec.root, spec.checkpoint.uri, None) == [spec.uri]
 

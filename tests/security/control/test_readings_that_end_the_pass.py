@@ -95,15 +95,15 @@ def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) 
     with quarantine.guard_read("/in/a", "1"):
         quarantine.add_failure("/in/a", "1", MemoryError())
     assert failure_counts(tmp_path) == [1]
-    seen: list[int] = []
+    counts: list[int] = []
 
     def fail() -> None:
-        seen.extend(failure_counts(tmp_path))
+        counts.extend(failure_counts(tmp_path))
         raise RetryableError("the store is away")
 
     with pytest.raises(RetryableError), quarantine.guard_read("/in/a", "1"):
         fail()
-    assert seen == [2]
+    assert counts == [2]
     assert [note["why"] for note in read_notes(tmp_path)] == ["MemoryError"]
     with quarantine.guard_read("/in/a", "2"):
         assert failure_counts(tmp_path) == [1], "changed since, it begins anew"
@@ -113,12 +113,12 @@ def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_what_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseException]) -> None:
+def test_an_error_that_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseException]) -> None:
     with pytest.raises(end), Quarantine(str(tmp_path / "root")).guard_read("/in/a", "1"):
         raise end
-    again = Quarantine(str(tmp_path / "root"))
-    assert again.find_refusal("/in/a", "1") is None
-    with pytest.raises(end), again.guard_read("/in/a", "1"):
+    quarantine = Quarantine(str(tmp_path / "root"))
+    assert quarantine.find_refusal("/in/a", "1") is None
+    with pytest.raises(end), quarantine.guard_read("/in/a", "1"):
         raise end
     assert "never came back" in str(Quarantine(str(tmp_path / "root")).find_refusal("/in/a", "1"))
 

@@ -26,8 +26,8 @@ def test_every_stage_of_a_run_planned_again_is_done(name: str, root: Path) -> No
     spec = plan_again(root.parent, name)
     assert spec.uri == f"{root}/{RUNS[name]}/spec.json"
     assert load_spec(spec.uri) == spec
-    done = {stage: StageJob.of(stage, spec).is_done() for stage in STAGES}
-    assert done == {stage: stage != AUDITED for stage in STAGES}
+    is_done = {stage: StageJob.of(stage, spec).is_done() for stage in STAGES}
+    assert is_done == {stage: stage != AUDITED for stage in STAGES}
     assert describe_missing_golden(spec.golden_uri) is None
     assert records.has_final_verdict(spec.run_uri)
 
@@ -38,7 +38,7 @@ def test_without_its_captions_a_run_would_be_captioned(root: Path) -> None:
     assert not StageJob.of("caption", spec).is_done()
 
 
-def test_a_newer_corpus_is_told_by_every_stage_and_left(root: Path) -> None:
+def test_a_newer_corpus_is_refused_by_every_stage_and_unchanged(root: Path) -> None:
     specs = [plan_again(root.parent, name) for name in RUNS]
     rewrite_as_newer(root)
     before = sums_of(root)

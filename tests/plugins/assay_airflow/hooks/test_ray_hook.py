@@ -51,15 +51,15 @@ def test_a_refused_token_is_an_input_error(ray: RayServer, monkeypatch: pytest.M
 
 
 def test_no_answer_is_one_line_with_the_address_and_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:  # bound and not listening, so that no other process listens there
-        taken.bind(("127.0.0.1", 0))
-        connect(monkeypatch, taken.getsockname()[1], None)
+    with socket.socket() as bound_socket:  # bound and not listening, so that no other process listens there
+        bound_socket.bind(("127.0.0.1", 0))
+        connect(monkeypatch, bound_socket.getsockname()[1], None)
         asks: tuple[Ask, ...] = (lambda: RayHook().job("a"), lambda: asyncio.run(RayHook().aping()))
         for ask in asks:
             with pytest.raises(RayUnreachable) as raised:
                 ask()
             line = str(raised.value)
-            assert line.startswith(f"Ray at http://127.0.0.1:{taken.getsockname()[1]} does not answer: ")
+            assert line.startswith(f"Ray at http://127.0.0.1:{bound_socket.getsockname()[1]} does not answer: ")
             assert line.endswith("is the head running, and is connection ray_default right?")
             assert "\n" not in line
 

@@ -38,11 +38,11 @@ def test_a_whole_checkpoint_that_stays_the_same_is_ready(tmp_path: Path) -> None
 def test_an_adapter_is_ready_when_its_weights_are_whole(tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "step-1", "org/base")
     weights = adapter / "adapter_model.safetensors"
-    whole = weights.read_bytes()
-    weights.write_bytes(whole[:-1])
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1])
     trigger = make_trigger(adapter)
     assert "adapter_model.safetensors: truncated" in (trigger._describe_missing() or "")
-    weights.write_bytes(whole)
+    weights.write_bytes(data)
     assert await_event(trigger)["status"] == "ready"
 
 
@@ -106,11 +106,11 @@ def test_states_that_come_before_the_weights_are_waited_for_while_anything_chang
 
     monkeypatch.setattr(checkpoint_whole, "digest_listing", lambda _: " ".join(keys))
     monkeypatch.setattr(checkpoint_whole, "require_complete", require_complete)
-    watching = CheckpointWholeTrigger(uri, time.time() + 60, 0)
-    looks = round({"a minute": 60, "ten minutes": 600}[quiet] / watching.poll_interval)
+    trigger = CheckpointWholeTrigger(uri, time.time() + 60, 0)
+    looks = round({"a minute": 60, "ten minutes": 600}[quiet] / trigger.poll_interval)
     for key in ("global_step5/a.pt", "global_step5/b.pt"):
         keys.append(key)
         for _ in range(looks):
-            assert f"looking again for {quiet}, whether an upload is under way" in (watching._describe_missing() or "")
+            assert f"looking again for {quiet}, whether an upload is under way" in (trigger._describe_missing() or "")
     with pytest.raises(InputError, match="DeepSpeed's own state"):
-        watching._describe_missing()
+        trigger._describe_missing()
