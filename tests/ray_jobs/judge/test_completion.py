@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from endpoint_cases import read_judgements
 from judge_endpoint import (
     KEY,
     Reply,
@@ -23,26 +24,14 @@ from judge_inputs import make_judge_spec, write_judge_inputs
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.judge.judgements import load_judgements
 from ray_jobs.judge.rubric import NO_ANSWER, Judgement
 from ray_jobs.judge.run import run_judge
-from ray_jobs.storage import manifests
 
 TWELVE = {f"image-{number:02d}": f"caption {number}" for number in range(12)}
 GOOD = json.dumps({"rationale": "so", "score": 4})
 LONG = "The picture shows a red square on white ground. " * 9
 
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
-
-
-def read_judgements(spec: Spec) -> dict[str, Judgement]:
-    judgements: dict[str, Judgement] = {}
-    for part in manifests.require_manifest(spec.captions_uri, "caption").parts:
-        judgements |= load_judgements(spec, spec.caption_id, part.name)
-    return judgements
+pytestmark = pytest.mark.usefixtures("judge_key")
 
 
 def write_inputs(root: Path, url: str, **judge: Any) -> Spec:
