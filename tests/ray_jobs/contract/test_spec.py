@@ -1,97 +1,19 @@
+"""The spec: which settings move which ids, and where outputs are."""
+
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from pydantic import ValidationError
-from samples import SUITE, make_baseline, make_spec, make_suite, with_value
+from samples import make_baseline, make_spec, make_suite
 
-from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.contract.ids import digest, name_of, slug
-from ray_jobs.contract.parse_suite import parse_suite
+from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
-from ray_jobs.inputs.errors import InputError, suggest
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ("datasett", {}, "unknown key 'datasett'; did you mean 'dataset'?"),
-        ("gates", {}, "unknown key 'gates'; did you mean 'gate'?"),
-        ("dataset.sorce", "x", "unknown key 'dataset.sorce'; did you mean 'source'?"),
-        ("preprocess.max_pixel", 1, "unknown key 'preprocess.max_pixel'; did you mean 'max_pixels'?"),
-        ("caption.max_token", 1, "unknown key 'caption.max_token'; did you mean 'max_tokens'?"),
-        ("engine.dtypes", "auto", "unknown key 'engine.dtypes'; did you mean 'dtype'?"),
-        ("judge.modell", "x", "unknown key 'judge.modell'; did you mean 'model'?"),
-        ("judge.engine.replica", 1, "unknown key 'judge.engine.replica'; did you mean 'replicas'?"),
-        ("gate.base_line", "none", "unknown key 'gate.base_line'; did you mean 'baseline'?"),
-        ("gate.metrics.chrf.margn", 1, "unknown key 'gate.metrics.chrf.margn'; did you mean 'margin'?"),
-        ("gate.metrics.chrff", {"margin": 1}, "gate.metrics: unknown metric 'chrff'; did you mean 'chrf'?"),
-        ("gate.metrics.characters", {"margin": 1}, "gate.metrics: unknown metric 'characters'"),
-        ("gate.metrics.judge", {"margin": 1}, "gate.metrics: unknown metric 'judge'"),
-        ("zzzzzz", 1, "unknown key 'zzzzzz'; known: name, dataset, preprocess, caption, engine, metrics, judge, gate"),
-    ],
-)
-def test_an_unknown_key_at_any_level_gets_the_nearest_right_name(path: str, value: Any, message: str) -> None:
-    with pytest.raises(InputError) as error:
-        parse_suite(yaml.safe_dump(with_value(SUITE, path, value)), "nightly.yaml")
-    assert str(error.value).startswith(f"suite nightly.yaml: {message}")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name: [", "not YAML"),
-        ("", "must be a mapping"),
-        ("- name", "must be a mapping"),
-        ("name: x", "dataset is missing"),
-        ("name: x\ndataset: {}", "dataset.source is missing"),
-        ("name: a/b\ndataset: {source: x}", "name: String should match"),
-        ("name: x\ndataset: {source: x, limit: 0}", "dataset.limit: Input should be greater than 0"),
-        ("name: x\ndataset: {source: x}\njudge: {kind: vllm}", "judge: needs `model`"),
-        ("name: x\ndataset: {source: x}\njudge: {prompt: hello}", "judge: `prompt` must hold {caption}"),
-        ("name: x\ndataset: {source: x}\ngate: {alpha: 0.5}", "gate.alpha: Input should be less than 0.5"),
-        ("name: x\ndataset: {source: x}\njudge: {criteria: [Colour]}", "judge.criteria.0: String should match"),
-        ("name: x\ndataset: {source: x}\njudge: {criteria: [rationale]}", "judge: `criteria`: 'rationale' is a key"),
-        ("name: x\ndataset: {source: x}\njudge: {criteria: [a, score]}", "judge: `criteria`: 'score' is a key of"),
-        ("name: x\ndataset: {source: x}\njudge: {criteria: [better]}", "judge: `criteria`: 'better' is a key of"),
-    ],
-)
-def test_a_faulty_suite_is_one_clear_line(text: str, message: str) -> None:
-    with pytest.raises(InputError) as error:
-        parse_suite(text, "s.yaml")
-    assert str(error.value).startswith(f"suite s.yaml: {message}")
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1" + "0" * 400])
-@pytest.mark.parametrize(
-    "path",
-    ["gate.limits.empty.max", "gate.limits.words.min", "gate.metrics.chrf.margin", "judge.timeout_seconds",
-     "judge.price.input", "caption.temperature", "preprocess.decode_seconds", "preprocess.max_aspect"],
-)  # fmt: skip
-def test_no_number_is_infinite_or_nan(path: str, value: str) -> None:
-    """JSON would store null, and the spec could not be read again."""
-    first, *rest = path.split(".")
-    inner = "".join(f"{{{step}: " for step in rest) + value + "}" * len(rest)
-    with pytest.raises(InputError) as error:
-        parse_suite(f"name: x\ndataset: {{source: x}}\n{first}: {inner}", "s.yaml")
-    assert str(error.value).startswith(f"suite s.yaml: {path}: Input should be a ")
-
-
-def test_a_typo_is_reported_instead_of_the_key_it_hides() -> None:
-    with pytest.raises(InputError, match=r"unknown key 'dataset.sorce'"):
-        parse_suite("name: x\ndataset: {sorce: y}", "s.yaml")
-
-
 GOLDEN, SERIES, CAPTION, SCALE, RUN = "golden_id", "series_id", "caption_id", "scoring_id", "run_id"
 ALL = {GOLDEN, SERIES, CAPTION, SCALE, RUN}
 IMAGES, ASKED = ALL - {SCALE}, {SERIES, CAPTION, RUN}
@@ -188,27 +110,6 @@ def test_another_endpoint_is_another_judge() -> None:
         assert spec.caption_id == two.caption_id
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"judge": {"kind": "vllm"}}, "judge: needs `model`"),
-        ({"judge": {"kind": "openai", "model": "m"}}, "judge: needs `base_url` and `model`"),
-        ({"judge": {"key_variable": "sk-abc123"}}, "judge.key_variable: String should match"),
-        ({"judge": {"pairwise_prompt": "{first}?"}}, "judge: `pairwise_prompt` must hold {first} and {second}"),
-        ({"gate": {"limits": {"empty": {}}}}, "gate.limits.empty: needs `max` or `min`"),
-        ({"gate": {"limits": {"emty": {"max": 1}}}}, "gate.limits: unknown metric 'emty'; did you mean 'empty'?"),
-        ({"metrics": {"own": ["a/Polite.py"]}}, "metrics.own.0: String should match"),
-        ({"metrics": {"own": ["a/chrf.py"]}}, "metrics: 'chrf' is there already; rename metrics.own's file"),
-        ({"metrics": {"own": ["a/x.py", "b/x.py"]}}, "metrics: 'x' is there already; rename metrics.own's file"),
-    ],
-)
-def test_settings_that_contradict_each_other(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError) as error:
-        parse_suite(yaml.safe_dump(SUITE | settings), "s.yaml")
-    assert str(error.value).startswith(f"suite s.yaml: {message}")
-    assert "\n" not in str(error.value)
-
-
 def test_every_setting_of_a_suite_is_in_the_table_above() -> None:
     table = test_a_setting_moves_exactly_the_ids_of_what_it_changes.pytestmark[0].args[1]
     paths = {path for path, _, _ in table}
@@ -292,37 +193,3 @@ def test_where_things_go() -> None:
     assert spec.judge_uri.startswith("s3://bucket/a/judge/")
     assert spec.judge_uri.endswith(spec.golden_id)
     assert spec.uri == f"s3://bucket/a/runs/step-300-ffffffff/{spec.run_id}/spec.json"
-
-
-def manifest(**fields: Any) -> Manifest:
-    plain: dict[str, Any] = {"stage": "golden", "id": "x", "parts": (), "created_at": datetime.now(UTC)}
-    return Manifest(**(plain | fields))
-
-
-def test_a_manifest_that_does_not_add_up_is_refused() -> None:
-    assert manifest(rows_in=10, rows_out=7, lost={"empty": 2, "corrupt": 1}).rows_out == 7
-    for rows_in, rows_out, lost_counts in ((10, 7, {"empty": 2}), (10, 10, {"empty": 1}), (9, 10, {})):
-        with pytest.raises(ValidationError, match="in, "):
-            manifest(rows_in=rows_in, rows_out=rows_out, lost=lost_counts)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("step-300", "step-300"),
-        ("a b//c", "a-b-c"),
-        ("--", "unnamed"),
-        ("..", "unnamed"),
-        ("a--b", "a-b"),
-        ("é", "unnamed"),
-    ],
-)
-def test_a_slug_is_safe_in_a_path_and_holds_no_double_dash(text: str, expected: str) -> None:
-    assert slug(text) == expected
-
-
-def test_names_and_hints() -> None:
-    assert name_of("s3://b/models/step-300/") == "step-300"
-    assert name_of("/a/b") == "b"
-    assert suggest("colour", ["color", "shape"]) == "; did you mean 'color'?"
-    assert suggest("x", ["color", "shape"]) == "; known: color, shape"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from test_fields_schema import WHOLE
+from field_schemas import WHOLE
 
 from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.sections.caption import Caption

@@ -8,9 +8,9 @@ import jsonschema
 import pytest
 import torch
 import xgrammar
+from field_schemas import BOX, LOCATED, WHOLE
 from samples import with_value
 from stage_jobs import GOOD
-from test_fields_schema import BOX, LOCATED, WHOLE
 from transformers import AutoTokenizer
 
 from ray_jobs.contract.field_schema import complete_schema, max_length

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from field_schemas import WHOLE
 from stage_jobs import GOOD
-from test_fields_schema import WHOLE
 
 from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.engine.probe.probe_process import Fault, try_grammar

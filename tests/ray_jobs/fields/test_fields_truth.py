@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from field_schemas import WHOLE
 from samples import make_spec
-from test_fields_schema import WHOLE
 
 from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.spec import Spec

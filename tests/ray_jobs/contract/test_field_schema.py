@@ -5,6 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from field_schemas import BOX, LOCATED, WHOLE
 from samples import with_value
 
 from ray_jobs.contract.field_schema import (
@@ -17,26 +18,6 @@ from ray_jobs.contract.field_schema import (
 from ray_jobs.contract.parse_suite import parse_suite
 from ray_jobs.inputs.errors import InputError
 
-BOX: dict[str, Any] = {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4}
-LOCATED: dict[str, Any] = {
-    "type": "array",
-    "items": {"type": "object", "properties": {"label": {"type": "string"}, "box": BOX}},
-}
-WHOLE: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "caption": {"type": "string", "maxLength": 160},
-        "count": {"type": "integer", "minimum": 0, "maximum": 9},
-        "colour": {"type": "string", "enum": ["red", "dark blue"]},
-        "share": {"type": "number", "minimum": 0, "maximum": 1},
-        "indoors": {"type": "boolean"},
-        "rank": {"type": "integer", "enum": [1, 3]},
-        "objects": {"type": "array", "items": {"type": "string"}, "maxItems": 5},
-        "box": BOX,
-        "boxes": {"type": "array", "items": BOX},
-        "found": LOCATED,
-    },
-}
 END = {"minimum": -(10**9), "maximum": 10**9}
 
 

@@ -1,0 +1,19 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ray_jobs.contract.artifacts import Manifest
+
+
+def manifest(**fields: Any) -> Manifest:
+    plain: dict[str, Any] = {"stage": "golden", "id": "x", "parts": (), "created_at": datetime.now(UTC)}
+    return Manifest(**(plain | fields))
+
+
+def test_a_manifest_that_does_not_add_up_is_refused() -> None:
+    assert manifest(rows_in=10, rows_out=7, lost={"empty": 2, "corrupt": 1}).rows_out == 7
+    for rows_in, rows_out, lost_counts in ((10, 7, {"empty": 2}), (10, 10, {"empty": 1}), (9, 10, {})):
+        with pytest.raises(ValidationError, match="in, "):
+            manifest(rows_in=rows_in, rows_out=rows_out, lost=lost_counts)
