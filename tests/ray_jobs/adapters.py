@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from stage_jobs import DEMO
 
 # What PEFT 0.19 writes for a plain LoRA.
 CONFIG: dict[str, Any] = {
@@ -21,6 +22,8 @@ CONFIG: dict[str, Any] = {
     "trainable_token_indices": None, "use_bdlora": None, "use_dora": False, "use_qalora": False, "use_rslora": False,
 }  # fmt: skip
 
+BASE = DEMO / "checkpoints" / "step-0300"
+MODULE = "model.language_model.layers.0.self_attn.q_proj"
 Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]  # A and B by the path of a module
 
 
@@ -74,3 +77,11 @@ def write_quantised(source: Path, target: Path) -> Path:
     config = json.loads((target / "config.json").read_text())
     (target / "config.json").write_text(json.dumps(config | {"quantization_config": settings}))
     return target
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def make_adapter_files(tmp_path: Path, seed: int = 0, **config: Any) -> dict[str, bytes]:
+    return read_files(write_adapter(tmp_path / f"made-{seed}", {MODULE: make_random_pair((96, 96), 4, seed)}, **config))

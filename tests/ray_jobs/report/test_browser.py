@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_run import make_hostile_run
 from playwright.sync_api import Browser, Page, sync_playwright
 from report_case import ReportCase, make_images, make_results
-from test_page import hostile_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-pings"]
@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> ReportCase:
-    return hostile_run(tmp_path_factory.mktemp("hostile"))
+    return make_hostile_run(tmp_path_factory.mktemp("hostile"))
 
 
 class OpenedPage:

@@ -1,8 +1,6 @@
 """`split` chooses the files or the rows of a split, and several splits are never mixed unless the suite says so."""
 
-import hashlib
 import io
-import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from image_formats import PICTURES, list_refs, make_dataset, make_settings, read
 from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset.revision import source_revision
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import object_listing, objects
+from ray_jobs.storage import objects
 
 
 def put_parquet(uri: str, captions: list[str], **columns: list[Any]) -> None:
@@ -186,24 +184,6 @@ def test_a_split_of_named_shards(tmp_path: Path, source: str, fault: str | None)
         assert all(image.image_id.startswith("val") for image in list_refs(dataset))
 
 
-@pytest.mark.parametrize(
-    "classes", [("train", "car"), ("bullet_train", "test_tube"), ("valley", "trainer", "tester")], ids=str
-)
-def test_classes_that_are_named_almost_like_splits_are_classes(tmp_path: Path, classes: tuple[str, ...]) -> None:
-    for name in classes:
-        objects.write(str(tmp_path / name / "a.png"), PICTURES[0])
-    dataset = Dataset(source=str(tmp_path), label="kind")
-    assert source_revision(dataset)
-    assert sorted(str(image.label) for image in list_refs(dataset)) == sorted(classes)
-
-
-def test_which_files_a_split_chose_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "assay")
-    hub_clone(str(tmp_path))
-    assert len(list_refs(Dataset(source=str(tmp_path), split="validation"))) == 2
-    assert f"dataset {tmp_path}: 2 of 7 files are of the split validation" in caplog.messages
-
-
 def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
     rows = [{"file_name": f"{split}/{n}.png", "caption": f"{split} {n}"} for split in ("train", "val") for n in (0, 1)]
     write_jsonl(tmp_path / "metadata.jsonl", rows)
@@ -216,68 +196,11 @@ def test_metadata_of_a_folder_chooses_among_folders_too(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("files", "file_name"),
-    [
-        (["_temporary/0/task_1/b.parquet"], "passed over 1 that data tools wrote for themselves: _temporary/0/"),
-        (["_delta_log/00000.checkpoint.parquet"], "is a Delta table: files that its log has removed are read too"),
-        (["_tmp/b.parquet"], "passed over 1 that data tools wrote for themselves: _tmp/b.parquet"),
-        (["_b.parquet"], "passed over 1 that data tools wrote for themselves: _b.parquet"),
-        (["__MACOSX/b.parquet"], "passed over 1 that data tools wrote for themselves: __MACOSX/b.parquet"),
-    ],
-    ids=str,
-)
-def test_what_data_tools_wrote_for_themselves_is_passed_over(
-    store: str, files: list[str], file_name: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO", "assay")
-    put_parquet(f"{store}/it/a.parquet", ["a"])
-    dataset = Dataset(source=f"{store}/it")
-    before = source_revision(dataset)
-    for name in files:
-        put_parquet(f"{store}/it/{name}", ["never committed"])
-    assert [image.image_id for image in list_refs(dataset)] == ["a.parquet#0"]
-    assert any(file_name in line for line in caplog.messages)
-    assert source_revision(dataset) == before  # it decides nothing, so it moves no id
-
-
-def test_notes_of_data_tools_count_for_the_revision_as_they_always_did(tmp_path: Path) -> None:
-    contents = {"_SUCCESS": b"", "_committed_1": b"{}", "a.parquet": b"rows"}
-    for name, content in contents.items():
-        objects.write(f"{tmp_path}/{name}", content)
-    lines = [
-        f"{json.dumps([entry.key, entry.size, entry.version])}\n"
-        for entry in object_listing.iterate_entries(str(tmp_path))
-    ]
-    assert len(lines) == 3
-    # as the first release hashed them: with another revision every image is prepared and captioned again
-    former = hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
-    assert source_revision(Dataset(source=str(tmp_path))) == former
-
-
-def test_images_that_cameras_and_archives_name_with_underscores(tmp_path: Path) -> None:
-    for name in ("_DSC0001.jpg", "_cat/a.png", "__MACOSX/a.png", "__MACOSX/._a.png"):
-        objects.write(f"{tmp_path}/{name}", PICTURES[0])
-    assert [image.image_id for image in list_refs(Dataset(source=str(tmp_path)))] == ["_DSC0001.jpg", "_cat/a.png"]
-
-
 def test_folders_of_several_configurations_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for language in ("en", "fr"):
         put_parquet(f"{tmp_path}/{language}/train-00000-of-00001.parquet", [language])
     assert len(list_refs(Dataset(source=str(tmp_path)))) == 2
     assert f"dataset {tmp_path}: holds shards in several folders (en, fr)" in " ".join(caplog.messages)
-
-
-@pytest.mark.parametrize("folder", ["images/train", "train/images"])
-def test_folders_of_detection_data_are_splits(tmp_path: Path, folder: str) -> None:
-    for name in (folder, folder.replace("train", "val")):
-        objects.write(f"{tmp_path}/{name}/a.png", PICTURES[0])
-        objects.write(f"{tmp_path}/{name.replace('images', 'labels')}/a.txt", b"0 0.5 0.5 1 1")
-    refs = list_refs(Dataset(source=str(tmp_path), split="train"))
-    assert [image.image_id for image in refs] == [f"{folder}/a.png"]
-    if folder == "images/train":
-        with pytest.raises(InputError, match="are of the splits train, val in images/"):
-            list_refs(Dataset(source=str(tmp_path)))
 
 
 def test_a_split_without_metadata_of_its_own(tmp_path: Path) -> None:
@@ -324,14 +247,33 @@ def test_a_set_that_is_no_split_chooses_nothing(tmp_path: Path) -> None:
     assert len(list_refs(Dataset(source=str(tmp_path / "m_val.csv")))) == 1
 
 
-def test_two_snapshots_of_a_repository_are_not_mixed(tmp_path: Path) -> None:
-    for sha in ("a" * 40, "b" * 40):
-        place = tmp_path / "snapshots" / sha / "data"
-        place.mkdir(parents=True)
-        pq.write_table(pa.table({"image": PICTURES[:1]}), place / "val-00000-of-00001.parquet")
-        if sha[0] == "a":
-            assert len(list_refs(Dataset(source=str(tmp_path), split="val"))) == 1
-    with pytest.raises(
-        InputError, match=rf"several snapshots of a repository .*`source: {tmp_path}/snapshots/a{{40}}`"
-    ):
-        list_refs(Dataset(source=str(tmp_path), split="val"))
+def test_which_files_a_split_chose_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "assay")
+    hub_clone(str(tmp_path))
+    assert len(list_refs(Dataset(source=str(tmp_path), split="validation"))) == 2
+    assert f"dataset {tmp_path}: 2 of 7 files are of the split validation" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("files", "file_name"),
+    [
+        (["_temporary/0/task_1/b.parquet"], "passed over 1 that data tools wrote for themselves: _temporary/0/"),
+        (["_delta_log/00000.checkpoint.parquet"], "is a Delta table: files that its log has removed are read too"),
+        (["_tmp/b.parquet"], "passed over 1 that data tools wrote for themselves: _tmp/b.parquet"),
+        (["_b.parquet"], "passed over 1 that data tools wrote for themselves: _b.parquet"),
+        (["__MACOSX/b.parquet"], "passed over 1 that data tools wrote for themselves: __MACOSX/b.parquet"),
+    ],
+    ids=str,
+)
+def test_what_data_tools_wrote_for_themselves_is_passed_over(
+    store: str, files: list[str], file_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "assay")
+    put_parquet(f"{store}/it/a.parquet", ["a"])
+    dataset = Dataset(source=f"{store}/it")
+    before = source_revision(dataset)
+    for name in files:
+        put_parquet(f"{store}/it/{name}", ["never committed"])
+    assert [image.image_id for image in list_refs(dataset)] == ["a.parquet#0"]
+    assert any(file_name in line for line in caplog.messages)
+    assert source_revision(dataset) == before  # it decides nothing, so it moves no id
