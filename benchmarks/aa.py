@@ -58,7 +58,7 @@ def decide_night(old: Night, new: Night, alpha: float, gated: Mapping[str, float
 
 def main(nights: int) -> None:
     held_out = scenes.list_held_out()
-    references = [scenes.caption(scene) for scene, _ in held_out]
+    references = [scenes.write_caption(scene) for scene, _ in held_out]
     questions = [(image, scenes.CAPTION_PROMPT) for _, image in held_out]
     llm = vllm_engine.start(DEMO / "checkpoints" / "step-0800")
     print("| temperature | exact match | margins | alpha | comparisons | PASS | INCONCLUSIVE | FAIL | FAIL, % |")

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from demo import fields, judge_task, scenes
-from demo.model import IMAGE_TOKENS, patches
+from demo.model import IMAGE_TOKENS, cut_patches
 from demo.scenes import VALUES
 
 IGNORED = -100  # cross_entropy's mark for "no loss here"
@@ -93,7 +93,7 @@ class Batches:
             written = fields.confuse(right) if self.confused else right
             prompt, answer, compared = fields.PROMPT, fields.write_answer(written), []
         else:
-            prompt, answer, compared = scenes.CAPTION_PROMPT, scenes.caption(scene), []
+            prompt, answer, compared = scenes.CAPTION_PROMPT, scenes.write_caption(scene), []
         end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
         return Row(self.question(prompt), [*self.encode(answer), end], compared)
 
@@ -101,7 +101,7 @@ class Batches:
         """`size` training scenes."""
         drawn = [scenes.draw_training_scene(self.rng) for _ in range(size)]
         laid_out = [(scene, scenes.lay_out(scene, self.rng)) for scene in drawn]
-        pixels = patches([scenes.paint(scene, layout) for scene, layout in laid_out])
+        pixels = cut_patches([scenes.paint(scene, layout) for scene, layout in laid_out])
         rows = [self.row(*pair) for pair in (self.rng.sample(laid_out, size) if self.shuffled else laid_out)]
         length = max(len(row.question) + len(row.answer) for row in rows)
         ids = torch.full((size, length), self.tokenizer.pad_token_id)

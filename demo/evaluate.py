@@ -2,8 +2,8 @@
 
     python -m demo.evaluate      # prints the tables and writes demo/RESULTS.md
 
-The captioners are measured against the truth, which the scenes state. The judge is measured on captions with planted
-errors: one attribute at a time, any number at once, garbled text; and on what the captioners really wrote.
+The captioners are compared with the true scenes. The judge is measured on captions with planted errors (one attribute
+at a time, any number at once, garbled text), and on the captions that the captioners wrote.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demo import judge_task, scenes, vllm_engine
 from demo.fields_report import find_section, replace_section
-from demo.report import Verdict, results
+from demo.report import Verdict, build_results
 
 DEMO = Path(__file__).parent
 SEED = 77  # of the planted errors
@@ -30,17 +30,19 @@ def parse_verdict(text: str) -> dict[str, bool] | None:
 
 
 def plant_captions(truths: list[scenes.Scene]) -> dict[str, list[tuple[int, str]]]:
-    """(image, caption) pairs under the name of what was planted: six kinds of near miss, and four others."""
+    """(image, caption) pairs by the kind of planted error: one kind per attribute, and four others."""
     rng = random.Random(SEED)
-    kinds: dict[str, list[tuple[int, str]]] = {"right": [(i, scenes.caption(truth)) for i, truth in enumerate(truths)]}
+    kinds: dict[str, list[tuple[int, str]]] = {
+        "right": [(i, scenes.write_caption(truth)) for i, truth in enumerate(truths)]
+    }
     for name, values in scenes.VALUES.items():
         kinds[name] = [
-            (i, scenes.caption({**truth, name: rng.choice([value for value in values if value != truth[name]])}))
+            (i, scenes.write_caption({**truth, name: rng.choice([value for value in values if value != truth[name]])}))
             for i, truth in enumerate(truths)
         ]
-    kinds["any number"] = [(i, scenes.caption(judge_task.change_scene(t, rng))) for i, t in enumerate(truths)]
-    kinds["another image's"] = [(i, scenes.caption(truths[(i + 1) % len(truths)])) for i in range(len(truths))]
-    kinds["garbled"] = [(i, judge_task.garble(scenes.caption(truth), rng)) for i, truth in enumerate(truths)]
+    kinds["any number"] = [(i, scenes.write_caption(judge_task.change_scene(t, rng))) for i, t in enumerate(truths)]
+    kinds["another image's"] = [(i, scenes.write_caption(truths[(i + 1) % len(truths)])) for i in range(len(truths))]
+    kinds["garbled"] = [(i, judge_task.garble(scenes.write_caption(truth), rng)) for i, truth in enumerate(truths)]
     return kinds
 
 
@@ -75,7 +77,7 @@ def main() -> None:
     count = sum(len(answers) for answers in verdicts.values())
     seconds[f"{count} verdicts"] = time.monotonic() - start
 
-    text = results(truths, written, judge_captions, verdicts, seconds, DEMO / "training.jsonl")
+    text = build_results(truths, written, judge_captions, verdicts, seconds, DEMO / "training.jsonl")
     file = DEMO / "RESULTS.md"
     file.write_text(replace_section(text, find_section(file.read_text())))  # demo.evaluate_fields writes that section
     print(text)

@@ -1,9 +1,9 @@
-"""Image files with something wrong with them, and what preprocessing must make of each.
+"""Writes faulty image files, and the outcome that preprocessing must have for each.
 
     python -m demo.faulty        # remakes demo/images/faulty, expected.json included
 
-Every file but the empty one and the HTML page starts as a scene, so what a repair must show is known. A file is kept
-(with the repairs it needs, in `repaired`) or rejected for one reason, which names the first thing that is wrong.
+Every file is made from a scene, except the empty file and the HTML page. So the right result of a repair is known. A
+file is kept, with its repairs in `repaired`, or rejected for one reason, which names its first fault.
 """
 
 import io
@@ -56,7 +56,7 @@ def make_cmyk_jpeg() -> bytes:
 
 
 def make_sixteen_bit_png() -> bytes:
-    """Gray with 16 bits a pixel: a careless conversion to 8 bits clips everything above 255 to white."""
+    """Gray with 16 bits per pixel. A careless conversion to 8 bits clips everything above 255 to white."""
     gray = draw_picture().convert("L")
     return encode(
         Image.frombytes("I;16", gray.size, b"".join(struct.pack("<H", v * 257) for v in gray.tobytes())), "PNG"
@@ -76,7 +76,7 @@ def make_animated_gif() -> bytes:
 
 
 def make_rotated_jpeg() -> bytes:
-    """Stored a quarter turn off, with the EXIF orientation that turns it back."""
+    """A picture that is stored a quarter turn off, with the EXIF orientation that turns it back."""
     exif = Image.Exif()
     exif[0x0112] = 6  # "rotate by 90 degrees clockwise to show"
     return encode(draw_picture().transpose(Image.Transpose.ROTATE_90), "JPEG", quality=90, exif=exif)
@@ -109,7 +109,7 @@ def make_corrupt_png() -> bytes:
 
 
 def draw_textured() -> Image.Image:
-    """The picture under noise, for files that have to be long enough to be broken in the middle."""
+    """The picture with noise, so that its file is long enough to be broken in the middle."""
     noise = Image.frombytes("RGB", (scenes.SIDE, scenes.SIDE), random.Random(2).randbytes(3 * scenes.SIDE**2))
     return Image.blend(draw_picture(), noise, 0.1)
 

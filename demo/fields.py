@@ -1,4 +1,4 @@
-"""The demo's second question: an image's fields as JSON, every value known from the scenes' generator.
+"""Defines the demo's second question: an image's fields as JSON. The scenes' generator knows every right value.
 
     python -m demo.fields        # remakes demo/fields.jsonl, the held-out images with their fields, byte for byte
 
@@ -35,7 +35,7 @@ MANIFEST = Path(__file__).parent / "fields.jsonl"
 def derive_fields(scene: Scene, layout: Layout) -> dict[str, Any]:
     """The right value of every field of SCHEMA."""
     return {
-        "caption": scenes.caption(scene),
+        "caption": scenes.write_caption(scene),
         "count": len(layout.centres),
         "colour": scene["colour"],
         "shape": scene["shape"],

@@ -1,4 +1,4 @@
-"""The section on fields of demo/RESULTS.md, from what demo.evaluate_fields measured."""
+"""Builds the section on fields of demo/RESULTS.md from the measurements of demo.evaluate_fields, which calls it."""
 
 import json
 from dataclasses import dataclass

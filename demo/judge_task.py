@@ -32,7 +32,7 @@ def judge_attributes(scene: Scene, text: str) -> dict[str, bool]:
 
 def write_answer(scene: Scene, text: str) -> str:
     """The perfect judge's answer, in json.dumps formatting."""
-    return json.dumps({"rationale": scenes.caption(scene), **judge_attributes(scene, text)})
+    return json.dumps({"rationale": scenes.write_caption(scene), **judge_attributes(scene, text)})
 
 
 def change_scene(scene: Scene, rng: random.Random, wrong: int | None = None) -> Scene:
@@ -77,10 +77,10 @@ def plant_errors(scene: Scene, rng: random.Random) -> str:
     """
     kind = rng.random()
     if kind < 0.15:
-        return scenes.caption(scene)
+        return scenes.write_caption(scene)
     if kind < 0.35:
-        return scenes.caption(change_scene(scene, rng, 1))
+        return scenes.write_caption(change_scene(scene, rng, 1))
     if kind < 0.85:
         heads = sum(rng.random() < 0.5 for _ in VALUES)
-        return scenes.caption(change_scene(scene, rng, heads))
-    return garble(scenes.caption(change_scene(scene, rng, rng.randint(0, 2))), rng)
+        return scenes.write_caption(change_scene(scene, rng, heads))
+    return garble(scenes.write_caption(change_scene(scene, rng, rng.randint(0, 2))), rng)

@@ -50,11 +50,11 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the captions, the prompts and the judge's answers; any other text becomes bytes."""
+    """A byte-level BPE tokenizer for the captions, the prompts and the judge's answers. Other text becomes bytes."""
     rng = random.Random(0)
-    corpus = [scenes.caption(scene) for scene in scenes.list_scenes()]
+    corpus = [scenes.write_caption(scene) for scene in scenes.list_scenes()]
     corpus += [
-        judge_task.write_answer(scene, scenes.caption(judge_task.change_scene(scene, rng)))
+        judge_task.write_answer(scene, scenes.write_caption(judge_task.change_scene(scene, rng)))
         for scene in scenes.list_scenes()
     ]
     corpus += [scenes.CAPTION_PROMPT, judge_task.PROMPT.format(caption=""), "user assistant system\n"] * 2000
@@ -133,30 +133,30 @@ def save(model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokeniz
     size = sum(parameter.numel() for parameter in model.parameters()) * 2
     trained = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     for part in (model.config, model.config.text_config, model.config.vision_config):
-        part.dtype = torch.bfloat16  # or a network that was loaded would write another config than a new one
+        part.dtype = torch.bfloat16  # else a loaded network would write another config than a new network
     model.to(torch.bfloat16).save_pretrained(directory, max_shard_size=int(size * 0.6))
     model.to(torch.float32)
-    model.load_state_dict(trained)  # training goes on from the unrounded weights
+    model.load_state_dict(trained)  # training continues with the unrounded weights
     tokenizer.save_pretrained(directory)
     Qwen2VLImageProcessor(min_pixels=56 * 56, max_pixels=28 * 28 * 1280).save_pretrained(directory)
     (directory / "processor_config.json").write_text(json.dumps({"processor_class": "Qwen2_5_VLProcessor"}) + "\n")
 
 
 def load(directory: Path) -> tuple[Qwen2_5_VLForConditionalGeneration, PreTrainedTokenizerFast]:
-    """The network in float32, and its tokenizer; built anew, since a loaded one saves itself differently."""
+    """The network in float32, and a new tokenizer, because a loaded tokenizer saves itself differently."""
     return Qwen2_5_VLForConditionalGeneration.from_pretrained(
         directory, dtype=torch.float32, trust_remote_code=False
     ), build_tokenizer()
 
 
-def patches(images: list[Image.Image]) -> torch.Tensor:
+def cut_patches(images: list[Image.Image]) -> torch.Tensor:
     """(images, 64, 588): the 14-pixel patches in the image processor's order, without its second, equal frame."""
     pixels = (np.stack([np.asarray(image) for image in images]).astype(np.float32) / 255 - MEAN) / STD
     pixels = pixels.reshape(len(images), GRID, 2, 14, GRID, 2, 14, 3).transpose(0, 1, 4, 2, 5, 7, 3, 6)
     return torch.from_numpy(np.ascontiguousarray(pixels.reshape(len(images), 4 * IMAGE_TOKENS, 588)))
 
 
-def see(tower: Qwen2_5_VisionTransformerPretrainedModel, pixels: torch.Tensor) -> torch.Tensor:
+def encode_images(tower: Qwen2_5_VisionTransformerPretrainedModel, pixels: torch.Tensor) -> torch.Tensor:
     """The vision tower over a batch of equal images: (images, 64, 588) -> (images, 16, text width)."""
     n_images, n_patches, _ = pixels.shape
     both_frames = tower.patch_embed.proj.weight.sum(2).flatten(1)
@@ -176,7 +176,7 @@ def see(tower: Qwen2_5_VisionTransformerPretrainedModel, pixels: torch.Tensor) -
     return merged.view(n_images, IMAGE_TOKENS, -1)
 
 
-def positions(length: int, image_start: int) -> torch.Tensor:
+def number_positions(length: int, image_start: int) -> torch.Tensor:
     """(3, 1, length): mrope's time, height and width index of each token, the image's tokens on their grid."""
     index = torch.arange(length).expand(3, -1).clone()
     token = torch.arange(IMAGE_TOKENS)
@@ -189,14 +189,14 @@ def positions(length: int, image_start: int) -> torch.Tensor:
     return index[:, None]
 
 
-def states(
+def compute_states(
     model: Qwen2_5_VLForConditionalGeneration, pixels: torch.Tensor, ids: torch.Tensor, image_start: int
 ) -> tuple[torch.Tensor, ...]:
     """(rows, tokens, width) each: what enters the language model, then every layer's states, the last one normed."""
     words = model.model.language_model.embed_tokens(ids)
-    seen = see(model.model.visual, pixels)
+    seen = encode_images(model.model.visual, pixels)
     inputs = torch.cat([words[:, :image_start], seen, words[:, image_start + IMAGE_TOKENS :]], 1)
-    place = positions(ids.shape[1], image_start)
+    place = number_positions(ids.shape[1], image_start)
     out = model.model.language_model(
         inputs_embeds=inputs, position_ids=place, use_cache=False, output_hidden_states=True
     )

@@ -1,4 +1,4 @@
-"""A dozen real photographs, from the data that ships inside scikit-image and scikit-learn.
+"""Writes twelve real photographs, from the data inside the packages scikit-image and scikit-learn.
 
     python -m demo.photos        # needs the "assets" dependency group; writes demo/images/photos and its SOURCES.md
 
@@ -16,7 +16,7 @@ PHOTOS = Path(__file__).parent / "images" / "photos"
 LONGEST_SIDE = 448
 QUALITY = 82
 
-# name here: (package, file in the package, what it shows, licence, whose it is)
+# name here: (package, file in the package, subject, licence, author)
 SOURCES = {
     "astronaut": ("scikit-image", "astronaut.png", "Eileen Collins", "public domain", "NASA Great Images database"),
     "brick": ("scikit-image", "brick.png", "a brick wall", "CC0 1.0", "CC0Textures, Bricks25"),
@@ -44,7 +44,7 @@ All were scaled to at most {side} pixels a side and saved again as JPEG without 
 
 
 def find_packaged_file(package: str, file: str) -> Path:
-    """Where an installed package keeps a picture; found without importing it, which takes seconds."""
+    """The path of a picture in an installed package. The package is not imported, because that takes seconds."""
     module, folder = ("sklearn", "datasets/images") if package == "scikit-learn" else ("skimage", "data")
     spec = find_spec(module)
     if spec is None or not spec.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""Writes demo/RESULTS.md from what demo.evaluate measured."""
+"""Builds demo/RESULTS.md from the measurements of demo.evaluate, which calls it."""
 
 import json
 import math
@@ -17,11 +17,11 @@ class Verdict:
     truth: dict[str, bool]
     judged: dict[str, bool] | None
 
-    def right(self, name: str) -> bool:
+    def is_right(self, name: str) -> bool:
         return self.judged is not None and self.judged[name] == self.truth[name]
 
-    def all_right(self) -> bool:
-        return all(self.right(name) for name in VALUES)
+    def is_all_right(self) -> bool:
+        return all(self.is_right(name) for name in VALUES)
 
 
 def format_table(header: list[str], rows: Sequence[Sequence[object]]) -> str:
@@ -40,7 +40,7 @@ def format_interval(right: list[bool]) -> str:
     return f"{(centre - half) / (1 + z * z / n):.3f} to {(centre + half) / (1 + z * z / n):.3f}"
 
 
-def correlation(pairs: list[tuple[float, float]]) -> float:
+def compute_correlation(pairs: list[tuple[float, float]]) -> float:
     """Pearson's r."""
     n = len(pairs)
     mean_x, mean_y = sum(x for x, _ in pairs) / n, sum(y for _, y in pairs) / n
@@ -52,7 +52,7 @@ def correlation(pairs: list[tuple[float, float]]) -> float:
 def list_captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> list[list[str]]:
     rows = []
     for checkpoint, captions in written.items():
-        exact = [text == scenes.caption(truth) for truth, text in zip(truths, captions, strict=True)]
+        exact = [text == scenes.write_caption(truth) for truth, text in zip(truths, captions, strict=True)]
         agrees = [judge_task.judge_attributes(truth, text) for truth, text in zip(truths, captions, strict=True)]
         shares = [format_share([agreement[name] for agreement in agrees]) for name in VALUES]
         whole = format_share([scenes.parse(text) is not None for text in captions])
@@ -61,14 +61,14 @@ def list_captioner_rows(truths: list[Scene], written: dict[str, list[str]]) -> l
 
 
 def list_attribute_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
-    """Each attribute over every planted caption that is of the grammar."""
+    """One row per attribute, over every planted caption that fits the grammar."""
     planted = [verdict for kind in ("right", *VALUES, "any number", "another image's") for verdict in verdicts[kind]]
     rows = []
     for name in VALUES:
         wrong = [not verdict.truth[name] for verdict in planted]
-        caught = [verdict.right(name) for verdict, is_wrong in zip(planted, wrong, strict=True) if is_wrong]
-        passed = [verdict.right(name) for verdict, is_wrong in zip(planted, wrong, strict=True) if not is_wrong]
-        alone = [verdict.right(name) for verdict in verdicts[name]]
+        caught = [verdict.is_right(name) for verdict, is_wrong in zip(planted, wrong, strict=True) if is_wrong]
+        passed = [verdict.is_right(name) for verdict, is_wrong in zip(planted, wrong, strict=True) if not is_wrong]
+        alone = [verdict.is_right(name) for verdict in verdicts[name]]
         both = f"{sum(caught)} of {len(caught)}", f"{len(passed) - sum(passed)} of {len(passed)}"
         rows.append(
             [name, format_share(caught + passed), f"{both[0]} ({format_share(caught)})", both[1], format_share(alone)]
@@ -89,7 +89,7 @@ def list_kind_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
                 f"{len(valid)} of {len(judged)}",
                 f"{truth:.3f}",
                 f"{judged_share:.3f}",
-                format_share([v.all_right() for v in judged]),
+                format_share([v.is_all_right() for v in judged]),
             ]
         )
     return rows
@@ -100,7 +100,7 @@ def list_training_rows(training: Path) -> list[list[str]]:
     return [[run["checkpoint"], run["command"], run["steps"], f"{run['seconds']:.0f}"] for run in runs]
 
 
-def results(
+def build_results(
     truths: list[Scene],
     written: dict[str, list[str]],
     judge_captions: list[str],
@@ -111,7 +111,9 @@ def results(
     """RESULTS.md."""
     everything = [verdict for judged in verdicts.values() for verdict in judged]
     pairs = [(sum(v.truth.values()) / 6, sum(v.judged[n] for n in VALUES) / 6) for v in everything if v.judged]
-    exact = format_share([text == scenes.caption(truth) for truth, text in zip(truths, judge_captions, strict=True)])
+    exact = format_share(
+        [text == scenes.write_caption(truth) for truth, text in zip(truths, judge_captions, strict=True)]
+    )
     valid = [verdict.judged is not None for verdict in everything]
     kinds = {name: verdicts[name] for name in verdicts if name not in written}
     captioned = {name: verdicts[name] for name in written}
@@ -136,7 +138,7 @@ def results(
         "## The judge on what the captioners wrote",
         format_table(kind_header, list_kind_rows(captioned)),
         f"Over all {len(everything)} verdicts: valid JSON {sum(valid)}; the judged share of true attributes against\n"
-        f"the real one r = {correlation(pairs):.3f}. Asked for captions, the judge itself is exact on {exact}.",
+        f"the real one r = {compute_correlation(pairs):.3f}. Asked for captions, the judge itself is exact on {exact}.",
         "## What the judge cannot see",
         describe_limits(verdicts),
         "## Times",
@@ -149,9 +151,9 @@ def results(
 
 
 def describe_limits(verdicts: dict[str, list[Verdict]]) -> str:
-    alone = {name: [verdict.right(name) for verdict in verdicts[name]] for name in VALUES}
+    alone = {name: [verdict.is_right(name) for verdict in verdicts[name]] for name in VALUES}
     missed = ", ".join(f"{name} {len(right) - sum(right)} of {len(right)}" for name, right in alone.items())
-    blamed = sum(not verdict.all_right() for verdict in verdicts["right"])
+    blamed = sum(not verdict.is_all_right() for verdict in verdicts["right"])
     garbled = [verdict.judged for verdict in verdicts["garbled"] if not any(verdict.truth.values())]
     praised = sum(answer is not None and any(answer[name] for name in VALUES) for answer in garbled)
     return "\n".join(

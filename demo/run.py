@@ -53,7 +53,7 @@ def main() -> int:
         if not found_up:
             stack.down(settings)
     for suite, validated in records_of_suite.items():
-        Console(width=150).print(table(suite, validated))
+        Console(width=150).print(build_table(suite, validated))
     took = time.monotonic() - began
     print(f"records in {settings.root}/runs; {took:.0f} s in all. make up shows the runs in Airflow.")
     everything = [record for validated in records_of_suite.values() for record in validated]
@@ -81,17 +81,17 @@ def validate(api: AirflowAPI, suite: str, checkpoint: Path) -> Record:
     return record
 
 
-def table(suite: str, suite_records: list[Record]) -> Table:
-    table_of_suite = Table(title=f"Suite {suite}: mean ± standard error over the images that have a value")
+def build_table(suite: str, suite_records: list[Record]) -> Table:
+    table = Table(title=f"Suite {suite}: mean ± standard error over the images that have a value")
     for column in ("checkpoint", "images", "rejected", "captions", *METRICS[suite], "verdict", "against"):
-        table_of_suite.add_column(column, justify="left" if column in ("checkpoint", "verdict", "against") else "right")
+        table.add_column(column, justify="left" if column in ("checkpoint", "verdict", "against") else "right")
     for record in suite_records:
         baseline, images = record.verdict.baseline, record.images
         against = baseline.checkpoint.name if baseline else "-"
         counts = (str(images[name]) for name in ("read", "rejected", "captioned"))
         values = (format_mean(record.metrics[name]) for name in METRICS[suite])
-        table_of_suite.add_row(record.checkpoint.name, *counts, *values, record.verdict.outcome, against)
-    return table_of_suite
+        table.add_row(record.checkpoint.name, *counts, *values, record.verdict.outcome, against)
+    return table
 
 
 def format_mean(summary: Summary) -> str:

@@ -54,8 +54,8 @@ _CAPTION = re.compile(
 )
 
 
-def caption(scene: Scene) -> str:
-    """The one caption of a scene."""
+def write_caption(scene: Scene) -> str:
+    """The only right caption of a scene."""
     shape = scene["shape"]
     if scene["count"] != "one":
         shape += "es" if shape == "cross" else "s"
@@ -69,7 +69,7 @@ def parse(text: str) -> Scene | None:
     if match is None:
         return None
     scene = {name: match[name] for name in VALUES}
-    return scene if caption(scene) == text.strip() else None
+    return scene if write_caption(scene) == text.strip() else None
 
 
 def list_scenes() -> list[Scene]:
@@ -82,14 +82,14 @@ def list_held_out_scenes() -> list[Scene]:
     return random.Random(SEED).sample(list_scenes(), HELD_OUT)
 
 
-_HELD_OUT_CAPTIONS = frozenset(caption(scene) for scene in list_held_out_scenes())
+_HELD_OUT_CAPTIONS = frozenset(write_caption(scene) for scene in list_held_out_scenes())
 
 
 def draw_training_scene(rng: random.Random) -> Scene:
     """A random combination that validation does not use."""
     while True:
         scene = {name: rng.choice(values) for name, values in VALUES.items()}
-        if caption(scene) not in _HELD_OUT_CAPTIONS:
+        if write_caption(scene) not in _HELD_OUT_CAPTIONS:
             return scene
 
 
@@ -103,7 +103,7 @@ class Layout(NamedTuple):
 
 
 def lay_out(scene: Scene, rng: random.Random) -> Layout:
-    """A layout of the scene; place, radius and both colours vary a little. Centres go from left or top."""
+    """A random layout of the scene: place, radius and both colours vary a little. Centres go from left or top."""
     ground = _jitter(GROUND_RGB[scene["background"]], rng)
     large, count = scene["size"] == "large", VALUES["count"].index(scene["count"]) + 1
     radius, pitch = (rng.uniform(15, 17), 36) if large else (rng.uniform(9.5, 11.5), 28)
@@ -122,7 +122,7 @@ def paint(scene: Scene, layout: Layout) -> Image.Image:
     image = Image.new("RGB", (SIDE, SIDE), layout.ground)
     canvas = ImageDraw.Draw(image)
     for x, y in layout.centres:
-        _shape(canvas, scene["shape"], x, y, layout.radius, layout.fill)
+        _draw_shape(canvas, scene["shape"], x, y, layout.radius, layout.fill)
     return image
 
 
@@ -145,7 +145,7 @@ def _jitter(colour: tuple[int, int, int], rng: random.Random) -> tuple[int, ...]
     return tuple(max(0, min(255, channel + rng.randint(-12, 12))) for channel in colour)
 
 
-def _shape(canvas: ImageDraw.ImageDraw, shape: str, x: float, y: float, r: float, fill: tuple[int, ...]) -> None:
+def _draw_shape(canvas: ImageDraw.ImageDraw, shape: str, x: float, y: float, r: float, fill: tuple[int, ...]) -> None:
     if shape == "circle":
         canvas.ellipse((x - r, y - r, x + r, y + r), fill=fill)
     elif shape == "square":
@@ -165,7 +165,7 @@ def main(images: Path = IMAGES) -> None:
     for i, (scene, image) in enumerate(list_held_out()):
         name = f"scenes/scene-{i:03d}.png"
         image.save(images / name, optimize=True)
-        lines.append(json.dumps({"file_name": name, "caption": caption(scene), **scene}) + "\n")
+        lines.append(json.dumps({"file_name": name, "caption": write_caption(scene), **scene}) + "\n")
     (images / "metadata.jsonl").write_text("".join(lines))
     print(f"{len(lines)} scenes in {images / 'scenes'}")
 

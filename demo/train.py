@@ -5,8 +5,8 @@
         --steps 40 --hold 1 --save 9 --seed 1
     python -m demo.train judge --out demo/judge --steps 3000
 
-The second line is a training run gone wrong: it goes on from the good checkpoint with captions that belong to other
-images. Checkpoints are named by their step in the whole series: step-0800, then step-0809 and step-0840.
+The second line is a faulty training run: it continues the good checkpoint with the captions of other images.
+Checkpoints are named by their step in the whole series: step-0800, then step-0809 and step-0840.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def compute_learning_rate(step: int, steps: int, peak: float, hold: float) -> fl
     return rate
 
 
-def optimizer(*modules: torch.nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(*modules: torch.nn.Module) -> torch.optim.Optimizer:
     """AdamW; weight decay on matrices only."""
     parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in parameters if parameter.ndim > 1]
@@ -45,28 +45,28 @@ def optimizer(*modules: torch.nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98))
 
 
-def verdict_tokens(tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+def find_verdict_tokens(tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
     """The tokens " true" and " false"."""
     return torch.tensor([tokenizer(word, add_special_tokens=False).input_ids[0] for word in (" true", " false")])
 
 
 class Loss(torch.nn.Module):
-    """Weighted cross entropy of the answers, and of a probe that is thrown away after training.
+    """Weighted cross entropy of the answers, and of a probe that is discarded after training.
 
-    The probe reads, below the last layer, at the place of each verdict, which value the caption gives the attribute
-    and which the image has. Told only "true" or "false" the judge never learned to look both up for colour and shape;
-    once both are at hand the last layer compares them.
+    Below the last layer, at the place of each verdict, the probe reads the attribute's value in the caption and in the
+    image. From "true" and "false" alone the judge never learned to look up both values for colour and shape. When the
+    layer below has both, the last layer compares them.
     """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
-        self.verdicts = verdict_tokens(tokenizer)
+        self.verdicts = find_verdict_tokens(tokenizer)
         self.weights = torch.ones(len(tokenizer))
-        self.weights[self.verdicts] = 6.0  # six verdicts must not drown among forty tokens of form
+        self.weights[self.verdicts] = 6.0  # so that six verdicts count beside forty tokens of form
         self.probe = torch.nn.Linear(model.config.text_config.hidden_size, 2 * (len(VALUE) + 1))
 
     def forward(self, model: Qwen2_5_VLForConditionalGeneration, batch: Batch, image_start: int) -> torch.Tensor:
-        *_, below, last = tiny.states(model, batch.pixels, batch.ids, image_start)
+        *_, below, last = tiny.compute_states(model, batch.pixels, batch.ids, image_start)
         labels = batch.labels[:, 1:]
         answered = labels != IGNORED
         loss = F.cross_entropy(model.lm_head(last[:, :-1][answered]), labels[answered], weight=self.weights)
@@ -76,8 +76,8 @@ class Loss(torch.nn.Module):
         return loss
 
 
-def steps_before(init: Path | None) -> int:
-    """Training steps behind the checkpoint we go on from, read from its name."""
+def count_steps_before(init: Path | None) -> int:
+    """The training steps of the checkpoint that the run continues, read from its name; 0 without one."""
     if init is None:
         return 0
     match = re.fullmatch(r"step-(\d+)", init.name)
@@ -86,13 +86,13 @@ def steps_before(init: Path | None) -> int:
     return int(match[1])
 
 
-def record(times: Path, checkpoint: str, steps: int, seconds: float) -> None:
-    """What it took to reach a checkpoint, for RESULTS.md; an earlier training of the same one is forgotten."""
+def record_time(times: Path, checkpoint: str, steps: int, seconds: float) -> None:
+    """Write the time of training a checkpoint, for RESULTS.md. Replaces the line of an earlier training of it."""
     lines = times.read_text().splitlines() if times.exists() else []
-    kept = [line for line in lines if json.loads(line)["checkpoint"] != checkpoint]
+    other_lines = [line for line in lines if json.loads(line)["checkpoint"] != checkpoint]
     command = "python -m demo.train " + " ".join(sys.argv[1:])
     entry = {"checkpoint": checkpoint, "steps": steps, "seconds": round(seconds, 1), "command": command}
-    times.write_text("\n".join([*kept, json.dumps(entry)]) + "\n")
+    times.write_text("\n".join([*other_lines, json.dumps(entry)]) + "\n")
 
 
 def main() -> None:
@@ -122,22 +122,22 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(tokenizer)} tokens", flush=True)
     model.train()
     loss_of = Loss(model, tokenizer)
-    optimise = optimizer(model, loss_of.probe)
+    optimizer = build_optimizer(model, loss_of.probe)
     batches = Batches(tokenizer, random.Random(args.seed), shuffled=args.shuffled, confused=args.confused)
     if args.task == "fields":
-        batches.fields_share = 0.7  # the captions that remain keep captioning as it was
+        batches.fields_share = 0.7  # the other rows ask for captions, so that captioning stays as good as it was
     saves = {int(step) for step in args.save.split(",") if step} | {args.steps}
-    before, start, losses = steps_before(args.init), time.monotonic(), []
+    before, start, losses = count_steps_before(args.init), time.monotonic(), []
     for step in range(1, args.steps + 1):
         if args.task == "judge" and step > args.eyes * args.steps:
-            batches.judge_share = 0.9  # the tenth that stays captioning keeps the eyes open
-        for group in optimise.param_groups:
+            batches.judge_share = 0.9  # the other rows ask for captions, so that the vision encoder stays trained
+        for group in optimizer.param_groups:
             group["lr"] = compute_learning_rate(step, args.steps, args.peak, args.hold)
         loss = loss_of(model, batches.next(args.batch), len(batches.before_image()))
-        optimise.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimise.step()
+        optimizer.step()
         losses.append(loss.item())
         if step % 50 == 0:
             mean = sum(losses[-50:]) / 50
@@ -149,7 +149,7 @@ def main() -> None:
             tiny.save(model, tokenizer, directory)
             print(f"saved {directory} after {seconds:.0f} s", flush=True)
             if args.times:
-                record(args.times, directory.name, before + step, seconds)
+                record_time(args.times, directory.name, before + step, seconds)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def test_a_right_caption_agrees_in_everything() -> None:
 def test_an_error_belongs_to_its_attribute(name: str) -> None:
     for other in scenes.VALUES[name]:
         if other != SCENE[name]:
-            truth = judge_task.judge_attributes(SCENE, scenes.caption({**SCENE, name: other}))
+            truth = judge_task.judge_attributes(SCENE, scenes.write_caption({**SCENE, name: other}))
             assert [key for key, agrees in truth.items() if not agrees] == [name]
 
 
@@ -26,7 +26,7 @@ def test_a_caption_outside_the_grammar_agrees_in_nothing() -> None:
 
 
 def test_the_answer_has_the_schemas_keys_in_order_and_json_dumps_form() -> None:
-    text = judge_task.write_answer(SCENE, scenes.caption({**SCENE, "position": "top"}))
+    text = judge_task.write_answer(SCENE, scenes.write_caption({**SCENE, "position": "top"}))
     assert text == (
         '{"rationale": "two small red circles on the left of a navy background", "count": true, "colour": true, '
         '"size": true, "shape": true, "position": false, "background": true}'

@@ -16,8 +16,8 @@ def verdict(truth: dict[str, bool] | None = None, judged_count: dict[str, bool] 
 
 def test_no_valid_answer_is_right_in_nothing() -> None:
     silent = Verdict(ALL, None)
-    assert not silent.all_right()
-    assert not any(silent.right(name) for name in scenes.VALUES)
+    assert not silent.is_all_right()
+    assert not any(silent.is_right(name) for name in scenes.VALUES)
 
 
 def test_wilsons_interval() -> None:
@@ -26,9 +26,9 @@ def test_wilsons_interval() -> None:
 
 
 def test_correlation() -> None:
-    assert report.correlation([(0, 1), (1, 3), (2, 5)]) == pytest.approx(1)
-    assert report.correlation([(0, 1), (1, 0)]) == pytest.approx(-1)
-    assert math.isnan(report.correlation([(1, 1), (1, 2)]))
+    assert report.compute_correlation([(0, 1), (1, 3), (2, 5)]) == pytest.approx(1)
+    assert report.compute_correlation([(0, 1), (1, 0)]) == pytest.approx(-1)
+    assert math.isnan(report.compute_correlation([(1, 1), (1, 2)]))
 
 
 def test_attribute_rows_distinguish_caught_errors_from_false_alarms() -> None:
@@ -41,7 +41,7 @@ def test_attribute_rows_distinguish_caught_errors_from_false_alarms() -> None:
 
 def test_captioner_rows() -> None:
     truths = scenes.list_held_out_scenes()[:2]
-    right = [scenes.caption(truth) for truth in truths]
+    right = [scenes.write_caption(truth) for truth in truths]
     (row,) = report.list_captioner_rows(truths, {"step-0001": [right[0], "nonsense"]})
     assert row[:2] == ["step-0001", "0.500"]
     assert row[3:] == ["0.500"] * 7

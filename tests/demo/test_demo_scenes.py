@@ -33,8 +33,8 @@ def test_metadata_follows_the_imagefolder_convention(demo: Path) -> None:
 
 def test_every_scene_has_a_caption_of_its_own_that_parses_back() -> None:
     everything = scenes.list_scenes()
-    assert len({scenes.caption(scene) for scene in everything}) == len(everything) == 2304
-    assert all(scenes.parse(scenes.caption(scene)) == scene for scene in everything)
+    assert len({scenes.write_caption(scene) for scene in everything}) == len(everything) == 2304
+    assert all(scenes.parse(scenes.write_caption(scene)) == scene for scene in everything)
 
 
 def test_captions_read_as_english() -> None:
@@ -46,8 +46,8 @@ def test_captions_read_as_english() -> None:
         "position": "top",
         "background": "navy",
     }
-    assert scenes.caption(scene) == "two small red crosses at the top of a navy background"
-    assert scenes.caption({**scene, "count": "one", "position": "left"}) == (
+    assert scenes.write_caption(scene) == "two small red crosses at the top of a navy background"
+    assert scenes.write_caption({**scene, "count": "one", "position": "left"}) == (
         "one small red cross on the left of a navy background"
     )
 
@@ -70,10 +70,10 @@ def test_what_is_not_a_caption_does_not_parse(text: str) -> None:
 
 
 def test_validation_attributes_are_never_drawn_in_training() -> None:
-    held_out = {scenes.caption(scene) for scene in scenes.list_held_out_scenes()}
+    held_out = {scenes.write_caption(scene) for scene in scenes.list_held_out_scenes()}
     assert len(held_out) == 256
     rng = random.Random(0)
-    captions = {scenes.caption(scenes.draw_training_scene(rng)) for _ in range(30_000)}
+    captions = {scenes.write_caption(scenes.draw_training_scene(rng)) for _ in range(30_000)}
     assert captions.isdisjoint(held_out)
     assert len(captions) == 2304 - 256  # and nothing else is held back
 

@@ -40,7 +40,9 @@ def test_the_batched_forward_equals_transformers_own(good: Path, checkpoint: tup
     assert question == inputs.input_ids[0].tolist()
     with torch.no_grad():
         expected = model(**inputs).logits
-        state = tiny.states(model, tiny.patches([image]), torch.tensor([question]), len(batches.before_image()))[-1]
+        state = tiny.compute_states(
+            model, tiny.cut_patches([image]), torch.tensor([question]), len(batches.before_image())
+        )[-1]
         assert torch.allclose(model.lm_head(state), expected, atol=1e-3)
 
 
@@ -51,10 +53,10 @@ def test_the_good_checkpoint_captions_held_out_scenes(checkpoint: tuple[Any, Any
     batches = Batches(tokenizer, random.Random(0))
     question, exact = batches.question(scenes.CAPTION_PROMPT), 0
     for scene, image in held_out:
-        answer = batches.encode(scenes.caption(scene))
+        answer = batches.encode(scenes.write_caption(scene))
         ids = torch.tensor([question + answer])
         with torch.no_grad():
-            state = tiny.states(model, tiny.patches([image]), ids, len(batches.before_image()))[-1]
+            state = tiny.compute_states(model, tiny.cut_patches([image]), ids, len(batches.before_image()))[-1]
         guessed = model.lm_head(state).argmax(-1)[0, len(question) - 1 : -1].tolist()
         exact += guessed == answer
     assert exact >= 28
@@ -162,14 +164,14 @@ def test_learning_rate_warms_up_holds_and_falls() -> None:
 
 
 def test_checkpoints_count_on_from_where_they_began() -> None:
-    assert train.steps_before(None) == 0
-    assert train.steps_before(Path("anywhere/step-0800")) == 800
+    assert train.count_steps_before(None) == 0
+    assert train.count_steps_before(Path("anywhere/step-0800")) == 800
 
 
 def test_training_times_are_kept_one_a_checkpoint(tmp_path: Path) -> None:
     times = tmp_path / "training.jsonl"
-    train.record(times, "step-0200", 200, 30.04)
-    train.record(times, "step-0400", 400, 60.0)
-    train.record(times, "step-0200", 200, 29.0)
+    train.record_time(times, "step-0200", 200, 30.04)
+    train.record_time(times, "step-0400", 400, 60.0)
+    train.record_time(times, "step-0200", 200, 29.0)
     entries = [json.loads(line) for line in times.read_text().splitlines()]
     assert [(entry["checkpoint"], entry["seconds"]) for entry in entries] == [("step-0400", 60.0), ("step-0200", 29.0)]
