@@ -12,6 +12,11 @@ import pyarrow.parquet as pq
 from samples import draw_picture, encode_image
 
 TEXT = "A dog {}."
+DOG = r'references \["A dog 0\."\]'
+
+
+def data(folder: Path) -> Path:
+    return folder / "data"
 
 
 def jpeg(seed: int) -> bytes:

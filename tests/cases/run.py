@@ -23,10 +23,11 @@ from case_runner import Case, CaseRunner  # noqa: E402
 from checkpoints import CASES as CHECKPOINTS  # noqa: E402
 from data_sets import CASES as DATA_SETS  # noqa: E402
 from judges import CASES as JUDGES  # noqa: E402
+from references import CASES as REFERENCES  # noqa: E402
 from settings import CASES as SETTINGS  # noqa: E402
 from variants import CASES as VARIANTS  # noqa: E402
 
-CASES = [*DATA_SETS, *CHECKPOINTS, *JUDGES, *SETTINGS, *VARIANTS]
+CASES = [*REFERENCES, *DATA_SETS, *CHECKPOINTS, *JUDGES, *SETTINGS, *VARIANTS]
 
 
 def main() -> int:

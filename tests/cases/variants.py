@@ -8,10 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 from case_runner import Build, Case, CaseRunner, prepare
 from checkpoints import merge_shards, only, plan_after, write_tensors
-from data_sets import DOG, data
 from judge_endpoint import Reply, completion
 from judges import Behaviour, always, answers, judge_with
-from pictures import TEXT, images, jpeg, lines, parquet, rows, tar, write
+from pictures import DOG, TEXT, data, images, jpeg, lines, parquet, rows, tar, write
 
 TWO = 'image,caption\n0.jpg,"Un chien é"\n1.jpg,"Un chat"\n'
 
