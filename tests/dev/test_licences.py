@@ -34,14 +34,14 @@ def test_no_wheel_of_an_image_bundles_a_gpl_codec(lock: str) -> None:
     assert bundled & PATENT_OR_GPL == set()
 
 
-def test_pillow_heif_would_be_noticed() -> None:
+def test_a_wheel_that_bundles_a_gpl_codec_is_noticed() -> None:
     """The encoder's package, which only the tests have, does bundle x265: the test above would find it."""
     package = licences.list_packages(licences.IMAGES["data-cpu"])["pillow-heif"]
     assert "libx265" in licences.list_bundled_libraries(package)
 
 
 @pytest.mark.parametrize("lock", licences.IMAGES)
-def test_the_page_lists_what_is_locked(lock: str) -> None:
+def test_the_page_lists_the_locked_packages(lock: str) -> None:
     page = (licences.REPO / "docs" / "reference" / "licences.md").read_text()
     section = page.partition(f"\n## {lock}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (\S+) \| (\S+) \|", section, re.MULTILINE)

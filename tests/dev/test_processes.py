@@ -26,7 +26,7 @@ def test_every_server_listens_on_this_machine_only(settings: Settings) -> None:
     assert text.count("--skip-serve-logs") == 2
 
 
-def test_without_a_supervisor_nothing_runs_and_down_is_harmless(settings: Settings) -> None:
+def test_without_a_supervisor_nothing_runs_and_down_returns_0(settings: Settings) -> None:
     assert processes.supervisor(settings) is None
     assert set(processes.states(settings).values()) == {"not started"}
     assert processes.down(settings) == 0
@@ -52,7 +52,7 @@ def test_a_taken_port_is_one_line_that_names_the_process_on_it(
     assert "\n" not in line
 
 
-def test_down_ends_what_a_killed_parent_left_behind(settings: Settings) -> None:
+def test_down_ends_a_process_whose_parent_was_killed(settings: Settings) -> None:
     orphan = subprocess.Popen(["sleep", "600"], env={MARK: str(settings.run)})
     bystander = subprocess.Popen(["sleep", "600"], env={MARK: "/another"})
     try:

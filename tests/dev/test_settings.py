@@ -44,7 +44,7 @@ def test_every_process_gets_the_same_environment(settings: Settings, monkeypatch
     assert "RAY_ADDRESS" not in variables
 
 
-def test_a_socket_fits_however_deep_the_folder_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sockets_path_is_short_enough_in_a_deep_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(prefix="a", dir="/tmp") as short:
         monkeypatch.setattr(tempfile, "tempdir", short)
         monkeypatch.setenv("ASSAY_RUN_DIR", str(tmp_path / ("deep/" * 30)))

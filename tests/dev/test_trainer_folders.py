@@ -49,7 +49,7 @@ def test_another_form_is_an_input_error_with_its_conversion(tmp_path: Path, name
 
 
 @pytest.mark.parametrize("name", sorted(set(REFUSED) - ADAPTERS))
-def test_the_sensor_does_not_wait_for_it(tmp_path: Path, name: str) -> None:
+def test_the_sensor_refuses_another_form_at_once(tmp_path: Path, name: str) -> None:
     event = await_checkpoint(write_folder(name, tmp_path))
     assert event["status"] == "bad-input"
     assert re.search(str(FOLDERS[name].refusal), event["message"])

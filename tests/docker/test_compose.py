@@ -114,7 +114,7 @@ def test_images_are_pinned(services: dict[str, Any]) -> None:
         assert re.search(r":[0-9]+[.0-9]*[0-9a-z.-]*$", service["image"]), f"{name}: {service['image']}"
 
 
-def test_every_service_has_as_few_rights_as_it_can_and_an_end_to_its_memory(services: dict[str, Any]) -> None:
+def test_every_service_has_few_rights_and_a_memory_limit(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -177,7 +177,7 @@ def test_a_shell_reads_the_env_file_as_compose_does(stack: Path, services: dict[
     assert services["airflow-scheduler"]["environment"]["ASSAY_NIGHTLY_CRON"] == "0 2 * * *"
 
 
-def test_make_env_keeps_the_secrets_a_stack_was_made_with(stack: Path) -> None:
+def test_make_env_does_not_overwrite_an_env_file(stack: Path) -> None:
     before = (stack / ".env").read_text()
     second_run = subprocess.run([tool("python"), stack / "make_env.py"], capture_output=True, text=True)
     assert second_run.returncode == 1

@@ -29,7 +29,7 @@ def validations(stack: Stack, name: str) -> list[str]:
     return sorted(run_id for run_id in stack.runs() if f"__{name}-" in run_id)
 
 
-def test_a_checkpoint_is_left_alone_until_it_is_whole_then_validated_once(stack: Stack) -> None:
+def test_a_checkpoint_is_validated_once_and_only_when_it_is_whole(stack: Stack) -> None:
     uri = upload("step-0300", f"{WATCHED}/vlm-300", only=lambda file: file != LAST)
     reconcile(stack)
     assert validations(stack, "vlm-300") == []
@@ -46,7 +46,7 @@ def test_a_checkpoint_is_left_alone_until_it_is_whole_then_validated_once(stack:
     assert validations(stack, "vlm-300") == [run_id]
 
 
-def test_a_checkpoint_overwritten_in_place_is_validated_anew(stack: Stack) -> None:
+def test_an_overwritten_checkpoint_is_validated_again(stack: Stack) -> None:
     [first] = validations(stack, "vlm-300")
     upload("step-0809", f"{WATCHED}/vlm-300")
     second = wait(lambda: [run for run in validations(stack, "vlm-300") if run != first], 180, "the router")[0]

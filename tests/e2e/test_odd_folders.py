@@ -26,7 +26,7 @@ FOLDERS = [
 NAMES = ["10²", os.fsdecode(b"step-\xff"), "step-1 {{ macros.uuid.os.system('id') }}", "step-1\nto validate: step-2"]
 
 
-def test_the_good_one_is_validated_and_each_odd_one_is_named_once(stack: Stack, tmp_path: Path) -> None:
+def test_the_good_checkpoint_is_validated_and_each_odd_folder_named_once(stack: Stack, tmp_path: Path) -> None:
     # The best checkpoint, so that it passes against any baseline that an earlier test left.
     shutil.copytree(CHECKPOINTS / "step-0800", tmp_path / "good-800")
     for number, kind in enumerate(FOLDERS):

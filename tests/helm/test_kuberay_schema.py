@@ -47,7 +47,7 @@ def test_kuberay_takes_our_cluster(schema: dict[str, Any], name: str) -> None:
     assert list_faults(schema, find_manifest(render(VALUES[name]), "RayCluster")) == []
 
 
-def test_a_misspelt_field_would_be_found(schema: dict[str, Any]) -> None:
+def test_a_misspelt_field_is_one_fault(schema: dict[str, Any]) -> None:
     cluster = find_manifest(render({}), "RayCluster")
     cluster["spec"]["autoscalerOptions"]["volumeMount"] = []
     assert len(list_faults(schema, cluster)) == 1

@@ -9,7 +9,7 @@ from charts import HELM
 
 POLICIES: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in sorted(HELM.glob("policies/*.json"))}
 READ, WRITE, DELETE = "s3:GetObject", "s3:PutObject", "s3:DeleteObject"
-CASES = [
+PERMISSIONS = [
     ("data", READ, "checkpoints/step-1/config.json", True),
     ("data", WRITE, "checkpoints/step-1/config.json", False),
     ("data", DELETE, "checkpoints/step-1/config.json", False),
@@ -67,6 +67,6 @@ def test_there_is_a_policy_for_each_identity() -> None:
         assert not [action for action in actions if "*" in action]
 
 
-@pytest.mark.parametrize(("identity", "action", "key", "may"), CASES)
-def test_who_may(identity: str, action: str, key: str, may: bool) -> None:
+@pytest.mark.parametrize(("identity", "action", "key", "may"), PERMISSIONS)
+def test_each_identity_may_do_what_the_table_says(identity: str, action: str, key: str, may: bool) -> None:
     assert allows(POLICIES[identity], action, key) is may

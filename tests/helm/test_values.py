@@ -61,7 +61,7 @@ def test_a_suite_set_to_null_is_gone() -> None:
     }
 
 
-def test_a_metric_of_ones_own_lies_beside_the_suite_that_names_it() -> None:
+def test_a_custom_metric_is_in_the_config_map_of_its_suite() -> None:
     data = find_manifest(render(VALUES["onprem"]), "ConfigMap", "-suites")["data"]
     assert parse_suite(data["judged.yaml"], "judged.yaml").metrics.own == ("politeness.py",)
     assert data["politeness.py"] == VALUES["onprem"]["ownMetrics"]["politeness.py"]

@@ -113,7 +113,7 @@ def test_a_job_runs_with_its_log_copied_and_is_not_submitted_twice(
     ]
 
 
-def test_a_failing_job_tells_its_exit_code(hook: RayHook) -> None:
+def test_a_failed_job_has_its_exit_code_and_message(hook: RayHook) -> None:
     submit(hook, "bad", "echo why; exit 2")
     event = await_job_event("bad")
     assert (event["status"], event["exit_code"]) == ("FAILED", 2)

@@ -12,7 +12,7 @@ def test_a_component_comes_after_all_that_it_imports() -> None:
     assert find_circles(TWO_CIRCLES) == [["d", "e"], ["a", "b", "c"]]
 
 
-def test_the_order_found_has_as_few_upward_arrows_as_any() -> None:
+def test_the_computed_order_has_the_fewest_upward_arrows() -> None:
     graph = TWO_CIRCLES | {"a": {"b", "c"}, "b": {"a", "c"}}
     fewest = min(len(find_upward(graph, order)) for order in itertools.permutations(graph))
     assert len(find_upward(graph, find_order(graph))) == fewest

@@ -55,7 +55,7 @@ def test_files_are_folded_into_rooms(tmp_path: Path) -> None:
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ray_jobs.engine import protocol\n",
     ],
 )
-def test_an_import_upwards_is_found_wherever_it_stands(tmp_path: Path, text: str) -> None:
+def test_an_upward_import_is_found_in_every_form(tmp_path: Path, text: str) -> None:
     plan = plan_of(tmp_path, {"ray_jobs/contract/spec.py": text})
     assert plan.upward == [("contract", "engine")]
     assert plan.arrows["contract", "engine"] == [("ray_jobs/contract/spec.py", "ray_jobs/engine/protocol.py")]

@@ -90,7 +90,7 @@ def test_a_run_with_only_a_forced_spec_is_due_by_that_spec(tmp_path: Path) -> No
     assert select_due(tmp_path) == [forced.uri]
 
 
-def test_a_person_names_a_checkpoint_or_a_run_whatever_made_its_captions(
+def test_a_person_may_select_any_run_by_its_checkpoint_or_its_uri(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_ROOT", str(tmp_path))

@@ -6,14 +6,14 @@ import pytest
 from assay_airflow.exceptions import DELAYS, parse_delays
 
 
-def test_minutes_are_read_in_their_order() -> None:
+def test_delays_are_minutes_in_their_order() -> None:
     assert parse_delays("0.5, 2,60") == (timedelta(seconds=30), timedelta(minutes=2), timedelta(hours=1))
 
 
-def test_without_a_setting_an_outage_of_two_hours_is_waited_for() -> None:
+def test_the_default_delays_sum_to_more_than_two_hours() -> None:
     assert sum(DELAYS, timedelta()) > timedelta(hours=2)
 
 
-def test_what_is_no_number_is_refused() -> None:
+def test_a_delay_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="soon"):
         parse_delays("1,soon")

@@ -182,7 +182,7 @@ def test_adapters_are_requested_with_their_base_or_the_suites_base(adapters_fold
     assert not set(list_requested_runs(adapters_folder)) & {f"router__small__{folder}" for folder in folders}
 
 
-def test_an_adapter_whose_base_nobody_names_is_passed_over(
+def test_an_adapter_without_a_known_base_is_passed_over(
     adapters_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite_with(adapters_folder, "{}")

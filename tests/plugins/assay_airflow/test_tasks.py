@@ -32,7 +32,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     }
 
 
-def test_planning_gives_the_spec_of_the_params(params: dict[str, Any]) -> None:
+def test_plan_writes_the_spec_of_the_params(params: dict[str, Any]) -> None:
     spec = load_spec(tasks.plan(params, "manual__1"))
     assert (spec.checkpoint.uri, spec.suite.name, spec.force) == (params["checkpoint"], "small", None)
     assert tasks.plan(params, "manual__2") == spec.uri
@@ -72,7 +72,7 @@ def test_the_next_checkpoint_is_planned_as_its_own_run_plans_it(params_with_next
     assert load_spec(ahead).checkpoint.uri == params_with_next["following"]
 
 
-def test_its_captions_are_the_same_job_when_this_run_has_become_its_baseline(params_with_next: dict[str, Any]) -> None:
+def test_the_next_captions_are_the_same_job_with_this_run_as_the_baseline(params_with_next: dict[str, Any]) -> None:
     spec, ahead_spec = (
         load_spec(tasks.plan(params_with_next, "router__1")),
         load_spec(tasks.plan_next(params_with_next) or ""),
@@ -176,7 +176,7 @@ def test_a_record_is_summarised_for_the_asset_event(spec: Spec) -> None:
     ("outcome", "raises"),
     [("FAIL", AirflowFailException), ("INCOMPLETE", AirflowFailException), ("INCONCLUSIVE", AirflowSkipException)],
 )
-def test_a_verdict_is_a_task_state(spec: Spec, outcome: str, raises: type[Exception]) -> None:
+def test_a_verdict_other_than_pass_fails_or_skips_the_task(spec: Spec, outcome: str, raises: type[Exception]) -> None:
     records.publish(spec.root, make_record(spec, outcome))
     with pytest.raises(raises, match=f"^{outcome}: as told$"):
         tasks.report_verdict(spec.uri)
@@ -215,7 +215,7 @@ def test_the_verdict_task_prints_deciding_comparisons_and_the_report(
     ]
 
 
-def test_without_a_prefix_the_router_says_so_and_skips() -> None:
+def test_without_a_prefix_the_router_skips_with_a_reason() -> None:
     with pytest.raises(AirflowSkipException, match="ASSAY_CHECKPOINTS is not set"):
         tasks.reconcile("scheduled", lambda run_ids, states: 0)
 
@@ -241,7 +241,7 @@ def test_arrivals_retry_failed_runs_by_the_hour_and_other_passes_by_the_day(
     assert [summary["line"] for summary in summaries] == ["0 passed over, 1 to validate"]
 
 
-def test_a_training_run_is_validated_in_order_of_its_steps_whatever_folder_is_watched(
+def test_a_pass_over_a_training_run_requests_its_checkpoints_in_order_of_their_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for step in (1000, 200, 30):

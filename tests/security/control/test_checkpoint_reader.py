@@ -80,7 +80,7 @@ def test_a_folder_that_may_still_be_uploading_is_incomplete(make: Make, tmp_path
     assert isinstance(reason.value, Incomplete)
 
 
-def test_the_good_folder_that_the_odd_ones_differ_from_is_whole(tmp_path: Path) -> None:
+def test_the_good_folder_that_the_odd_ones_are_made_from_is_whole(tmp_path: Path) -> None:
     write(tmp_path / "step-1", {})
     assert set(inspect.require_complete(str(tmp_path / "step-1"))) == set(good_files())
 

@@ -78,7 +78,7 @@ def test_the_longest_odd_line_becomes_one_bounded_line(line: str) -> None:
 
 
 @pytest.mark.parametrize(("line_count", "character_count"), [(log_lines.MAX_LINES, 0), (0, log_lines.MAX_CHARS)])
-def test_a_flood_of_lines_ends_and_says_so_once(line_count: int, character_count: int) -> None:
+def test_the_log_ends_after_too_many_lines_or_characters(line_count: int, character_count: int) -> None:
     trigger = RayJobTrigger("ray_default", "job-1", 0.0)
     assert not trigger._is_full()
     trigger._lines, trigger._characters = line_count, character_count

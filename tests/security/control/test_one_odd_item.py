@@ -58,7 +58,7 @@ def poll_twice(watched_folder: Path) -> tuple[set[str], list[str]]:
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
-def test_an_odd_folder_is_named_once_and_the_good_one_validated(
+def test_a_pass_names_an_odd_folder_once_and_requests_the_good_one(
     make: Make, watched_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make(watched_folder / "odd")
@@ -80,7 +80,7 @@ def test_the_watcher_still_lists_the_good_checkpoint_beside_an_odd_folder(make: 
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
-def test_an_odd_name_is_passed_over_with_the_remedy(
+def test_a_folder_with_an_odd_name_is_passed_over_with_the_remedy(
     name: str, watched_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(watched_folder / name, {})

@@ -87,7 +87,7 @@ def failure_counts(place: Path) -> list[int]:
     return [note["failures"] for note in read_notes(place)]
 
 
-def test_a_reading_that_comes_back_leaves_what_was_noted_before(tmp_path: Path) -> None:
+def test_a_successful_reading_keeps_earlier_notes_of_the_same_content(tmp_path: Path) -> None:
     quarantine = Quarantine(str(tmp_path / "root"))
     with quarantine.guard_read("/in/a", "1"):
         assert failure_counts(tmp_path) == [1]
@@ -123,7 +123,7 @@ def test_an_error_that_ends_the_task_leaves_the_note(tmp_path: Path, end: type[B
     assert "never came back" in str(Quarantine(str(tmp_path / "root")).find_refusal("/in/a", "1"))
 
 
-def test_suspects_are_read_one_at_a_time_and_others_beside_each_other(tmp_path: Path) -> None:
+def test_suspects_are_read_alone_and_other_checkpoints_in_parallel(tmp_path: Path) -> None:
     """Otherwise all checkpoints that were being read when one killed the process would be quarantined with it."""
     for name in "ab":
         with pytest.raises(SystemExit), Quarantine(str(tmp_path / "root")).guard_read(f"/in/{name}", "1"):

@@ -55,7 +55,7 @@ def test_a_call_that_allows_remote_code_is_named(tmp_path: Path, call: str) -> N
         "vLLMEngineProcessorConfig(engine_kwargs=arguments() | {'trust_remote_code': False})",
     ],
 )
-def test_a_call_that_refuses_it_passes(tmp_path: Path, call: str) -> None:
+def test_a_call_that_refuses_remote_code_passes(tmp_path: Path, call: str) -> None:
     (tmp_path / "planted.py").write_text(call)
     assert check(tmp_path).returncode == 0
 

@@ -77,7 +77,7 @@ def store(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest
 
 
 @pytest.mark.parametrize("known", [1, 10, 40])
-def test_a_pass_over_known_checkpoints_costs_the_same_however_many_they_are(known: int, store: Store) -> None:
+def test_a_pass_over_known_checkpoints_sends_at_most_four_requests(known: int, store: Store) -> None:
     run_ids_so_far: set[str] = set()
     for number in range(known):
         store.upload(f"step-{number}")

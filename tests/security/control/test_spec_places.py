@@ -162,7 +162,7 @@ def test_a_spec_that_was_planned_below_another_name_of_the_root_is_read(root: st
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/a", "s3://bucket"])
-def test_on_s3_a_place_has_one_name(root: str) -> None:
+def test_on_s3_a_spec_under_another_root_is_refused(root: str) -> None:
     spec = make_spec(Path("/x"), write=False).model_copy(update={"root": root})
     specs.require_own_place(spec, spec.uri)
     for uri in (

@@ -15,7 +15,7 @@ from ray_jobs.inputs.errors import InputError
 HOUR = timedelta(hours=1)
 
 
-def waits_with(sensor: DeferrableSensor) -> dict[str, Any]:
+def read_trigger_arguments(sensor: DeferrableSensor) -> dict[str, Any]:
     """The arguments of the trigger that the sensor defers to, its deadline as seconds from now."""
     with pytest.raises(TaskDeferred) as raised:
         sensor.execute({})
@@ -24,16 +24,16 @@ def waits_with(sensor: DeferrableSensor) -> dict[str, Any]:
     return arguments | {"deadline": round((arguments["deadline"] - time.time()) / 60)}
 
 
-def test_ray() -> None:
-    assert waits_with(RayReadySensor(task_id="t", patience=HOUR)) == {
+def test_the_ray_sensor_defers_to_its_trigger() -> None:
+    assert read_trigger_arguments(RayReadySensor(task_id="t", patience=HOUR)) == {
         "ray_conn_id": "ray_default",
         "deadline": 60,
         "poll_interval": 10.0,
     }
 
 
-def test_golden_set(spec: Spec) -> None:
-    assert waits_with(GoldenReadySensor(task_id="t", spec_uri=spec.uri, patience=HOUR)) == {
+def test_the_golden_set_sensor_defers_to_its_trigger(spec: Spec) -> None:
+    assert read_trigger_arguments(GoldenReadySensor(task_id="t", spec_uri=spec.uri, patience=HOUR)) == {
         "golden_uri": spec.golden_uri,
         "deadline": 60,
         "poll_interval": 10.0,
@@ -41,20 +41,20 @@ def test_golden_set(spec: Spec) -> None:
     assert GoldenReadySensor.template_fields == ("spec_uri",)
 
 
-def test_checkpoint() -> None:
+def test_the_checkpoint_sensor_defers_to_its_trigger() -> None:
     sensor = CheckpointWholeSensor(task_id="t", checkpoint="/c/step-1/", appear_minutes="2.5", patience=HOUR)
-    arguments = waits_with(sensor)
+    arguments = read_trigger_arguments(sensor)
     assert round(arguments.pop("appears_by") - time.time()) == 150
     assert arguments == {"uri": "/c/step-1", "deadline": 60, "poll_interval": 5.0}
     assert CheckpointWholeSensor.template_fields == ("checkpoint", "appear_minutes")
 
 
-def test_an_unknown_scheme_is_bad_input() -> None:
+def test_an_unknown_scheme_is_an_input_error() -> None:
     with pytest.raises(InputError, match="cannot open gs://"):
         CheckpointWholeSensor(task_id="t", checkpoint="gs://c/step-1", patience=HOUR).execute({})
 
 
-def test_the_event_is_the_outcome() -> None:
+def test_the_triggers_event_is_a_success_or_an_error() -> None:
     sensor = RayReadySensor(task_id="t", patience=HOUR)
     sensor.execute_complete({}, {"status": "ready", "message": ""})
     with pytest.raises(InputError, match=r"^no$"):

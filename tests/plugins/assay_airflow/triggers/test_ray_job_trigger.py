@@ -68,7 +68,9 @@ def test_the_job_log_is_copied_line_by_line_without_terminal_codes(
     assert job_log_lines(caplog) == ["[ray] one", "[ray] two", "[ray] 30%", "[ray] red", "[ray] no newline at the end"]
 
 
-def test_a_broken_log_stream_goes_on_where_it_broke_off(ray: RayServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_stream_that_breaks_is_resumed_without_gap_or_repeat(
+    ray: RayServer, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="task")
     ray.add("job-1", "RUNNING")
     ray.log_lines, ray.drop_log_after = [f"{number}\n" for number in range(6)], 3
