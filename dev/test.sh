@@ -117,8 +117,17 @@ control_fast() {
 data_fast() {
     run data -n 2 -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}" "${SLOW[@]/#/--ignore=}"
 }
+checks() {
+    lint
+    dev/docs/build.sh || failed=1
+    run deploy "${DEPLOY_TESTS[@]}"
+    run control -m "not integration" "${CONTROL_TESTS[@]}"
+}
+units() {
+    run data -n 2 -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+}
 control() {
-    run control --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
+    run control -m "integration or e2e" --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
 }
 engine() {
     run data -m integration --durations 12 "$ENGINE" --ignore "$FAMILIES"
@@ -153,10 +162,8 @@ fast)
     ;;
 all)
     dev/setup.sh control data s3 deploy docs
-    lint
-    dev/docs/build.sh || failed=1
-    run deploy "${DEPLOY_TESTS[@]}"
-    run data -n 2 -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+    # First what computes: three processes on two cores, so that none is idle while one of them ends.
+    beside checks units
     # Three sides, because each waits for engines and servers. No limit of a test counts the time of a busy machine.
     beside control engine other_data
     ;;
