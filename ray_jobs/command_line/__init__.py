@@ -1,5 +1,5 @@
-"""The commands of `assay`: their options and their help, one file a topic.
+"""The commands of `assay`: their options and their help pages, one file per topic.
 
-A command names the program that it starts, and the program is imported when the command runs. So `--help` loads neither
-Ray nor PyArrow, and works in Airflow's environment too.
+A command imports its program only when it runs. So `--help` loads neither Ray nor PyArrow, and it works in Airflow's
+environment too.
 """

@@ -1,4 +1,4 @@
-"""The command that sets two published runs side by side."""
+"""The command that compares two published runs."""
 
 import click
 
@@ -13,10 +13,10 @@ from ray_jobs.command_line.frame import json_option, list_exit_codes, start_prog
 def compare(baseline: str, candidate: str, output: str, as_json: bool) -> int:
     """Compare two published runs, image by image.
 
-    RUN is the URI of a run's folder or of its record.json; the first is the baseline. Both runs need the same golden
-    set. Prints a table of the metrics that mean the same in both runs, and writes the page that a verdict has. There is
-    no verdict: every difference is advisory, with its 95% interval. Needs no GPU and no Ray cluster; nothing is
-    measured again.
+    RUN is the URI of a run's folder or of its record.json. The first run is the baseline. Both runs need the same
+    golden set. Prints a table of the metrics that mean the same in both runs, and writes a page like a verdict's. There
+    is no verdict: every difference is advisory, with its 95% interval. Needs no GPU and no Ray cluster, and measures
+    nothing again.
 
     \b
     Example:

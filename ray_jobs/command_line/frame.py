@@ -21,10 +21,10 @@ WIDTH = 100  # of a help page, at most
 
 
 def run_command(command: click.Command, arguments: Sequence[str] | None = None, name: str | None = None) -> int:
-    """Run the command and return its exit code; errors that a person can act on are one line on stderr.
+    """Runs the command and returns its exit code. Prints an InputError or a RetryableError as one line on stderr.
 
-    `arguments` are the process's own when none are given. `name` is how the help calls the command: `python -m
-    ray_jobs.X` when none is given and the process was started so.
+    `arguments` are those of the process when None. `name` is the name of the command in its help. When None, click
+    finds the name, such as `python -m ray_jobs.X`.
     """
     try:
         code: int | None = command.main(
@@ -44,8 +44,8 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None, 
 
 
 def exit_code_of(error: Exception) -> int | None:
-    """2 for bad input, 1 for trouble, None for an error that is neither: a fault of Assay's own."""
-    from ray_jobs.checkpoints.errors import Incomplete  # here, because only an error needs it
+    """Returns 2 for bad input, 1 for trouble, and None for any other error, which is a fault of Assay."""
+    from ray_jobs.checkpoints.errors import Incomplete  # imported late, because only an error needs it
 
     if isinstance(error, RetryableError):
         return TROUBLE
@@ -59,7 +59,7 @@ def start_program(name: str, **options: Any) -> int:
 
 
 def list_exit_codes(*meanings: str) -> str:
-    """The end of a help page: what each exit code means. The first meaning is that of 0, further ones begin with 3."""
+    """Returns the end of a help page with the meaning of each exit code: of 0, then of 3, 4 and so on."""
     codes = [
         meanings[0],
         "trouble, such as storage that does not answer: try again",
@@ -70,14 +70,14 @@ def list_exit_codes(*meanings: str) -> str:
 
 
 def json_option(function: Decorated) -> Decorated:
-    """Adds `--json`, which reaches the command as `as_json`."""
+    """Adds the option `--json`. The command gets it as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for a program to read.")(
         function
     )
 
 
 def print_json(content: Any) -> None:
-    """Print the content as JSON in ASCII: names that others wrote reach no terminal as they are."""
+    """Prints the content as JSON in ASCII, because untrusted names must not reach a terminal as they are."""
     print(json.dumps(content, indent=1, ensure_ascii=True))
 
 

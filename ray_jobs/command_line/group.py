@@ -1,4 +1,4 @@
-"""A group of commands that lists them in the order in which they were added, not by name."""
+"""A group of commands that lists its commands in the order in which they were added."""
 
 import click
 

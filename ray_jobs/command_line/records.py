@@ -27,8 +27,8 @@ def records() -> None:
 def list_records(root: str, suite: str | None, as_json: bool) -> int:
     """List the published runs of each suite, oldest first.
 
-    One line each: when it was published, the suite, the verdict, the checkpoint, and the URI of the run, which `assay
-    records show` and `assay compare` take. With --json, also the means of its metrics.
+    Prints one line per run: the time of publishing, the suite, the verdict, the checkpoint, and the run's URI for
+    `assay records show` and `assay compare`. With --json, also the means of the run's metrics.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def show(run: str, as_json: bool) -> int:
     """Show the verdict and the metrics of one run.
 
     RUN is the URI of a run's folder or of its record.json. With --json, prints the whole record, with every comparison
-    that the verdict rests on.
+    behind the verdict.
 
     \b
     Example:
@@ -81,9 +81,9 @@ def show(run: str, as_json: bool) -> int:
 def rebuild(root: str, as_json: bool) -> int:
     """Write the index again from the records.
 
-    Entries that have no record are dropped. ROOT is where results are kept. The records, {root}/runs/*/*/record.json,
-    are the truth; the index, {root}/index/{suite}/, can be made from them at any time. A record that cannot be read is
-    named, and left out.
+    ROOT is the URI of the folder that holds all results. The index, {root}/index/{suite}/, can be made from the
+    records, {root}/runs/*/*/record.json, at any time. Entries without a record are dropped. A record that cannot be
+    read is named and left out.
 
     \b
     Example:
@@ -102,7 +102,7 @@ def rebuild(root: str, as_json: bool) -> int:
 
 
 def _print_record(record: "Record", run_uri: str) -> None:
-    """`run_uri` is where the record lies: its root may have been called otherwise when it was written."""
+    """Prints the record as text. Its root may have moved since it was written, so `run_uri` is where it was read."""
     from ray_jobs.inputs.names import printable
     from ray_jobs.storage.records import results_uri
 
@@ -134,7 +134,7 @@ def _format_number(value: float | None) -> str:
 
 
 def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Aligned columns, two spaces apart."""
+    """Prints aligned columns, two spaces apart."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:

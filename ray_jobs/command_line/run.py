@@ -18,10 +18,10 @@ VERDICTS = {"PASS": 0, "FAIL": 3, "INCONCLUSIVE": 4, "INCOMPLETE": 5}  # exit co
 def run(checkpoint: str, suite: str, root: str, baseline: str | None, force: bool, as_json: bool) -> int:
     """Validate a checkpoint: all stages, and the verdict.
 
-    Does plan, preprocess, caption, evaluate and publish, one after the other. CHECKPOINT is the URI of a Hugging Face
+    Runs plan, preprocess, caption, evaluate and publish, one after the other. CHECKPOINT is the URI of a Hugging Face
     model directory or of a LoRA adapter. Prints the progress of each stage, and the verdict at the end. Needs no
     Airflow. Joins the Ray cluster that RAY_ADDRESS names or that runs on this machine; else it starts one. Running it
-    again is free: finished stages are reused, and a stage that was interrupted goes on where it stopped.
+    again is free: finished stages are reused, and an interrupted stage continues where it stopped.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""The commands of one validation, stage by stage. Each takes the spec that `plan` wrote."""
+"""The commands of the stages of a validation. `plan` writes the spec, and each other command reads it."""
 
 import click
 
@@ -43,8 +43,8 @@ def baseline_option(function: Decorated) -> Decorated:
 def plan(suite: str, checkpoint: str, root: str, baseline: str | None, as_json: bool) -> int:
     """Write the spec of a run, and print its URI.
 
-    The spec says which checkpoint, which images and which baseline a run has, and where its results go. Every other
-    stage takes it. Planning the same request twice gives the same spec, so finished results are found again. Needs no
+    The spec names the checkpoint, the images and the baseline of the run, and the place of its results. Every other
+    stage reads it. Planning the same request twice gives the same spec, so finished results are found again. Needs no
     GPU and no Ray cluster.
 
     \b
@@ -64,8 +64,7 @@ def preprocess(spec_uri: str) -> int:
 
     One golden set serves all checkpoints. Every image is decoded, turned upright, converted to sRGB and resized, or it
     is rejected with a reason. Results are in {root}/golden/{golden_id}/: parts, rejects.html, preview.png, and
-    manifest.json, which is written last. A golden set that is complete is left as it is, and one that a kill
-    interrupted is continued.
+    manifest.json, which is written last. A complete golden set stays as it is. An interrupted one is continued.
 
     \b
     Example:
@@ -79,9 +78,9 @@ def preprocess(spec_uri: str) -> int:
 def caption(spec_uri: str) -> int:
     """Caption the golden set with the checkpoint, on vLLM.
 
-    Every image is asked about once. Results are in {root}/captions/{caption_id}/. Parts that are there are not
-    captioned again. The engine stays warm for the next checkpoint, if the suite's engine.keep_seconds says so. Set
-    ASSAY_WORKER_LOGS=1 to see the engine's own log.
+    Every image gets one caption. Results are in {root}/captions/{caption_id}/. Finished parts are not captioned again.
+    The engine stays warm for the next checkpoint for engine.keep_seconds of the suite. Set ASSAY_WORKER_LOGS=1 to see
+    the engine's own log.
 
     \b
     Example:
@@ -95,9 +94,9 @@ def caption(spec_uri: str) -> int:
 def evaluate(spec_uri: str) -> int:
     """Score the captions, and write the verdict and the report.
 
-    The judge answers about every caption, each image gets its scores, and the gate compares them with those of the
-    baseline: PASS, FAIL, INCONCLUSIVE or INCOMPLETE. Results are scores.json, verdict.json and report.html in the run's
-    folder. No question that the judge has answered before is asked again.
+    The judge answers about every caption, and each image gets its scores. The gate compares the scores with the
+    baseline's: PASS, FAIL, INCONCLUSIVE or INCOMPLETE. Results are scores.json, verdict.json and report.html in the
+    run's folder. A question that the judge has answered is not asked again.
 
     \b
     Example:
@@ -128,8 +127,8 @@ def publish(spec_uri: str, as_json: bool) -> int:
 def audit(spec_uri: str) -> int:
     """Caption a sample again on a fresh engine, and compare.
 
-    A warm engine gets a checkpoint by a change of its weights; this check does not rest on any check that the engine
-    makes itself. The result is audit.json beside the captions. Captions that differ are bad input: the line names them.
+    A warm engine loads the next checkpoint by swapping its weights. The audit relies on no check of that engine. The
+    result is audit.json beside the captions. Captions that differ are bad input: the line names them.
 
     \b
     Example:

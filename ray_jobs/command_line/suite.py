@@ -1,4 +1,4 @@
-"""The commands about suites."""
+"""The commands that check a suite."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 from ray_jobs.command_line.frame import Decorated, json_option, list_exit_codes, start_program
 from ray_jobs.command_line.group import OrderedGroup
 
-DEFAULT_SAMPLE, MAX_SAMPLE = 50, 2000  # images looked at
+DEFAULT_SAMPLE, MAX_SAMPLE = 50, 2000  # images that are prepared
 EXIT_CODES = list_exit_codes("nothing would stop a job; doubts may be listed")
 
 
@@ -33,12 +33,11 @@ def _add_options(function: Decorated) -> Decorated:
 @click.argument("suite_name", metavar="SUITE")
 @_add_options
 def check(suite_name: str, checkpoint: str | None, judge: bool, sample: int, html: Path | None, as_json: bool) -> int:
-    """Look at a suite and its images as the jobs will.
+    """Check a suite and its images as the jobs would use them.
 
-    SUITE is the name of a suite in dags/suites, or a YAML file. Prints counts, five images as they will be used, the
-    prompt as the model gets it, what the checkpoint and the judge need, and everything that is wrong or odd: it does
-    not stop at the first fault. Needs no GPU and no Ray cluster, and writes nothing but the page. Run it where the jobs
-    run.
+    SUITE is the name of a suite in dags/suites, or a YAML file. Prints counts, five images as the jobs would use them,
+    the prompt as the model gets it, facts about the checkpoint and the judge, and every fault and doubt: it does not
+    stop at the first fault. Needs no GPU and no Ray cluster, and writes only the page. Run it where the jobs run.
 
     \b
     Example:

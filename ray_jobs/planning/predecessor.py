@@ -27,7 +27,7 @@ def find_predecessor(spec: Spec, baseline_choice: str) -> Predecessor | None:
     - It has a baseline, or the caller asked for none.
     - Its gate compares no metric.
     - Its own series has an accepted run, or no series has one.
-    - Its checkpoint is the one that was accepted last. This run then becomes the first baseline of the new series.
+    - Its checkpoint was accepted last. This run then becomes the first baseline of the new series.
 
     If the spec misses only the anchor `first`, the result is the first accepted run of the series before, unless a
     person has changed a setting since.
