@@ -1,11 +1,11 @@
-"""A/A: the demo's good checkpoint against itself, sampled anew each night; prints a Markdown table.
+"""Compares the demo's good checkpoint with itself (A/A), with captions sampled anew each night; prints a table.
 
-    .assay/data/bin/python -m benchmarks.aa                # 24 nights, every one against every other
-    .assay/data/bin/python -m benchmarks.aa --nights 4     # a look
+    .assay/data/bin/python -m benchmarks.aa                # 24 nights, each compared with each other
+    .assay/data/bin/python -m benchmarks.aa --nights 4     # a short run
 
-Greedy captions of one checkpoint are the same captions. So that two nights differ, captions are sampled. Nights are
-compared by the gate itself, at the margins below and at margin 0. Every FAIL is a false one; at margin 0 their rate may
-come near alpha. Comparisons share nights, so their rate has no simple interval.
+Greedy captions of one checkpoint do not change, so the captions are sampled. The gate itself compares the nights, at
+the margins below and at margin 0. Every FAIL is a false alarm. At margin 0 their rate may come near alpha. Comparisons
+share nights, so the rate has no simple interval.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Night = Mapping[str, np.ndarray]
 
 
 def measure_night(captions: Sequence[str], references: Sequence[str]) -> Night:
-    """Each metric of each caption: exact match as it is declared; ROUGE-L by words, without its weights."""
+    """The values of each metric: Assay's exact match, and a ROUGE-L by words without weights."""
     from rapidfuzz.distance import LCSseq
 
     exact = BUILT_IN["exact_match"].measure
@@ -45,7 +45,7 @@ def measure_night(captions: Sequence[str], references: Sequence[str]) -> Night:
 
 
 def decide_night(old: Night, new: Night, alpha: float, gated: Mapping[str, float]) -> str:
-    """FAIL, PASS or INCONCLUSIVE as the verdict has it: FAIL after Holm over the metrics."""
+    """The outcome as the verdict decides it: FAIL, PASS or INCONCLUSIVE, with Holm's correction over the metrics."""
     tests = []
     for name, margin in gated.items():
         pairs = PairedDifferences(BUILT_IN[name])

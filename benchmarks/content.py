@@ -1,4 +1,4 @@
-"""How long it takes to hash what a local data set holds, the first time and again.
+"""Measures how long it takes to hash the content of a local data set, the first time and again.
 
 python -m benchmarks.content --files 12000 --kilobytes 86
 """
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=12000)
     parser.add_argument("--kilobytes", type=int, default=86)
     arguments = parser.parse_args()
-    content_hashes.SETTLED = -(10**18)  # the files are new, and nobody changes them
+    content_hashes.SETTLED = -(10**18)  # treat the new files as settled, because nobody changes them
     with tempfile.TemporaryDirectory(prefix="assay-content-") as name:
         os.environ["ASSAY_CACHE"] = f"{name}/cache"
         folder, noise = Path(name, "files"), os.urandom(arguments.kilobytes * 1000)

@@ -1,9 +1,9 @@
-"""Counting the n-grams of a golden set: by sorted runs (as `metrics.counting`), by pyarrow, and by DuckDB.
+"""Compares three ways to count the n-grams of a golden set: Assay's sorted runs, pyarrow, and DuckDB.
 
-    python -m benchmarks.counting [--images 320000]    # DuckDB where it is installed: it is no dependency
+    python -m benchmarks.counting [--images 320000]    # DuckDB only if it is installed
 
-Five references an image of 11 words each by Zipf's law from 30,000. Each way has a process of its own, which reads the
-same files of n-grams and writes the table of those that occur twice or more, in ascending order.
+An image has five references of 11 words each, drawn by Zipf's law from 30,000 words. Each method runs in its own
+process. The process reads the same files of n-grams, and writes a sorted table of those that occur twice or more.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from ray_jobs.metrics.text import frequencies
 from ray_jobs.metrics.text.ngrams import ORDERS, mix_bits, number_ngrams
 
 GROUP, REFERENCES, WORDS, VOCABULARY = 8192, 5, 11, 30_000
-RANGE_ENTRIES, BUCKETS = 12_000_000, 256  # as in metrics.counting
+RANGE_ENTRIES, BUCKETS = 12_000_000, 256  # as in metrics.text.corpus_counts
 
 
 def draw(folder: Path, images: int) -> None:

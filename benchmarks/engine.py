@@ -1,10 +1,10 @@
-"""The warm engine against the reference; prints Markdown tables.
+"""Compares the warm engine with the reference engine; prints Markdown tables.
 
     .assay/data/bin/python -m benchmarks.engine sweep            # four checkpoints x 256 images, a job each
     .assay/data/bin/python -m benchmarks.engine sweep --rounds 3
 
-Jobs are run as Airflow runs them, one process each, one after the other, on one Ray cluster that stands. Times are wall
-seconds of the whole job: starting Python, joining Ray, the engine, captions, the manifest.
+Jobs run as Airflow runs them: one process each, one after the other, on one running Ray cluster. Times are the wall
+seconds of the whole job: starting Python, joining Ray, the engine, the captions and the manifest.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""The engine at real size, on a GPU (or, with `--geometry tiny`, on a CPU to try the script); prints Markdown tables.
+"""Measures the engine at real size on a GPU (`--geometry tiny` tries the script on a CPU); prints Markdown tables.
 
     .assay/data/bin/python -m benchmarks.engine_gpu warm sweep separate            # 8 checkpoints x 1,000 images
     .assay/data/bin/python -m benchmarks.engine_gpu ours generate plain rendered   # captions/s; the ceiling
     .assay/data/bin/python -m benchmarks.engine_gpu memory                         # 2,000 images and 20,000
 
-Weights are random, captions 64 tokens long, images 504x364 (295 prompt tokens). Jobs are run as Airflow runs them, on
-a Ray cluster that stands; images lie in a golden set, as after `preprocess`.
+Weights are random, captions have 64 tokens, images have 504x364 pixels (295 prompt tokens). Jobs run as Airflow runs
+them, on a running Ray cluster. The images are in a golden set, as after `preprocess`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Bench:
 
     @property
     def settings_per_engine(self) -> dict[str, Any]:
-        """Settings of several engines on one GPU that together run as many sequences as one would."""
+        """Settings for several engines on one GPU, which together run as many sequences as one engine would."""
         engines = self.options.replicas
         return {
             "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": self.sequences // engines,
@@ -59,7 +59,7 @@ class Bench:
         }  # fmt: skip
 
     def write_job(self, model: Path, images: int, next_model: Path | None = None, **engine: Any) -> Spec:
-        """The spec of a job over so many golden images."""
+        """The spec of a job over this number of golden images."""
         tiny = self.options.geometry == "tiny"
         shape = {"dtype": "float32", "max_model_len": 1024, "enforce_eager": True} if tiny else {
             "dtype": "bfloat16", "max_model_len": 2048}  # fmt: skip
@@ -75,7 +75,7 @@ class Bench:
 
 
 def run_warm(bench: Bench) -> None:
-    """A job a checkpoint, one after the other: the first starts an engine, the others change its weights."""
+    """Run one job per checkpoint, one after the other. The first starts an engine, the others swap its weights."""
     print("| job | s | until the first caption, s | swap or start, s | captions/s | answered by |", flush=True)
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
     for number, (model, next_model) in enumerate(zip(bench.models, [*bench.models[1:], None], strict=True)):
@@ -84,13 +84,13 @@ def run_warm(bench: Bench) -> None:
 
 
 def run_sweep(bench: Bench) -> None:
-    """The same with the next job waiting behind each, as in a sweep by the router; the engine is started anew."""
+    """Run the same jobs with a new engine, while the next job already waits behind each, as in the router's sweep."""
     end_engines()
     bench.write_job(bench.models[0], bench.options.images)  # makes the images
     began = ended = time.time()
 
     def run_number(number: int) -> JobTimes:
-        time.sleep(5 * (number == 1))  # so that the first is there before it
+        time.sleep(5 * (number == 1))  # so that the first job comes first
         return _run_caption_job(bench, bench.models[number], **bench.settings_per_engine)
 
     print("\n| sweep | since the one before, s | swap or start, s | captions/s | answered by |", flush=True)
@@ -105,7 +105,7 @@ def run_sweep(bench: Bench) -> None:
 
 
 def run_separate(bench: Bench) -> None:
-    """The same as jobs that each start an engine; one goes before, so that what they compile is there."""
+    """Run the same jobs, each with its own engine. One job runs before them, so that compiled code is cached."""
     end_engines()
     _print_job("(caches)", bench, bench.models[0], kind="ray_data_llm", **bench.options.engine)
     took = [_print_job(f"separate, checkpoint {number}", bench, model, kind="ray_data_llm", **bench.options.engine)
@@ -118,7 +118,7 @@ def run_separate(bench: Bench) -> None:
 
 @dataclass
 class JobTimes:
-    """A job's seconds until its end and until its first caption, when it ended, and what its manifest tells."""
+    """A job's seconds until its end and until its first caption, the time of its end, and facts of its manifest."""
 
     took: float
     first: float
@@ -151,7 +151,7 @@ def _print_job(name: str, bench: Bench, model: Path, next_model: Path | None = N
 
 
 def _wait_for_engines(count: int) -> None:
-    """Return when so many warm engines are idle."""
+    """Return when this number of warm engines is idle."""
     end = time.monotonic() + 200
     while time.monotonic() < end:
         names = [
@@ -167,7 +167,7 @@ def _wait_for_engines(count: int) -> None:
 
 
 def run_assay(bench: Bench) -> None:
-    """Assay's own job, its engines there already."""
+    """Run Assay's own job on engines that already run."""
     if not bench.took:
         _print_job("(start)", bench, bench.models[0])
     _wait_for_engines(bench.options.replicas)
@@ -188,7 +188,7 @@ def run_assay(bench: Bench) -> None:
 
 
 def measure_memory(bench: Bench) -> None:
-    """The most that each process of a job holds, on a Ray cluster of its own."""
+    """Measure the peak memory of each process of a job, on the job's own Ray cluster."""
     end_engines()
     print("| images | job, s | driver, MB | largest worker, MB | vLLM's process, MB | all together, MB |", flush=True)
     print("| --- | --- | --- | --- | --- | --- |", flush=True)
@@ -203,7 +203,7 @@ def measure_memory(bench: Bench) -> None:
 
 
 def run_vllm(method: str, bench: Bench) -> None:
-    """vLLM by itself, one engine; inputs `rendered` before for as many engines as Assay has: the ceiling."""
+    """Run vLLM alone with one engine; `rendered` gives inputs that are ready to as many engines as Assay has."""
     end_engines()
     engines = bench.options.replicas if method == "rendered" else 1
     settings = bench.settings_per_engine if method == "rendered" else bench.options.engine
@@ -220,7 +220,7 @@ def run_vllm(method: str, bench: Bench) -> None:
                 [*command, "--number", str(number)], env=variables, stdout=log, stderr=subprocess.STDOUT
             )
             processes.append(process)
-        if number + 1 < engines:  # vLLM measures the GPU's memory while it starts: one after the other
+        if number + 1 < engines:  # one after the other, because vLLM measures the GPU's memory while it starts
             while processes[-1].poll() is None and not list(wait.glob("rendered*")):
                 time.sleep(0.5)
     for process in processes:

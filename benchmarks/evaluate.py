@@ -1,11 +1,11 @@
-"""Evaluation of captions with five references each: time and memory by their number; prints a Markdown table.
+"""Measures time and memory of evaluating captions with five references each, by their number; prints a table.
 
     .assay/data/bin/python -m benchmarks.evaluate                 # 100,000, 400,000 and 1,280,000 images, two cores
-    .assay/data/bin/python -m benchmarks.evaluate --factor 0.02   # a try
+    .assay/data/bin/python -m benchmarks.evaluate --factor 0.02   # a short run
 
-The captions and references are drawn word by word, by Zipf's law from 30,000 words; no judge is asked. Everything from
-the captions to the verdict is timed: the golden set's document frequencies, which later checkpoints find, are counted
-too. Linear is: 1000 images more take as long between the last two sizes as between the first two.
+The captions and references are drawn word by word, by Zipf's law from 30,000 words. There is no judge. The time covers
+everything from the captions to the verdict, also the golden set's document frequencies, which later checkpoints reuse.
+The time is linear if 1000 images more take as long between the last two sizes as between the first two.
 """
 
 import argparse
@@ -38,7 +38,7 @@ CORES = 2
 
 
 def draw_vocabulary() -> pa.Array:
-    """Distinct words of three to eleven letters, the same every time."""
+    """Distinct words of three to eleven letters, the same in every run."""
     random = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlucmfwygpbvk"))
     words: dict[str, None] = {}
@@ -56,7 +56,7 @@ def draw_sentences(count: int, words: pa.Array, random: np.random.Generator) -> 
 
 
 def write_captions(work: Path, images: int) -> Spec:
-    """A planned run whose golden set and captions are there."""
+    """Write a golden set and its captions. Returns the spec of their run."""
     suite = {"name": "benchmark", "dataset": {"source": "/synthetic", "revision": str(images)}}
     (work / "suite.yaml").write_text(yaml.safe_dump(suite))
     spec = plan(str(work / "root"), str(work / "suite.yaml"), str(CHECKPOINT), by_hand=True)

@@ -1,6 +1,6 @@
-"""The gate over 1.28 million pairs: seconds and extra memory; prints a Markdown table.
+"""Measures the gate over 1.28 million pairs: seconds and extra memory; prints a Markdown table.
 
-    .assay/data/bin/python -m benchmarks.gate                    # the accumulators and tests alone, then from parts
+    .assay/data/bin/python -m benchmarks.gate                    # accumulators and tests alone, then all from parts
     .assay/data/bin/python -m benchmarks.gate --images 128000
 
 Each line is a process of its own. Memory is the peak beyond the memory before the first pair. Imports are not counted,
@@ -33,7 +33,7 @@ GATED = ("exact_match", "chrf", "cider_d", "rouge_l")
 
 
 def time_arrays(images: int, cluster: str) -> tuple[float, float]:
-    """Seconds and MB for four metrics, fed in chunks of a part."""
+    """Seconds and MB for four metrics, added in chunks of one part."""
     random = np.random.default_rng(1)
     labels = np.arange(images) % 1000 if cluster == "label" else None
     values = {}
@@ -53,7 +53,7 @@ def time_arrays(images: int, cluster: str) -> tuple[float, float]:
 
 
 def time_parts(images: int, cluster: str) -> tuple[float, float]:
-    """Seconds and MB for the verdict on four gating metrics and all others as advice, read from parts."""
+    """Seconds and MB for the verdict, read from parts: four metrics gate, and all others are advice."""
     with tempfile.TemporaryDirectory() as root:
         spec, scores = _write_scores(root, images, cluster)
         before, began = _peak(), time.perf_counter()
@@ -62,7 +62,7 @@ def time_parts(images: int, cluster: str) -> tuple[float, float]:
 
 
 def _write_scores(root: str, images: int, cluster: str) -> tuple[Spec, Scores]:
-    """A run and its baseline, scored: one part of values, written under every name."""
+    """Write the scores of a run and of its baseline: the same part of values under every name."""
     margins = {name: {"margin": 0.01 * BUILT_IN[name].range[1]} for name in GATED}
     gate = {"metrics": margins, "cluster": cluster, "limits": {"empty": {"max": 0.01}}}
     suite = Suite.model_validate({"name": "benchmark", "dataset": {"source": "/images"}, "gate": gate})
@@ -101,7 +101,7 @@ def _part(uri: str, number: int, data: bytes) -> Part:
 
 
 def _peak() -> float:
-    """The most memory this process ever held, in MB."""
+    """The peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,11 +1,12 @@
-"""The gate's error rates and power over simulated nights; prints a Markdown table.
+"""Simulates nights to measure the gate's error rates and power; prints a Markdown table.
 
     nice -n 10 .assay/data/bin/python -m benchmarks.gate_simulation            # a few minutes on one core
-    .assay/data/bin/python -m benchmarks.gate_simulation --nights 0.02         # a look
+    .assay/data/bin/python -m benchmarks.gate_simulation --nights 0.02         # a short run
 
-A night compares a checkpoint with its baseline. For false alarms its true difference is exactly -margin, the worst that
-is still allowed, on every metric; for power one metric is worse by what the gate announces as `detectable`. The nights
-of one setting are tested at once, by the functions that the gate calls for one. The last table runs the whole gate.
+A night compares a checkpoint with its baseline. To measure false alarms, the true difference of every metric is exactly
+-margin, the worst allowed difference. To measure power, one metric is worse by the gate's `detectable` difference. All
+nights of a setting are tested at once, by the functions that the gate calls for one night. The last table runs the
+whole gate.
 """
 
 import argparse
@@ -38,7 +39,10 @@ Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 @dataclass(frozen=True)
 class NightPValues:
-    """p of every night at the boundary: of "worse" and of "no worse"; and power by family: announced and reached."""
+    """The p-values of every night at the boundary, of "worse" and "no worse", and the power by family.
+
+    `power` has the announced difference and the share of nights that found it.
+    """
 
     worse: np.ndarray
     no_worse: np.ndarray
@@ -53,7 +57,7 @@ def draw_normal(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarr
 
 
 def draw_rare_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Lognormal with sigma 1: skewness 6.2; few images gain much, which hides when they are not in the sample."""
+    """Lognormal with sigma 1: skewness 6.2. Few images gain much, and a sample without them does not show it."""
     return np.exp(random.standard_normal(shape)) - math.exp(0.5)
 
 
@@ -71,7 +75,7 @@ def draw_lognormal_differences(random: np.random.Generator, shape: tuple[int, in
 
 
 def draw_inflated_gains(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Equal on nine images of ten, a gain of up to 1 on the others."""
+    """No difference on nine of ten images, and a gain of up to 1 on the others."""
     return np.where(random.random(shape) < 0.1, random.random(shape), 0.0) - 0.05
 
 
@@ -84,7 +88,7 @@ def draw_inflated(random: np.random.Generator, shape: tuple[int, int]) -> np.nda
 
 
 def draw_collapse(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """`collapse` of two checkpoints that say twenty captions, the k-th with a chance of 1/k: each value is of two."""
+    """`collapse` of two checkpoints that write twenty captions, the k-th with a chance of 1/k. Its order is 2."""
     return np.asarray(_draw_shares(random, shape) - _draw_shares(random, shape))
 
 
@@ -110,7 +114,7 @@ CLUSTERS = ((10, 0.2, 0.0), (15, 0.2, 0.5), (30, 0.2, 0.5), (100, 0.05, 1.0), (1
 
 
 def simulate_means(random: np.random.Generator, draw: Draw, n: int, nights: int, order: int = 1) -> NightPValues:
-    """Nights of one metric with `n` differences; the margin plays no part, for only the distance to it does."""
+    """Nights of one metric with `n` differences. The margin does not matter, because only the distance to it counts."""
     step = max(1, 2_000_000 // n)
     chunks = [compute_moments(draw(random, (min(step, nights - first), n))) for first in range(0, nights, step)]
     fields = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in ("mean", "m2", "m3", "m4")}
@@ -127,7 +131,7 @@ def simulate_means(random: np.random.Generator, draw: Draw, n: int, nights: int,
 def simulate_clusters(
     random: np.random.Generator, number: int, between: float, unequal: float, nights: int
 ) -> NightPValues:
-    """Clusters of about 20 images whose differences have a part in common."""
+    """Nights with clusters of about 20 images. The differences within a cluster share a common part."""
     counts = np.maximum(np.round(20 * np.exp(unequal * random.standard_normal((nights, number)))), 1)
     common = math.sqrt(between) * random.standard_normal(counts.shape)
     individual = math.sqrt(1 - between) * random.standard_normal(counts.shape)
@@ -150,7 +154,7 @@ def _compute_p_values(test: MeanTest) -> NightPValues:
 def simulate_shares(
     random: np.random.Generator, share: float, correlation: float, margin: float, n: int, nights: int
 ) -> NightPValues:
-    """Nights of a binary metric at the boundary: the candidate's share is the baseline's less the margin."""
+    """Nights of a binary metric at the boundary: the candidate's share is the baseline's minus the margin."""
     both = share * (share - margin)
     both += correlation * math.sqrt(share * (1 - share) * (share - margin) * (1 - share + margin))
     gain = max(share - margin - both, 0.0)
@@ -173,7 +177,7 @@ def simulate_shares(
 
 
 def _pick_typical(gains: np.ndarray) -> list[int]:
-    """Fifteen nights for all: the detectable difference depends on the gains alone, and takes time."""
+    """Fifteen typical nights, because computing the detectable difference is slow. It depends only on the gains."""
     middles = (np.arange(15) + 0.5) / 15
     return [int(count) for count in np.quantile(gains, middles, method="nearest")]
 
@@ -182,7 +186,7 @@ def _pick_typical(gains: np.ndarray) -> list[int]:
 
 
 def list_settings(nights: float) -> Iterator[tuple[str, int, Callable[[np.random.Generator], NightPValues]]]:
-    """Name, images or clusters, and the nights."""
+    """The name of each setting, its number of images or clusters, and a function that simulates its nights."""
     for name, draw in MEANS.items():
         for n, full in NIGHTS.items():
             yield name, n, partial(simulate_means, draw=draw, n=n, nights=int(full * nights))
@@ -226,7 +230,7 @@ def format_row(name: str, n: int, p_values: NightPValues) -> str:
 
 
 def simulate_gate(random: np.random.Generator, nights: int) -> str:
-    """Four metrics of 300 images, correlated, all at their margins, through `compared` and Holm."""
+    """Four metrics of 300 images, correlated, all at their margins, through `compare_metric` and Holm."""
     kinds = {"normal": "mean", "mild": "mean", "inflated": "mean", "share": "share"}
     metrics = {
         name: SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Checkpoints of real size with random weights: the demo's tokenizer and processor, Qwen2.5-VL's published geometry."""
+"""Writes checkpoints of real size with random weights, Qwen2.5-VL's published geometry, and the demo's tokenizer."""
 
 import json
 import os
@@ -24,10 +24,10 @@ TEXT: dict[str, dict[str, Any]] = {
 
 
 def write_checkpoints(folder: Path, geometry: str, count: int) -> list[Path]:
-    """So many checkpoints of one architecture, `tiny` (the demo's own), `3b` or `7b`, no two of the same weights.
+    """Folders of `count` checkpoints of one architecture with different weights: `tiny` (the demo's), `3b` or `7b`.
 
-    They share all shards but one, by hard links: what a swap reads and checks is the whole checkpoint all the same.
-    Those that are there are kept.
+    They share all shards except one, by hard links. A swap reads and checks the whole checkpoint all the same. Existing
+    folders are reused.
     """
     first = folder / "step-0"
     if first.exists():

@@ -1,4 +1,4 @@
-"""Jobs over golden sets that are made here, without `preprocess`: their specs, and what they wrote."""
+"""Writes golden sets and specs of jobs without `preprocess`, and reads the captions of these jobs."""
 
 import io
 import json
@@ -24,7 +24,7 @@ PART = 256  # images
 def write_job(
     root: Path, suite: dict[str, Any], model: Path, name: str, images: Iterable[bytes], next_model: Path | None = None
 ) -> Spec:
-    """The spec of a job of the suite over these images, a golden set that is made where none of this name is there."""
+    """The spec of a job of the suite over these images. Writes the golden set unless one of this name exists."""
     spec = Spec(
         root=str(root), suite=parse_suite(json.dumps(suite), suite["name"]),
         checkpoint=inspect.resolve(str(model)), source_revision=name,
@@ -44,7 +44,7 @@ def write_job(
 
 
 def draw_photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
-    """So many JPEGs that look like photographs, no two alike."""
+    """`count` JPEGs that look like photographs. All are different."""
     pictures = [np.asarray(draw_photograph(number, *size)) for number in range(VARIANTS)]
     for key in range(count):
         sink = io.BytesIO()
@@ -54,7 +54,7 @@ def draw_photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
 
 
 def read_captions(spec: Spec, columns: list[str]) -> list[dict[str, Any]]:
-    """These columns of the job's captions."""
+    """The rows of the job's captions, with these columns."""
     names = [part.name for part in manifests.require_manifest(spec.captions_uri, "caption").parts]
     return [row for name in names for row in parts.read(spec.captions_uri, name, columns).to_pylist()]
 

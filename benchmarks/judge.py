@@ -1,11 +1,11 @@
-"""How far the demo's judge agrees with the truth, and with itself; prints Markdown tables.
+"""Measures how far the demo's judge agrees with the truth and with itself; prints Markdown tables.
 
     .assay/data/bin/python -m benchmarks.judge               # 256 scenes, 2560 captions, asked twice
     .assay/data/bin/python -m benchmarks.judge --scenes 32   # a quick look
 
-The truth is planted: captions that are right, wrong in one attribute or in several, another image's, or garbled, so
-that for every criterion it is known what the judge should say. Asked again (A/A) the same questions come in another
-order and 7 at once in place of 64. Questions, schema and the reading of the answers are those of a run.
+The errors in the captions are planted: a caption is right, wrong in some attributes, another image's, or garbled. So
+the right answer is known for every criterion. The second time (A/A), the same questions come in another order, and 7 at
+once instead of 64. Questions, schema and parser are those of a run.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FEW = 7
 
 
 def ask(llm: object, pairs: Sequence[tuple[Image.Image, str]], at_once: int) -> list[Judgement]:
-    """What the judge says of each image and caption."""
+    """The judgement of each image and caption."""
     questions = [(image, build_question(JUDGE, caption, [])) for image, caption in pairs]
     answers: list[str] = []
     for first in range(0, len(questions), at_once):
@@ -46,7 +46,10 @@ def compute_interval(count: int, n: int, alpha: float = 0.05) -> tuple[float, fl
 
 
 def compute_agreement(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy and Cohen's kappa (1960) of confusion counts [..., truth, said]; kappa is NaN where all agree on one."""
+    """Accuracy and Cohen's kappa (1960) of confusion counts [..., truth, judged].
+
+    Kappa is NaN where all agree on one value.
+    """
     observed = np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
     expected = compute_chance_agreement(counts)
     with np.errstate(invalid="ignore", divide="ignore"):

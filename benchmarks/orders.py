@@ -1,10 +1,10 @@
-"""Whether captions depend on the order in which one engine served the checkpoints; prints a Markdown table.
+"""Checks whether captions depend on the order in which one engine served the checkpoints; prints a Markdown table.
 
     VLLM_BATCH_INVARIANT=1 .assay/data/bin/python -m benchmarks.orders --dtype bfloat16     # on a GPU
     .assay/data/bin/python -m benchmarks.orders                                             # on a CPU
 
-One warm engine serves the demo's checkpoints in a closed tour in which each comes after each other one. Then plain
-vLLM, started anew for each, captions all images again (`ray_jobs.audit`), and the last visit's are held against those.
+One warm engine serves the demo's checkpoints in a closed tour, in which each checkpoint follows each other one. Then
+`ray_jobs.audit` starts plain vLLM for each checkpoint, captions all images again, and compares the last captions.
 """
 
 import argparse
@@ -25,7 +25,7 @@ CHECKPOINTS = sorted(folder.name for folder in (DEMO / "checkpoints").iterdir())
 
 
 def list_tour(count: int) -> list[int]:
-    """0 to count - 1 so that each follows each other one exactly once; it ends where it began."""
+    """The numbers 0 to count - 1 in an order in which each follows each other exactly once. The last is the first."""
     return [number for first in range(count) for second in range(first + 1, count) for number in (first, second)] + [0]
 
 

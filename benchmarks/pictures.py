@@ -1,4 +1,4 @@
-"""JPEG files like those of cameras and the web: the demo's photographs, resized, with sensor noise, all different."""
+"""Writes JPEG files like those of cameras and the web: the demo's photographs, resized, with different noise."""
 
 import io
 import struct
@@ -12,14 +12,14 @@ VARIANTS = 12
 
 
 def draw_photograph(number: int, width: int, height: int) -> Image.Image:
-    """A photograph of the size, with noise of its own."""
+    """A photograph of this size, with noise that depends on the number."""
     image = Image.open(PHOTOS[number % len(PHOTOS)]).convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
     noise = np.random.default_rng(number).normal(0, 5, (height, width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
 def write_jpegs(folder: Path, count: int, width: int, height: int, quality: int = 90) -> Path:
-    """A folder of `count` JPEG files, no two the same bytes, of twelve pictures."""
+    """Write `count` JPEG files with different bytes, from twelve pictures. Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     encoded = []
     for number in range(min(count, VARIANTS)):

@@ -1,10 +1,11 @@
-"""vLLM without Assay, on the images and prompts that Assay asks about; prints one line of JSON a way.
+"""Measures vLLM without Assay, with Assay's images and prompts; prints one line of JSON per method.
 
     .assay/data/bin/python -m benchmarks.plain_vllm generate --spec SPEC    # LLM.generate
     .assay/data/bin/python -m benchmarks.plain_vllm plain --spec SPEC       # AsyncLLM
     .assay/data/bin/python -m benchmarks.plain_vllm rendered --spec SPEC    # Assay's settings, inputs rendered before
 
-`--engines` and `--wait FOLDER`: one of several such processes on a GPU, that begin together; each takes its share.
+With `--engines` and `--wait FOLDER` the process is one of several on a GPU. They begin together, and each answers its
+share.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.settings import build_warm_config, vllm_arguments
 from ray_jobs.storage import manifests, objects, parts
 
-ASSAY_ONLY = ("compilation_config",)  # what Assay sets beyond a user's own settings
+ASSAY_ONLY = ("compilation_config",)  # settings that Assay adds to a user's own
 
 
 def list_prompts(spec: Spec, share: slice) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def open_image(prompt: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait_for_others(wait: str | None, engines: int, mark: str) -> None:
-    """Return when all processes are this far."""
+    """Return when all processes have reached this mark."""
     if wait:
         (Path(wait) / f"{mark}-{os.getpid()}").touch()
         while len(list(Path(wait).glob(f"{mark}-*"))) < engines:

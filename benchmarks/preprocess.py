@@ -1,12 +1,12 @@
-"""Golden sets against the usual ways to make them, and against the limit; prints Markdown tables.
+"""Compares building golden sets with the usual methods, and with the limit; prints Markdown tables.
 
-    .assay/data/bin/python -m benchmarks.preprocess throughput   # images per CPU-second, four ways and the limit
+    .assay/data/bin/python -m benchmarks.preprocess throughput   # images per CPU second, four methods and the limit
     .assay/data/bin/python -m benchmarks.preprocess scale        # 20,000 to 200,000 small images: time and memory
     .assay/data/bin/python -m benchmarks.preprocess block        # a Hugging Face dataset of one block
 
-Each way runs as a process of its own on all cores, with few images and with many; the rate is that of the images
-between the two, so that what it costs to start (importing Ray takes seconds) does not blur it. Assay and the limit are
-measured in turn, ROUNDS times each, and their ratio is the median of the rounds': a shared machine's speed wanders.
+Each method runs in its own process on all cores, with few images and with many. The rate is that of the images between
+the two, so the cost of the start does not count (importing Ray takes seconds). Assay and the limit run in turn, ROUNDS
+times each. Their ratio is the median over the rounds, because the speed of a shared machine changes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from ray_jobs.plan import plan
 
 ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "demo" / "checkpoints" / "step-0800"
-# Few, more and many images: the rivals get more of them, and Assay and the limit, which lie close together, get many.
+# Few, more and many images. The rivals get the middle number. Assay and the limit are close, so they get many.
 SIZES = {(500, 375): (2000, 6000, 16000), (1280, 960): (900, 2500, 5000), (4000, 3000): (100, 300, 700)}
 ROUNDS = 3
 METHODS = {
@@ -39,7 +39,7 @@ METHODS = {
 
 
 def run_method(method: str, source: Path, work: Path, **sections: dict[str, object]) -> Cost:
-    """What one way costs for the source; what it made is removed."""
+    """The cost of one method for the source. Its output is deleted."""
     output = work / "output"
     try:
         if method != "ours":
@@ -85,7 +85,7 @@ def measure_throughput(work: Path, factor: float) -> None:
 
 
 def _psnr(image: Image.Image) -> float:
-    """dB between our golden pixels and those of a full decode with Lanczos (PSNR of 8-bit values)."""
+    """The PSNR (dB, 8-bit values) of our golden pixels against a full decode with Lanczos."""
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=90)
     fast, full = (

@@ -1,4 +1,4 @@
-"""The same job as it is usually written: decode, resize, encode and write to Parquet, with Pillow.
+"""Does the same work as `preprocess` in the usual ways: decode, resize, encode and write to Parquet, with Pillow.
 
 python -m benchmarks.rivals ray|block|dataloader|datasets|pool FOLDER OUTPUT
 """
@@ -32,7 +32,7 @@ def pillow(data: bytes) -> bytes:
 
 
 def _ray_data() -> Any:
-    """Ray Data on a cluster of this machine, started for it."""
+    """Ray Data, on a new cluster of this machine."""
     import ray
 
     ray.init("local", num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
@@ -68,7 +68,7 @@ class Files:
 
 
 def with_dataloader(folder: Path, output: Path) -> None:
-    """A PyTorch DataLoader, its batches written by this process."""
+    """A PyTorch DataLoader. This process writes the batches."""
     import torch.utils.data as torch_data
 
     loader: Any = torch_data.DataLoader(Files(folder), batch_size=64, num_workers=WORKERS, collate_fn=list)  # type: ignore[arg-type]
@@ -89,7 +89,7 @@ def with_datasets(folder: Path, output: Path) -> None:
 
 
 def with_pool(folder: Path, output: Path) -> None:
-    """The limit: on each core a bare loop that reads, decodes, resizes, encodes and appends, with our code."""
+    """The limit: one bare loop per core reads, decodes, resizes, encodes and appends with our code."""
     files = sorted(folder.iterdir())
     shares = [files[number::WORKERS] for number in range(WORKERS)]
     with ProcessPoolExecutor(WORKERS) as pool:

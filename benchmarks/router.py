@@ -1,12 +1,12 @@
-"""What a pass of the router costs: requests to the store and seconds; prints a Markdown table.
+"""Measures a pass of the router: requests to the store and seconds; prints a Markdown table.
 
     .assay/data/bin/python -m benchmarks.router                        # 500 new and 5,000 known checkpoints, on S3
     .assay/data/bin/python -m benchmarks.router --new 50 --known 500 --shards 30
     .assay/data/bin/python -m benchmarks.router --folder /tmp/assay-router    # in a directory instead
 
-The S3 server is moto's in a thread of this process: a stand-in that answers in a millisecond or two and takes the same
-Python's time, so the requests are the figure that carries over. `--delay` adds seconds to each request, as a distant
-store would. Airflow is not asked: counting runs costs it a query or two for each checkpoint without a record.
+moto serves S3 in a thread of this process. It answers in one or two milliseconds and shares this process's Python. So
+only the number of requests carries over to a real store. `--delay` adds seconds to each request, as a distant store
+would. Airflow takes no part: counting runs costs it one or two queries per checkpoint without a record.
 """
 
 import argparse
@@ -34,7 +34,7 @@ NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
 
 def upload(uri: str, name: str, shards: int) -> None:
-    """A whole checkpoint of so many tiny shards."""
+    """Write a complete checkpoint with this number of tiny shards."""
     files = {"config.json": b'{"architectures": ["Tiny"]}', "tokenizer.json": b"{}"}
     for number in range(shards):
         shard = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
@@ -47,7 +47,7 @@ def upload(uri: str, name: str, shards: int) -> None:
 
 
 def publish(root: str, uri: str, name: str) -> None:
-    """The entry of the checkpoint's record, as a run leaves it."""
+    """Write the index entry of the checkpoint's record, as a run does."""
     suite = Suite.model_validate({"name": "small", "dataset": {"source": "/data/images"}})
     spec = Spec(root=root, suite=suite, checkpoint=resolve(f"{uri}/{name}"), source_revision="r1")
     ids = {

@@ -1,8 +1,8 @@
-"""Images over http: how many a second 32 threads fetch from a server of this machine, and the memory that it takes.
+"""Measures how many images per second 32 threads fetch over HTTP from a local server, and the memory that this takes.
 
     python -m benchmarks.web [--images 4000] [--bytes 100000] [--latency 0.02] [--against TREE ...]
 
-Each TREE is a checkout to compare with; all take turns against one server, `--rounds` times.
+Each TREE is a checkout to compare with. All run in turn against one server, `--rounds` times.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def fetch_all(address: str, images: int) -> None:
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    """Answer on this machine, and run the clients one after the other."""
+    """Serve images on this machine, and run the clients one after the other."""
 
     async def answer(_: server.Request) -> server.Response:
         await asyncio.sleep(arguments.latency)

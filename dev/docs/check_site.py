@@ -1,4 +1,4 @@
-"""Refuse a site that loads anything from another host when a page of it is read.
+"""Refuse a site if one of its pages loads anything from another host.
 
     python dev/docs/check_site.py .assay/site
 
@@ -66,7 +66,7 @@ def list_outside_resources(site: Path) -> Iterator[str]:
 
 
 def main(site: str) -> int:
-    """The number of pages is not checked here; 1 if a page loads something from outside."""
+    """Print the outside resources. Returns 1 if there are any."""
     lines = list(list_outside_resources(Path(site)))
     for line in lines:
         print(line, file=sys.stderr)

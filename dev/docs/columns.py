@@ -1,4 +1,4 @@
-"""What each column of the stored Parquet files means. `dev.docs.stored_files` puts it beside the Arrow schemas."""
+"""The meaning of each column of the stored Parquet files. `dev.docs.stored_files` adds it to the Arrow schemas."""
 
 COMMON = {
     "image_id": "The image's name, relative to the source.",
@@ -63,5 +63,5 @@ COLUMNS: dict[str, dict[str, str]] = {
 
 
 def describe_column(schema: str, column: str) -> str:
-    """What the column means in files of this schema. Raises KeyError for a column that nothing is said about."""
+    """The meaning of the column in files of this schema. Raises KeyError for a column without a text here."""
     return COLUMNS[schema].get(column) or COMMON[column]

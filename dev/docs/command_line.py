@@ -1,4 +1,4 @@
-"""The page docs/reference/command-line.md: what each command of `assay` says to `--help`.
+"""Builds the page docs/reference/command-line.md: the `--help` text of each command of `assay`.
 
 `dev.docs.reference` calls it. It walks the commands in this process and starts none of them.
 """

@@ -1,4 +1,4 @@
-"""The page docs/reference/dags.md: what each DAG does, what to do when it is red, and its params.
+"""Builds the page docs/reference/dags.md: the purpose of each DAG, what to do when it is red, and its params.
 
 `dev.docs.reference` calls it. It reads the DAG files and runs none of them, because Airflow is not in this environment.
 """

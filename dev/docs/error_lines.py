@@ -1,7 +1,7 @@
-"""The page docs/reference/errors.md: every line that a job can end with, collected from the source.
+"""Builds the page docs/reference/errors.md: every line that a job can end with, collected from the source.
 
-`dev.docs.reference` calls it. It reads the code and runs none of it. What changes in a line is shown as `…`, so a line
-can be found by the words around it, and a renamed variable does not change the page.
+`dev.docs.reference` calls it. It reads the code and runs none of it. `…` stands for the parts of a line that change, so
+a reader finds a line by the words around them, and a renamed variable does not change the page.
 """
 
 import ast
@@ -68,11 +68,11 @@ class ErrorLine:
 
     text: str
     is_retried: bool
-    about: str = ""  # the heading that it is under, where its first word does not say it
+    about: str = ""  # the section, if the first word does not tell it
 
     @property
     def remedy(self) -> str:
-        """What comes after the last semicolon; empty where the line says nothing to do."""
+        """The text after the last semicolon; empty if the line has no remedy."""
         return self.text.rpartition("; ")[2] if "; " in self.text else ""
 
     @property
@@ -82,7 +82,7 @@ class ErrorLine:
 
 
 def find_failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
-    """Names of the two kinds of failure, and of the classes made of them, with whether they are retried."""
+    """True for each class of failures that is retried, by class name: the two kinds, and the classes derived from them."""
     is_retried = {InputError.__name__: False, RetryableError.__name__: True}
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     for _ in range(2):  # a class of a class
@@ -105,7 +105,7 @@ def collect_error_lines() -> set[ErrorLine]:
 
 
 def collect_suite_lines() -> set[ErrorLine]:
-    """What the models of a suite refuse, and the schema of its fields: these lines go on after `suite …:`."""
+    """The faults that the models of a suite and the schema of its fields refuse. The lines begin with `suite …:`."""
     constants: dict[str, str] = {}
     forms: set[ErrorLine] = set()
     bases = {base for _, section in walk_sections() for base in section.__mro__}
@@ -124,7 +124,7 @@ def collect_suite_lines() -> set[ErrorLine]:
 
 
 def collect_reject_lines() -> set[ErrorLine]:
-    """Why an image is not in the golden set: faults of its row's cells, and of its file."""
+    """The reasons why an image is not in the golden set: faults of its row's cells, and of its file."""
     files = sorted((REPO / "ray_jobs").rglob("*.py"))
     lines: set[ErrorLine] = set()
     for file in files:
@@ -139,7 +139,7 @@ def collect_reject_lines() -> set[ErrorLine]:
 def _collect_lines(
     tree: ast.Module, classes: dict[str, bool], constants: dict[str, str], argument: int = 0, words: int = 3
 ) -> Iterator[ErrorLine]:
-    """The forms of one argument of each exception that is made; those of fewer words are no messages."""
+    """The forms of one argument of each exception in the module. Texts of fewer words are no messages."""
     module = Module(tree, constants)
     scopes = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     for scope in [*scopes, tree]:
@@ -175,5 +175,5 @@ def _format_row(line: ErrorLine) -> str:
 
 
 def _escape_cell(text: str) -> str:
-    """Plain text in a table: no mark of Markdown or HTML in it has a meaning."""
+    """The text with every mark of Markdown and HTML escaped, for a table."""
     return re.sub(r"([\\`*_{}\[\]<>#|$~])", r"\\\1", text)

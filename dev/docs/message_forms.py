@@ -1,13 +1,13 @@
-"""Which texts an expression of the source can be: the alternatives of an error message, read and not run.
+"""Lists the texts that an expression of the source can have, for example the alternatives of an error message.
 
-`dev.docs.error_lines` uses it. What only a run knows is `…`.
+`dev.docs.error_lines` calls it. The code is read and not run. `…` stands for a value that only a run knows.
 """
 
 import ast
 import re
 
 GAP = "…"
-MOST_FORMS = 6  # of one message; with more alternatives than that, those of a piece become `…`
+MOST_FORMS = 6  # of one message; if a piece would make more, the piece becomes `…`
 
 
 class Module:
@@ -19,7 +19,7 @@ class Module:
         self._depth = 0
 
     def list_texts(self, node: ast.expr, scope: ast.AST | None) -> list[str]:
-        """Every text that the expression can be, `…` for what only a run knows."""
+        """Every text that the expression can have."""
         if isinstance(node, ast.Constant):
             return [node.value if isinstance(node.value, str) else GAP]
         if isinstance(node, ast.JoinedStr):
@@ -37,7 +37,7 @@ class Module:
         return [GAP]
 
     def _resolve_name(self, node: ast.Name, scope: ast.AST | None) -> list[str]:
-        """What the name can hold where it is read: a constant, or what the lines above have put into it."""
+        """The texts that the name can have at this line: a constant, or the values that the lines above assign."""
         name = node.id
         if name in self.constants:
             return [self.constants[name]]
@@ -78,12 +78,12 @@ def _targets(line: ast.Assign | ast.AugAssign) -> list[ast.expr]:
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Whether an expression is a text that is written here, and is not empty."""
+    """True if the expression is a text in the source, and not empty."""
     return isinstance(node, ast.JoinedStr | ast.IfExp) or bool(isinstance(node, ast.Constant) and node.value)
 
 
 def read_constants(tree: ast.Module) -> dict[str, str]:
-    """The texts that a module names at its top; no version numbers and no marks, which have no word in them."""
+    """The text constants of a module that contain a word, by name."""
     return {
         target.id: node.value.value
         for node in tree.body

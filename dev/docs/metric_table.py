@@ -1,4 +1,4 @@
-"""The page docs/reference/metrics.md: every metric with its unit, range and error bar, from the registry.
+"""Builds the page docs/reference/metrics.md: every metric with its unit, range and error bar, from the registry.
 
 `dev.docs.reference` calls it.
 """
@@ -66,7 +66,7 @@ def build_page() -> str:
 
 
 def format_table(metrics: Iterable[Metric]) -> list[str]:
-    """One row per metric; the meaning is the first sentence of the file that it is in."""
+    """One row per metric. The meaning is the first sentence of the metric's file."""
     lines = [HEADER, "| --- | --- | --- | --- | --- | --- | --- |"]
     for metric in metrics:
         bar = "Wilson" if metric.kind == "share" else "t, of two captions" if metric.order == 2 else "t"

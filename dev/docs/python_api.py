@@ -1,4 +1,4 @@
-"""The page docs/reference/python-api.md: what `ray_jobs.api` offers, from its signatures and docstrings.
+"""Builds the page docs/reference/python-api.md from the signatures and docstrings of `ray_jobs.api`.
 
 `dev.docs.reference` calls it.
 """
@@ -46,7 +46,7 @@ def build_page() -> str:
 
 
 def signature(name: str, function: Callable[..., Any]) -> str:
-    """The call with its types, without the modules that they come from; one argument per line where it is long."""
+    """The call with its types, without module names. A long call has one argument per line."""
     text = f"{name}{inspect.signature(function)}".replace("'", "")
     text = re.sub(r"[A-Za-z_]+\.(?=[A-Za-z_])", "", text)
     return text if len(text) <= 90 else re.sub(r"\((.*)\) ->", lambda m: "(\n    " + m[1] + "\n) ->", text)

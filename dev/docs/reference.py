@@ -29,7 +29,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def find_stale_pages() -> dict[str, str]:
-    """The text of each page that is not what its file holds, by the file's name."""
+    """The text of each page that differs from its file, by the file's name."""
     texts = {name: page() for name, page in PAGES.items()}
     files = {name: FOLDER / name for name in texts}
     return {name: text for name, text in texts.items() if not files[name].exists() or files[name].read_text() != text}

@@ -1,4 +1,4 @@
-"""The page docs/reference/storage.md: where each stored file is, and the schema of each.
+"""Builds the page docs/reference/storage.md: the place and the schema of each stored file.
 
 `dev.docs.reference` calls it. Paths and their meaning are written here; keys and columns come from the models and the
 Arrow schemas. tests/docs/test_reference_pages.py compares the paths with those of a root that a release wrote.

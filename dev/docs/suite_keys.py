@@ -1,4 +1,4 @@
-"""The page docs/reference/suite.md: every key of a suite with its type, default and meaning, from the models.
+"""Builds the page docs/reference/suite.md: every key of a suite with its type, default and meaning, from the models.
 
 `dev.docs.reference` calls it. A key's meaning is the text below the field in the model.
 """

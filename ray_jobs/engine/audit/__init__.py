@@ -1,1 +1,1 @@
-"""The audit's own engine, and where two captions of one image part."""
+"""The audit's own engine, and the place where two captions of one image diverge."""

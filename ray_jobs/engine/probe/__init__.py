@@ -1,1 +1,1 @@
-"""Try a checkpoint's own files in a confined process, before a GPU is asked for."""
+"""Try a checkpoint's own files in a confined process, before a job requests a GPU."""

@@ -1,1 +1,1 @@
-"""In the Ray actor that keeps a vLLM engine running between jobs."""
+"""The code of the Ray actor that keeps a vLLM engine running between jobs."""
