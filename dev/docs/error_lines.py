@@ -82,7 +82,7 @@ class ErrorLine:
 
 
 def find_failure_classes(trees: list[ast.Module]) -> dict[str, bool]:
-    """True for each class of failures that is retried, by class name: the two kinds, and the classes derived from them."""
+    """Whether each class of failures is retried, by class name: the two kinds, and the classes derived from them."""
     is_retried = {InputError.__name__: False, RetryableError.__name__: True}
     classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     for _ in range(2):  # a class of a class
