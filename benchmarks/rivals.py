@@ -22,10 +22,10 @@ WORKERS = os.cpu_count() or 1
 
 def pillow(data: bytes) -> bytes:
     """Decode fully, resize with Lanczos, encode as Assay does."""
-    from ray_jobs.images.resize import target_size
+    from ray_jobs.images.resize import compute_target_size
 
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    image = image.resize(target_size(*image.size, SETTINGS), Image.Resampling.LANCZOS)
+    image = image.resize(compute_target_size(*image.size, SETTINGS), Image.Resampling.LANCZOS)
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=SETTINGS.quality, subsampling=0)
     return sink.getvalue()
@@ -98,12 +98,12 @@ def with_pool(folder: Path, output: Path) -> None:
 
 def _bare(files: list[Path], output: Path) -> None:
     from ray_jobs.images.decode import decode
-    from ray_jobs.images.resize import encode, resize, target_size
+    from ray_jobs.images.resize import compute_target_size, encode, resize
 
     with output.open("wb") as sink:
         for file in files:
             decoded = decode(file.read_bytes(), SETTINGS)
-            pixels = resize(decoded.pixels, target_size(decoded.width, decoded.height, SETTINGS), SETTINGS)
+            pixels = resize(decoded.pixels, compute_target_size(decoded.width, decoded.height, SETTINGS), SETTINGS)
             sink.write(encode(pixels, SETTINGS))
 
 

@@ -25,7 +25,7 @@ from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, build_request
 from ray_jobs.engine.versions import read_versions
-from ray_jobs.fields.columns import add_fields, column_types, sum_fits
+from ray_jobs.fields.columns import add_fields, list_column_types, sum_fits
 from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.fields.truth import check_truth
 from ray_jobs.job import frame
@@ -159,7 +159,7 @@ def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part
     answers, fits = add_fields(answers, spec.suite.caption)
     table = answers.rename_columns({"text": "caption"}).append_column("image_id", golden["image_id"])
     lost = Counter(failure for failure in table["failure"].to_pylist() if failure)
-    schema = pa.schema([*SCHEMA, *column_types(spec.suite.caption).items()])
+    schema = pa.schema([*SCHEMA, *list_column_types(spec.suite.caption).items()])
     table = table.select(schema.names).cast(schema)
     facts = {"lost": dict(sorted(lost.items())), "swapped": swapped} | ({"fields": fits} if fits else {})
     return parts.write(spec.captions_uri, name, table, facts, _parts_folder(spec))

@@ -64,7 +64,7 @@ def list_files(uri: str) -> list[object_listing.Entry]:
     """
     entries = object_listing.list_folder(uri, MOST_FILES)
     local = uris.local_path(uri)
-    allowed = _allowed_folders(local) if local is not None else []
+    allowed = _list_allowed_folders(local) if local is not None else []
     if bad_key := next((file.key for file in entries if was_loaded(file.key) and not _is_fit_name(file.key)), None):
         raise InputError(
             f"checkpoint {uri}: {printable(bad_key)!r}: its name has characters that cannot be shown; rename the file"
@@ -101,7 +101,7 @@ def is_regular(uri: str, key: str) -> bool:
     local = uris.local_path(uri)
     if local is not None:
         try:
-            _check_regular(local / key, _allowed_folders(local), key)
+            _check_regular(local / key, _list_allowed_folders(local), key)
         except (InputError, RetryableError):
             return False
     return True
@@ -145,7 +145,7 @@ def _is_fit_name(key: str) -> bool:
     return key.isprintable() and len(key) <= 255
 
 
-def _allowed_folders(folder: Path) -> list[Path]:
+def _list_allowed_folders(folder: Path) -> list[Path]:
     real = folder.resolve()
     return [real, *([real.parent.parent / "blobs"] if real.parent.name == "snapshots" else [])]
 

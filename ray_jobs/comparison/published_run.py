@@ -43,8 +43,8 @@ def _load(uri: str) -> PublishedRun:
         spec = json_files.load(Spec, next(iter(specs.list_specs(uri)), f"{uri}/spec.json"))
         scores = json_files.load(Scores, f"{records.results_uri(uri, record.verdict)}/scores.json")
     except FileNotFoundError as error:
-        missing = str(error.filename or uri).removeprefix(f"{uri}/")
-        raise InputError(f"run {uri}: no {missing} there; name a published run's folder or its record.json") from None
+        absent = str(error.filename or uri).removeprefix(f"{uri}/")
+        raise InputError(f"run {uri}: no {absent} there; name a published run's folder or its record.json") from None
     except ValueError as error:
         fault = error.__class__.__name__
         raise InputError(f"run {uri}: not a run of this version ({fault}); validate it again") from None

@@ -82,8 +82,8 @@ def note_golden(spec: Spec) -> None:
     """Store the id of the spec's golden set under its content, unless a complete set is stored there already."""
     if not spec.content_id:
         return
-    noted = _load_noted_id(spec.root, spec.content_id)
-    if noted is None or not _is_complete(spec.root, noted):
+    noted_id = _load_noted_id(spec.root, spec.content_id)
+    if noted_id is None or not _is_complete(spec.root, noted_id):
         json_files.replace(_uri(spec.root, spec.content_id), SameContent(golden_id=spec.golden_id))
 
 

@@ -137,12 +137,12 @@ class Selection:
     folder: str
     split: str | None
     suffixes: tuple[str, ...] = (*image_formats.SUFFIXES, *TABLES)
-    passed: list[str] = field(default_factory=list)
-    count_passed: int = 0
+    skipped: list[str] = field(default_factory=list)
+    count_skipped: int = 0
     spellings: dict[str, None] = field(default_factory=dict)
-    others: dict[str, None] = field(default_factory=dict)
-    by_place: dict[str, dict[str, str]] = field(default_factory=dict)
-    chosen: int = 0
+    other_splits: dict[str, None] = field(default_factory=dict)
+    splits_by_folder: dict[str, dict[str, str]] = field(default_factory=dict)
+    count_chosen: int = 0
     count_data: int = 0
     is_delta: bool = False
     snapshots: dict[str, None] = field(default_factory=dict)
@@ -151,10 +151,10 @@ class Selection:
     def takes(self, key: str) -> bool:
         """True if the file is read. Records the file for `doubts`, `check` and `refuse_missing`."""
         if is_left_by_tools(key):
-            self.count_passed += 1
+            self.count_skipped += 1
             self.is_delta = self.is_delta or "_delta_log/" in key
-            if len(self.passed) < SHOWN:
-                self.passed.append(printable(key))
+            if len(self.skipped) < SHOWN:
+                self.skipped.append(printable(key))
             return False
         if not self._is_data(key):
             return True
@@ -165,16 +165,16 @@ class Selection:
         if FIRST_SHARD.search(name) and len(self.configurations) < SHOWN:
             self.configurations[folder] = None
         for spelling, place in splits_in_path(key):
-            if spelling in SPLIT_OF and (place in self.by_place or len(self.by_place) < 1000):
-                self.by_place.setdefault(place, {}).setdefault(SPLIT_OF[spelling], spelling)
+            if spelling in SPLIT_OF and (place in self.splits_by_folder or len(self.splits_by_folder) < 1000):
+                self.splits_by_folder.setdefault(place, {}).setdefault(SPLIT_OF[spelling], spelling)
         if self.split in (None, ALL):
             return True
-        if spelled := is_of_split(key, str(self.split)):
-            self.spellings[spelled] = None
-            self.chosen += 1
+        if spelling_in_path := is_of_split(key, str(self.split)):
+            self.spellings[spelling_in_path] = None
+            self.count_chosen += 1
             return True
-        if len(self.others) < SHOWN:
-            self.others.update(dict.fromkeys(spelling for spelling, _ in splits_in_path(key)))
+        if len(self.other_splits) < SHOWN:
+            self.other_splits.update(dict.fromkeys(spelling for spelling, _ in splits_in_path(key)))
         return False
 
     def doubts(self) -> Iterator[str]:
@@ -193,24 +193,24 @@ class Selection:
                 f"one, `source: {self.folder}/{next(iter(self.snapshots))}`"
             )
         if self.split is None:
-            for place, splits in self.by_place.items():
+            for place, splits in self.splits_by_folder.items():
                 if len(splits) > 1:
-                    spelled = ", ".join(sorted(splits.values()))
+                    spellings = ", ".join(sorted(splits.values()))
                     where = f" in {place}/" if place else ""
                     raise InputError(
-                        f"dataset {self.folder}: its files are of the splits {spelled}{where}; name the one to use, "
+                        f"dataset {self.folder}: its files are of the splits {spellings}{where}; name the one to use, "
                         f"`split: {splits.get('validation') or next(iter(splits.values()))}`, or write `split: all`"
                     )
         if len(self.spellings) > 1:
-            spelled = " and ".join(sorted(self.spellings))
+            spellings = " and ".join(sorted(self.spellings))
             raise InputError(
-                f"dataset {self.folder}: {spelled} both mean the split {self.split!r}; name the folder or the files of "
+                f"dataset {self.folder}: {spellings} both mean the split {self.split!r}; name the folder or the files of "
                 "one of them in `source`"
             )
 
     def refuse_missing(self, known: Iterable[str] = ()) -> None:
         """Raise InputError: no file belongs to the split. The message says what to write instead."""
-        names = [*self.others, *known]
+        names = [*self.other_splits, *known]
         hint = suggest(str(self.split), names) if names else "; its files are not named by splits: take `split` out"
         raise InputError(f"dataset {self.folder}: no split {self.split!r}{hint}")
 

@@ -19,26 +19,28 @@ NO_FIELDS = frozenset((
 ))  # fmt: skip
 
 
-def arrow_type(schema: Schema) -> pa.DataType:
+def to_arrow_type(schema: Schema) -> pa.DataType:
     """Return the Arrow type of a column of values that fit a complete schema."""
     kind = schema["type"]
     if kind == "array":
-        return pa.list_(arrow_type(schema["items"]))
+        return pa.list_(to_arrow_type(schema["items"]))
     if kind == "object":
-        return pa.struct({name: arrow_type(inside) for name, inside in schema["properties"].items()})
+        return pa.struct({name: to_arrow_type(field_schema) for name, field_schema in schema["properties"].items()})
     return {"string": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}[kind]
 
 
-def column_types(settings: Caption) -> dict[str, pa.DataType]:
+def list_column_types(settings: Caption) -> dict[str, pa.DataType]:
     """Return the extra columns of a part of captions and their types; none if the suite has no fields."""
     schema = settings.schema_of_fields
     if schema is None:
         return {}
-    types = {name: arrow_type(inside) for name, inside in schema["properties"].items() if name != CAPTION}
+    types = {
+        name: to_arrow_type(field_schema) for name, field_schema in schema["properties"].items() if name != CAPTION
+    }
     return types | {ANSWER: pa.string(), INVALID: pa.string()}
 
 
-def columns_to_read(settings: Caption) -> list[str]:
+def list_columns_to_read(settings: Caption) -> list[str]:
     """Return the columns beside the caption that `values_of` needs; none if the suite has no fields."""
     if settings.schema_of_fields is None:
         return []
@@ -66,7 +68,7 @@ def add_fields(answers: pa.Table, settings: Caption) -> tuple[pa.Table, dict[str
         (parsed.detail if parsed else None) or row["detail"] for parsed, row in zip(parsed_answers, rows, strict=True)
     ]
     columns["detail"] = pa.array(details, pa.string())
-    for name, kind in column_types(settings).items():
+    for name, kind in list_column_types(settings).items():
         columns[name] = pa.array([parsed.values.get(name) if parsed else None for parsed in parsed_answers], kind)
     columns[ANSWER] = answers["text"]
     columns[INVALID] = pa.array([parsed.reason if parsed else None for parsed in parsed_answers], pa.string())

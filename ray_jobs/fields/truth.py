@@ -26,7 +26,7 @@ from ray_jobs.storage import parts
 TRUTH = "truth"  # the column of a golden part that holds a JSON object of the values by field
 READERS = 8
 SIZES = ("source_width", "source_height")
-SMALL, MANY = 1000, 20  # pixels of a side; count of boxes from which the unit is doubted
+SMALL_SIDE, MANY_BOXES = 1000, 20  # pixels of a side; count of boxes from which the unit is doubted
 log = logging.getLogger("assay")
 
 WORDS = {"true": True, "false": False, "1": True, "0": False}
@@ -94,7 +94,7 @@ def check_truth(spec: Spec, golden: Manifest) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class BoxCounts:
-    """Counts of boxes, in thousandths, of images with fewer than SMALL pixels on both sides.
+    """Counts of boxes, in thousandths, of images with fewer than SMALL_SIDE pixels on both sides.
 
     `beyond` counts the boxes with a coordinate beyond the pixels of their image. If there are many boxes and none is
     beyond, the boxes are likely in pixels.
@@ -109,7 +109,7 @@ class BoxCounts:
         )
 
     def warn(self, spec: Spec) -> None:
-        if self.boxes >= MANY and not self.beyond:
+        if self.boxes >= MANY_BOXES and not self.beyond:
             log.warning(
                 "dataset %s: its %d true boxes all lie within the pixels of their images: if they are pixels, divide "
                 "them by the image's width and height and multiply by 1000, as caption.fields has them",
@@ -120,36 +120,36 @@ class BoxCounts:
 def count_boxes(spec: Spec, image: Mapping[str, Any], values: Mapping[str, Any]) -> BoxCounts:
     """Return the counts of one image with these true values."""
     width, height = (image[name] or 0 for name in SIZES)
-    if not (0 < width < SMALL and 0 < height < SMALL):
+    if not (0 < width < SMALL_SIDE and 0 < height < SMALL_SIDE):
         return BoxCounts()
     properties = (spec.suite.caption.schema_of_fields or {})["properties"]
-    boxes = [box for name, value in values.items() for box in boxes_in(properties[name], value)]
+    boxes = [box for name, value in values.items() for box in list_boxes(properties[name], value)]
     return BoxCounts(len(boxes), sum(box[2] > width or box[3] > height for box in boxes))
 
 
-def boxes_in(schema: Schema, value: Any) -> list[list[float]]:
+def list_boxes(schema: Schema, value: Any) -> list[list[float]]:
     """Return the boxes in a value whose unit, by the schema, is a thousandth of the image."""
     if is_box(schema):
         ends = schema["items"]["minimum"], schema["items"]["maximum"]
         return [value] if ends == BOX_RANGE else []
     if schema["type"] == "array":
-        return [box for item in value for box in boxes_in(schema["items"], item)]
-    return boxes_in(schema["properties"]["box"], value["box"]) if schema["type"] == "object" else []
+        return [box for item in value for box in list_boxes(schema["items"], item)]
+    return list_boxes(schema["properties"]["box"], value["box"]) if schema["type"] == "object" else []
 
 
 def read_truth(schema: Schema, cell: Any, where: str) -> Any:
     """Return a cell as a value of a complete schema. The numbers of a box may have decimals. Raises DoesNotFit."""
-    return check_value(_with_any_numbers(schema), _convert_cell(schema, cell, where), where)
+    return check_value(_allow_any_numbers(schema), _convert_cell(schema, cell, where), where)
 
 
-def _with_any_numbers(schema: Schema) -> Schema:
+def _allow_any_numbers(schema: Schema) -> Schema:
     if is_box(schema):
         return schema | {"items": schema["items"] | {"type": "number"}}
     if schema["type"] == "array":
-        return schema | {"items": _with_any_numbers(schema["items"])}
+        return schema | {"items": _allow_any_numbers(schema["items"])}
     if schema["type"] == "object":
-        inside = {name: _with_any_numbers(value) for name, value in schema["properties"].items()}
-        return schema | {"properties": inside}
+        properties = {name: _allow_any_numbers(value) for name, value in schema["properties"].items()}
+        return schema | {"properties": properties}
     return schema
 
 
@@ -182,8 +182,8 @@ def _convert_list(schema: Schema, cell: Any, where: str) -> Any:
         cell = [cell]  # one label, as a class has it
     if not isinstance(cell, list):
         return cell
-    there = [item for item in cell if item is not None]
-    return [_convert_cell(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(there)]
+    items = [item for item in cell if item is not None]
+    return [_convert_cell(schema["items"], item, f"{where}[{number}]") for number, item in enumerate(items)]
 
 
 def _parse_number(text: str, kind: str) -> Any:

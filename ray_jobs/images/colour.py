@@ -23,12 +23,12 @@ def to_rgb(image: Image.Image, repairs: list[str]) -> tuple[Image.Image, bytes |
     """
     profile = image.info.get("icc_profile") or None
     # Pillow reduces these to 8 bits and keeps no trace of the 16 bits.
-    wide = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    is_16_bit = any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     image.load()
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_8_bit(image)
         repairs.append("16-bit-to-8")
-    elif wide:
+    elif is_16_bit:
         repairs.append("16-bit-to-8")
     if image.mode in ("CMYK", "LAB"):
         repairs.append(f"{image.mode.lower()}-to-rgb")
@@ -83,10 +83,10 @@ def _transform(profile: bytes, mode: str) -> Any:
 @lru_cache(8)
 def _is_srgb(profile: bytes) -> bool:
     try:
-        called = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
+        description = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).lower()
     except UNUSABLE:
         return False
-    return "srgb" in called and not any(linear in called for linear in ("linear", "-g10"))
+    return "srgb" in description and not any(linear in description for linear in ("linear", "-g10"))
 
 
 def _space(profile: bytes) -> str:
@@ -105,11 +105,11 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     high = float(values.max(initial=0))
     if high > 65535:
         raise ImageRejected("corrupt", f"{image.mode} with values up to {high:g}, of more than 16 bits")
-    clear = image.info.get("transparency")
-    seen = values != clear if isinstance(clear, int) else None
+    transparent = image.info.get("transparency")
+    visible = values != transparent if isinstance(transparent, int) else None
     if image.mode.startswith("I;16") or high > 255:
         values = values / 257
     elif image.mode == "F" and high <= 1:
         values = values * 255
     grey = Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
-    return grey if seen is None else Image.merge("LA", (grey, Image.fromarray(seen).convert("L")))
+    return grey if visible is None else Image.merge("LA", (grey, Image.fromarray(visible).convert("L")))

@@ -16,7 +16,7 @@ from ray_jobs.contract.sections.preprocess import Preprocess
 from ray_jobs.dataset.image_formats import FORMATS, SUFFIXES
 from ray_jobs.images import colour, jpeg, png
 from ray_jobs.images.reject_reasons import ImageRejected
-from ray_jobs.images.resize import target_size
+from ray_jobs.images.resize import compute_target_size
 from ray_jobs.inputs import lfs_pointers
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -72,8 +72,8 @@ def open_header(data: bytes, settings: Preprocess) -> ImageFile.ImageFile:
     except Image.DecompressionBombError as error:  # for example a GIF whose first frame is larger than its screen
         raise ImageRejected("too-large", str(error)) from None
     except UnidentifiedImageError:
-        if claimed := _find_signature(data[:16]):
-            raise ImageRejected("corrupt", f"begins as {claimed} does, and its header cannot be read") from None
+        if signature := _find_signature(data[:16]):
+            raise ImageRejected("corrupt", f"begins as {signature} does, and its header cannot be read") from None
         if lfs_pointers.is_pointer(data):
             raise ImageRejected("not-an-image", lfs_pointers.REMEDY) from None
         raise ImageRejected("not-an-image", f"{len(data)} bytes of no format that is read here") from None
@@ -109,17 +109,17 @@ def _decode_image(data: bytes, image: ImageFile.ImageFile, settings: Preprocess,
         repairs += jpeg.check(data, image.mode)
     elif kind == "JPEG":
         width, height = image.size
-        least = target_size(width, height, settings) if settings.filter == "fast" else (width, height)
-        if decoded := jpeg.decode_jpeg(data, least):
-            pixels, repaired = decoded
-            repairs += repaired
-    turned = kind == "TIFF" and _orientation(image) != 1  # Pillow turns a TIFF while it loads the pixels
+        smallest = compute_target_size(width, height, settings) if settings.filter == "fast" else (width, height)
+        if decoded := jpeg.decode_jpeg(data, smallest):
+            pixels, jpeg_repairs = decoded
+            repairs += jpeg_repairs
+    is_turned = kind == "TIFF" and _orientation(image) != 1  # Pillow turns a TIFF while it loads the pixels
     if pixels is None:
         rgb, profile = colour.to_rgb(image, repairs)
         pixels = np.asarray(rgb)
     orientation = _orientation(image)
     width, height = image.size if orientation < 5 else image.size[::-1]
-    if turned or orientation != 1:
+    if is_turned or orientation != 1:
         repairs.append("exif-rotated")
     return DecodedImage(pixels, width, height, kind, orientation, profile, repairs)
 

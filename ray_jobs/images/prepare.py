@@ -17,7 +17,7 @@ from ray_jobs.images.bounds import max_image_bytes
 from ray_jobs.images.colour import to_srgb
 from ray_jobs.images.decode import decode, open_header
 from ray_jobs.images.reject_reasons import ImageRejected, Reason
-from ray_jobs.images.resize import encode, resize, target_size, turn_upright
+from ray_jobs.images.resize import compute_target_size, encode, resize, turn_upright
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.inputs.regular_files import NotRegularError, open_regular
 
@@ -49,16 +49,16 @@ class Reject:
 
 def prepare(data: bytes, settings: Preprocess, name: str = "") -> GoldenImage:
     """Return the golden image of the file's bytes. Raises ImageRejected."""
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     decoded = decode(data, settings, name)
-    there = time.perf_counter()
+    decoded_at = time.perf_counter()
     repairs = list(decoded.repairs)
-    width, height = target_size(decoded.width, decoded.height, settings)
+    width, height = compute_target_size(decoded.width, decoded.height, settings)
     pixels = resize(decoded.pixels, (width, height) if decoded.orientation < 5 else (height, width), settings)
     pixels = turn_upright(to_srgb(pixels, decoded.profile, repairs), decoded.orientation)
-    resized = time.perf_counter()
+    resized_at = time.perf_counter()
     image = encode(pixels, settings)
-    encoded = time.perf_counter()
+    encoded_at = time.perf_counter()
     return GoldenImage(
         image=image,
         width=width,
@@ -69,7 +69,11 @@ def prepare(data: bytes, settings: Preprocess, name: str = "") -> GoldenImage:
         format=decoded.format,
         repairs=repairs,
         blake3=blake3(data).digest(),
-        seconds={"decode": there - began, "resize": resized - there, "encode": encoded - resized},
+        seconds={
+            "decode": decoded_at - started_at,
+            "resize": resized_at - decoded_at,
+            "encode": encoded_at - resized_at,
+        },
     )
 
 

@@ -17,22 +17,22 @@ TURNS = dict(enumerate(((0, False), (0, True), (2, False), (2, True), (3, True),
 AREA_FROM = 1.5  # below this factor, averaging blurs more than cubic interpolation aliases
 
 
-def target_size(width: int, height: int, settings: Preprocess) -> tuple[int, int]:
+def compute_target_size(width: int, height: int, settings: Preprocess) -> tuple[int, int]:
     """Return (width, height) on the patch grid within the pixel budget, with the aspect kept as the grid allows.
 
     This is the rule of Qwen2-VL's `smart_resize` (transformers, `image_processing_qwen2_vl.py`), so that the model's
     processor agrees.
     """
     patch = settings.patch
-    wide, high = round(width / patch) * patch, round(height / patch) * patch
-    if wide * high > settings.max_pixels:
+    target_width, target_height = round(width / patch) * patch, round(height / patch) * patch
+    if target_width * target_height > settings.max_pixels:
         shrink = math.sqrt(width * height / settings.max_pixels)
-        wide = max(patch, math.floor(width / shrink / patch) * patch)
-        high = max(patch, math.floor(height / shrink / patch) * patch)
-    elif wide * high < settings.min_pixels:
+        target_width = max(patch, math.floor(width / shrink / patch) * patch)
+        target_height = max(patch, math.floor(height / shrink / patch) * patch)
+    elif target_width * target_height < settings.min_pixels:
         grow = math.sqrt(settings.min_pixels / (width * height))
-        wide, high = math.ceil(width * grow / patch) * patch, math.ceil(height * grow / patch) * patch
-    return wide, high
+        target_width, target_height = math.ceil(width * grow / patch) * patch, math.ceil(height * grow / patch) * patch
+    return target_width, target_height
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], settings: Preprocess) -> np.ndarray:

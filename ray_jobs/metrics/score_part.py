@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from ray_jobs.contract.spec import Spec
-from ray_jobs.fields.columns import columns_to_read, values_of
+from ray_jobs.fields.columns import list_columns_to_read, values_of
 from ray_jobs.fields.truth import TRUTH, truth_of
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.judge.judgements import load_judgements
@@ -54,7 +54,7 @@ def score_part(row: dict[str, Any], spec: Spec, caption_id: str) -> dict[str, st
     truth = [TRUTH] if spec.suite.dataset.truth else []
     golden = parts.read_columns(spec.golden_uri, name, ["image_id", "label", "references", *truth]).to_pylist()
     by_id = {entry["image_id"]: entry for entry in golden}
-    wanted = ["image_id", "caption", "tokens", "finish_reason", "failure", *columns_to_read(spec.suite.caption)]
+    wanted = ["image_id", "caption", "tokens", "finish_reason", "failure", *list_columns_to_read(spec.suite.caption)]
     captions = parts.read(spec.captions_uri_of(caption_id), name, wanted).to_pylist()
     if missing := [entry["image_id"] for entry in captions if entry["image_id"] not in by_id]:
         raise RetryableError(f"{spec.captions_uri_of(caption_id)}: {name} has a caption of {missing[0]!r}, which its "

@@ -183,7 +183,7 @@ def _list_facts(context: PageContext) -> list[tuple[str, str, str]]:
     facts += [("suite", spec.suite.name, spec.suite.dataset.source), ("prompt", spec.suite.caption.prompt, "")]
     if spec.suite.judge.kind != "none":
         facts.append(("judge", spec.judge.name if spec.judge else spec.suite.judge.model or "", spec.suite.judge.kind))
-    return [(role, sanitise_name(which), sanitise_name(where)) for role, which, where in facts]
+    return [(role, sanitise_name(name), sanitise_name(uri)) for role, name, uri in facts]
 
 
 def _list_ids(context: PageContext) -> dict[str, str]:
@@ -191,7 +191,7 @@ def _list_ids(context: PageContext) -> dict[str, str]:
     ids = {"run": spec.run_id, "golden set": spec.golden_id, "captions": spec.caption_id,
             "series": spec.series_id, "scale": spec.scoring_id, "fingerprint": spec.checkpoint.fingerprint,
             "stored in": spec.run_uri}  # fmt: skip
-    return {noun: sanitise_name(which) for noun, which in ids.items()}
+    return {noun: sanitise_name(value) for noun, value in ids.items()}
 
 
 def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]:
@@ -208,17 +208,26 @@ def _count_images(context: PageContext) -> list[tuple[str, str, dict[str, int]]]
     return [
         (
             step,
-            numbers.format_count(many),
-            {sanitise_name(why): n for why, n in sorted(reasons.items(), key=lambda reason: -reason[1])},
+            numbers.format_count(count),
+            {
+                sanitise_name(reason): images
+                for reason, images in sorted(reasons.items(), key=lambda reason: -reason[1])
+            },
         )
-        for step, many, reasons in rows
+        for step, count, reasons in rows
     ]
 
 
 def _list_seconds(context: PageContext) -> list[tuple[str, dict[str, str]]]:
     stages = {"preprocess": context.golden, "caption": context.captions, "evaluate": context.scores.manifest}
     return [
-        (stage, {sanitise_name(phase): numbers.format_seconds(took) for phase, took in stage_manifest.seconds.items()})
+        (
+            stage,
+            {
+                sanitise_name(phase): numbers.format_seconds(seconds)
+                for phase, seconds in stage_manifest.seconds.items()
+            },
+        )
         for stage, stage_manifest in stages.items()
         if stage_manifest.seconds
     ]

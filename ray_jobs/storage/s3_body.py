@@ -96,21 +96,21 @@ class _Reading:
     ) -> None:
         self.client, self.where = client, {"Bucket": bucket, "Key": key}
         self.start, self.at_most, self.version, self.budget = start, at_most, version, budget
-        self.size, self.whole = length, start == 0 and length is None  # size: bytes wanted, None while unknown
+        self.size, self.is_whole = length, start == 0 and length is None  # size: bytes wanted, None while unknown
         self.data, self.first = bytearray(), dict[str, Any]()
 
     def all_bytes(self) -> bytes:
-        idle, why = 0, ""
+        idle, fault = 0, ""
         while not self.first or len(self.data) < (self.size or 0):
             self.budget.check()
             if idle == TRIES:
-                raise Broken(f"{len(self.data)} of {self.size} bytes came, then {why}")
+                raise Broken(f"{len(self.data)} of {self.size} bytes came, then {fault}")
             before = len(self.data)
-            why = self._more()
+            fault = self._more()
             idle = idle + 1 if len(self.data) == before else 0
-            if why:
+            if fault:
                 time.sleep(0.05 * 2**idle)
-        if self.whole:
+        if self.is_whole:
             self._compare()
         return bytes(self.data)
 
@@ -119,14 +119,14 @@ class _Reading:
         from urllib3.exceptions import HTTPError
 
         offset, last = self.start + len(self.data), None if self.size is None else self.start + self.size - 1
-        wanted: dict[str, Any] = dict(self.where)
+        request: dict[str, Any] = dict(self.where)
         if offset or last is not None:
-            wanted["Range"] = f"bytes={offset}-{'' if last is None else last}"
+            request["Range"] = f"bytes={offset}-{'' if last is None else last}"
         if self.version:
-            wanted["IfMatch"] = f'"{self.version}"'
-        answer: dict[str, Any] = dict(self._get(wanted))
+            request["IfMatch"] = f'"{self.version}"'
+        answer: dict[str, Any] = dict(self._get(request))
         with closing(answer["Body"]) as body:
-            room = self._begin(answer, offset, "Range" in wanted)
+            room = self._begin(answer, offset, "Range" in request)
             try:
                 while room > 0 and (piece := body._raw_stream.read1(min(CHUNK, room))):
                     self.data += piece
@@ -137,11 +137,11 @@ class _Reading:
                 return type(error).__name__
         return "its body ended" if room > 0 else ""
 
-    def _get(self, wanted: dict[str, Any]) -> Any:
+    def _get(self, request: dict[str, Any]) -> Any:
         from botocore.exceptions import ClientError
 
         try:
-            return self.client.get_object(**wanted)
+            return self.client.get_object(**request)
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in ("PreconditionFailed", "412") or (self.data and code in ("InvalidRange", "416")):

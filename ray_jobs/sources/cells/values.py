@@ -160,22 +160,22 @@ def _read_text(value: Any) -> list[str]:
     raise CellFault(f"{describe(value)} inside an object; {REMEDY}")
 
 
-def _read_struct(struct: dict[str, Any], known: tuple[str, ...], remedy: str) -> Any:
+def _read_struct(struct: dict[str, Any], preferred: tuple[str, ...], remedy: str) -> Any:
     """The value of the field that contains the text: a field with a known name, else the only possible field.
 
     Raises CellFault when there is not exactly one such field.
     """
-    named = [name for name in known if name in struct]
-    filled = [name for name in named if not is_missing(struct[name])]
+    present = [name for name in preferred if name in struct]
+    filled = [name for name in present if not is_missing(struct[name])]
     if len(filled) == 1:
         return struct[filled[0]]
-    if named and not filled:
+    if present and not filled:
         return None
     rest = {name: value for name, value in struct.items() if not is_missing(value)}
     texts = [name for name, value in rest.items() if _holds_text(value) and not _is_beside_text(name)]
-    if not named and len(texts) == 1:
+    if not present and len(texts) == 1:
         return rest[texts[0]]
-    if not named and len(struct) == 1 and known is LABELS:
+    if not present and len(struct) == 1 and preferred is LABELS:
         return next(iter(struct.values()))
     if not rest:
         return None

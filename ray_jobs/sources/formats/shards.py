@@ -36,7 +36,7 @@ def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool =
         count += 1
         yield key
     skipped.log()
-    if not count and selection.count_data and has_columns and not selection.others:
+    if not count and selection.count_data and has_columns and not selection.other_splits:
         yield from _keys(Selection(source, ALL, suffixes), SkippedFiles(source, ""))
     elif not count and selection.count_data:
         selection.refuse_missing()

@@ -71,7 +71,7 @@ def find_side_files(dataset: Dataset) -> SideFiles:
     selection = Selection(source, dataset.split, SUFFIXES["folder"])
     taken = (entry.key for entry in object_listing.iterate_entries(source) if selection.takes(entry.key))
     keys = set(islice(taken, LOOKED_AT))
-    if dataset.split and selection.count_data and not selection.chosen and dataset.split != ALL:
+    if dataset.split and selection.count_data and not selection.count_chosen and dataset.split != ALL:
         selection.refuse_missing()
     stems = sorted(_stem(key) for key in keys if key.lower().endswith(SUFFIXES["folder"]))
     suffixes = {suffix for stem in stems for suffix in ("txt", "json", dataset.references, dataset.label)

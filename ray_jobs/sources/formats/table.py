@@ -155,7 +155,7 @@ class TableSource:
     def _list_file(
         self, shard: str, file: TableFile, columns: Columns, names: Any, splits: RowSplits | None
     ) -> Iterator[ImageRef]:
-        number, called = 0, shard_title(self.dataset, shard)
+        number, title = 0, shard_title(self.dataset, shard)
         split = split_column(file.schema.names) or SPLIT
         untyped = pa.types.is_null(file.schema.field(columns.image).type)
         fault = f"the image cell is empty, as all of {columns.image!r} in this file" if untyped else ""
@@ -163,15 +163,15 @@ class TableSource:
             if block.rows < 0 or number + block.rows > file.size:  # a footer may claim any number
                 claim = f"claims {number + block.rows} rows in {file.size} bytes"
                 raise InputError(f"dataset {uri_of(self.dataset, shard)}: {claim}; write the file again")
-            wanted = columns.label if self.dataset.stratify else None
-            labels = self._read_labels(file, index, wanted, columns) if wanted else None
+            label_column = columns.label if self.dataset.stratify else None
+            labels = self._read_labels(file, index, label_column, columns) if label_column else None
             split_names = self._read_labels(file, index, split, columns) if splits else None
             for row in range(block.rows):
                 label = next(labels) if labels else None
                 if splits is None or split_names is None or splits.takes(next(split_names)):
                     name_label(label, names, self.dataset)  # report a listed label without a name now
                     where = f"{shard}#{index}.{row}"
-                    yield ImageRef(f"{called}#{number}", where, block.size, label, fault=fault)
+                    yield ImageRef(f"{title}#{number}", where, block.size, label, fault=fault)
                 number += 1
 
     def _read_labels(self, file: TableFile, block: int, column: str, columns: Columns) -> Iterator[str | None]:
@@ -187,11 +187,11 @@ class TableSource:
     ) -> Iterator[tuple[ImageRef, dict[str, Any]]]:
         """Yield the cells of the located rows of a shard, in that order. Sorted rows need one pass over each block."""
         block_rows = [tuple(map(int, ref.where.rpartition("#")[2].split("."))) for ref in located]
-        index, wanted = 0, columns.names_to_read()
+        index, column_names = 0, columns.names_to_read()
         while index < len(located):
             block, row = block_rows[index]
-            start, reached = 0, index
-            for batch in file.batches(block, wanted):
+            start, first_of_pass = 0, index
+            for batch in file.batches(block, column_names):
                 check_batch(batch, uri)  # a name with a dot may have brought another column
                 while (
                     index < len(located)
@@ -205,10 +205,10 @@ class TableSource:
                 if (
                     index == len(located)
                     or block_rows[index][0] != block
-                    or (index > reached and block_rows[index][1] < start)
+                    or (index > first_of_pass and block_rows[index][1] < start)
                 ):
                     break
-            if index == reached:
+            if index == first_of_pass:
                 raise InputError(f"dataset {uri}: has no row {row} in block {block} any more; it changed: plan again")
 
     def _fetch_cells(

@@ -37,15 +37,15 @@ def list_selected(selection: Selection) -> Iterator[object_listing.Entry]:
         if selection.takes(entry.key):
             yield entry
     selection.check()
-    source, passed = selection.folder, selection.passed
-    if passed:
-        some = ", ".join(passed[:EXAMPLES]) + (", ..." if selection.count_passed > EXAMPLES else "")
-        count = selection.count_passed
+    source, skipped = selection.folder, selection.skipped
+    if skipped:
+        some = ", ".join(skipped[:EXAMPLES]) + (", ..." if selection.count_skipped > EXAMPLES else "")
+        count = selection.count_skipped
         log.info("dataset %s: passed over %d that data tools wrote for themselves: %s", source, count, some)
     for doubt in selection.doubts():
         log.warning("dataset %s: %s", source, doubt)
-    if selection.split not in (None, ALL) and selection.chosen:
+    if selection.split not in (None, ALL) and selection.count_chosen:
         log.info(
-            "dataset %s: %d of %d files are of the split %s", source, selection.chosen, selection.count_data,
+            "dataset %s: %d of %d files are of the split %s", source, selection.count_chosen, selection.count_data,
             selection.split,
         )  # fmt: skip

@@ -10,7 +10,7 @@ from field_schemas import WHOLE
 from ray_jobs.contract.field_schema import complete_schema
 from ray_jobs.contract.sections.caption import Caption
 from ray_jobs.fields.answers import read_answer
-from ray_jobs.fields.columns import add_fields, columns_to_read, sum_fits, values_of
+from ray_jobs.fields.columns import add_fields, list_columns_to_read, sum_fits, values_of
 from ray_jobs.storage import parts
 
 SCHEMA = complete_schema(WHOLE)
@@ -154,7 +154,7 @@ def test_fields_are_columns_of_their_types_in_a_part(tmp_path: Any) -> None:
 def test_a_row_gives_its_fields_back() -> None:
     table, _ = add_fields(answers((json.dumps(SAID), None), ("{", None)), SETTINGS)
     first, second = (
-        table.rename_columns({"text": "caption"}).select(["caption", *columns_to_read(SETTINGS)]).to_pylist()
+        table.rename_columns({"text": "caption"}).select(["caption", *list_columns_to_read(SETTINGS)]).to_pylist()
     )
     assert values_of(first, SETTINGS) == SAID
     assert values_of(second, SETTINGS) is None
@@ -163,7 +163,7 @@ def test_a_row_gives_its_fields_back() -> None:
 def test_without_fields_answers_stay_as_they_are() -> None:
     table = answers(("a dog", None))
     assert add_fields(table, Caption()) == (table, {})
-    assert columns_to_read(Caption()) == []
+    assert list_columns_to_read(Caption()) == []
     assert values_of({"caption": "a dog"}, Caption()) is None
 
 

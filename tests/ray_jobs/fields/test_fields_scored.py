@@ -14,7 +14,7 @@ from stored_runs import write_golden as write_plain_golden
 from ray_jobs.caption import SCHEMA
 from ray_jobs.contract.artifacts import Scores
 from ray_jobs.contract.spec import Spec
-from ray_jobs.fields.columns import add_fields, column_types
+from ray_jobs.fields.columns import add_fields, list_column_types
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import run
 from ray_jobs.metrics.text import corpus_counts
@@ -92,7 +92,7 @@ def write_captions(spec: Spec, answers: dict[str, str | None]) -> None:
         for name, text in answers.items()
     ]
     table, fits = add_fields(pa.Table.from_pylist(rows), spec.suite.caption)
-    schema = pa.schema([*SCHEMA, *column_types(spec.suite.caption).items()])
+    schema = pa.schema([*SCHEMA, *list_column_types(spec.suite.caption).items()])
     table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
     lost_counts = {"engine-error": 1} if None in answers.values() else {}
     part = parts.write(spec.captions_uri, "part-00000", table, {"lost": lost_counts, "fields": fits})

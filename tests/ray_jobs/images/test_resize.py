@@ -9,7 +9,7 @@ from samples import draw_picture
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from ray_jobs.contract.sections.preprocess import Preprocess
-from ray_jobs.images.resize import encode, resize, target_size, turn_upright
+from ray_jobs.images.resize import compute_target_size, encode, resize, turn_upright
 
 SIDES = some.integers(2, 12_000)
 
@@ -24,16 +24,16 @@ def test_the_target_is_the_one_the_model_would_choose(width: int, height: int, p
     assume(max(width, height) <= 200 * min(width, height))
     preprocess = Preprocess(patch=patch, min_pixels=4 * patch * patch, max_pixels=budget * patch * patch)
     high, wide = smart_resize(height, width, patch, preprocess.min_pixels, preprocess.max_pixels)
-    assert target_size(width, height, preprocess) == (wide, high)
+    assert compute_target_size(width, height, preprocess) == (wide, high)
 
 
 @settings(max_examples=1000, deadline=None, derandomize=True)
 @given(width=SIDES, height=SIDES)
 def test_the_model_finds_nothing_left_to_resize(width: int, height: int) -> None:
     assume(max(width, height) <= 200 * min(width, height))
-    once = target_size(width, height, Preprocess())
+    once = compute_target_size(width, height, Preprocess())
     assert once[0] % 28 == once[1] % 28 == 0
-    assert target_size(*once, Preprocess()) == once
+    assert compute_target_size(*once, Preprocess()) == once
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
@@ -41,7 +41,7 @@ def test_the_model_finds_nothing_left_to_resize(width: int, height: int) -> None
 def test_an_image_on_its_side_has_its_target_on_its_side(width: int, height: int) -> None:
     """So an image may be resized before it is turned upright."""
     assume(max(width, height) <= 200 * min(width, height))
-    assert target_size(width, height, Preprocess()) == target_size(height, width, Preprocess())[::-1]
+    assert compute_target_size(width, height, Preprocess()) == compute_target_size(height, width, Preprocess())[::-1]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_an_image_on_its_side_has_its_target_on_its_side(width: int, height: int
     [((112, 112), (112, 112)), ((500, 375), (504, 364)), ((10, 10), (56, 56)), ((4000, 3000), (504, 364))],
 )
 def test_sizes_by_hand(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert target_size(*size, Preprocess()) == expected
+    assert compute_target_size(*size, Preprocess()) == expected
 
 
 @pytest.mark.parametrize("filter", ["fast", "lanczos"])

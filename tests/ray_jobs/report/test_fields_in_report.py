@@ -17,7 +17,7 @@ from ray_jobs.comparison.published_run import load_run
 from ray_jobs.comparison.show_comparison import build_page
 from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Spec
-from ray_jobs.fields.columns import NO_FIELDS, add_fields, column_types
+from ray_jobs.fields.columns import NO_FIELDS, add_fields, list_column_types
 from ray_jobs.report.write_report import write_report
 from ray_jobs.storage import manifests, objects, parts
 
@@ -53,7 +53,7 @@ def with_fields(spec: Spec, caption_id: str, answers: list[str]) -> None:
         for n, text in enumerate(answers)
     ]
     table, fits = add_fields(pa.Table.from_pylist(rows), spec.suite.caption)
-    schema = pa.schema([*SCHEMA, *column_types(spec.suite.caption).items()])
+    schema = pa.schema([*SCHEMA, *list_column_types(spec.suite.caption).items()])
     table = table.rename_columns({"text": "caption"}).select(schema.names).cast(schema)
     uri = spec.captions_uri_of(caption_id)
     objects.delete(f"{uri}/manifest.json")
