@@ -204,8 +204,8 @@ class Selection:
         if len(self.spellings) > 1:
             spellings = " and ".join(sorted(self.spellings))
             raise InputError(
-                f"dataset {self.folder}: {spellings} both mean the split {self.split!r}; name the folder or the files of "
-                "one of them in `source`"
+                f"dataset {self.folder}: {spellings} both mean the split {self.split!r}; name the folder or the files "
+                "of one of them in `source`"
             )
 
     def refuse_missing(self, known: Iterable[str] = ()) -> None:
