@@ -141,10 +141,10 @@ def one_tensor_twice(checkpoint: Path) -> None:
 def large_vocabulary(checkpoint: Path) -> None:
     """The config says more words than the embeddings have."""
     config = json.loads((checkpoint / "config.json").read_text())
-    place = config.get("text_config") or config
-    place["vocab_size"] += 64
+    text_config = config.get("text_config") or config
+    text_config["vocab_size"] += 64
     if "vocab_size" in config:
-        config["vocab_size"] = place["vocab_size"]
+        config["vocab_size"] = text_config["vocab_size"]
     (checkpoint / "config.json").write_text(json.dumps(config))
 
 

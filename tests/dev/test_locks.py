@@ -43,6 +43,6 @@ def test_images_and_environments_are_installed_by_hash() -> None:
         installs = re.findall(r"uv pip install (?:[^\n]*\\\n)*[^\n]*", text)
         assert installs
         for install in installs:
-            wanted = "--verify-hashes" if "data-cpu" in install else "--require-hashes"
-            assert wanted in install, install
+            option = "--verify-hashes" if "data-cpu" in install else "--require-hashes"
+            assert option in install, install
     assert "--require-hashes" in (REQUIREMENTS.parent / "dev" / "setup.sh").read_text()

@@ -92,11 +92,11 @@ def test_hooks_come_from_this_repository_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "failing"),
+    ("source", "failing_hooks"),
     [("x = 1\n", set()), ("import os\n", {"ruff"}), ("x = [1,2]\n", {"ruff-format"})],
     ids=["good", "unused import", "unformatted"],
 )
-def test_a_commit_must_pass_ruff(source: str, failing: set[str], tmp_path: Path) -> None:
+def test_a_commit_must_pass_ruff(source: str, failing_hooks: set[str], tmp_path: Path) -> None:
     """In a fresh repository with our hooks, except mypy, which would need all our code."""
     shutil.copy(REPO / ".pre-commit-config.yaml", tmp_path)
     (tmp_path / ".assay").symlink_to(REPO / ".assay")
@@ -106,16 +106,16 @@ def test_a_commit_must_pass_ruff(source: str, failing: set[str], tmp_path: Path)
     for command in (["git", "init", "--quiet"], ["git", "add", "module.py", ".pre-commit-config.yaml"]):
         subprocess.run(command, cwd=tmp_path, env=variables, check=True)
     process = subprocess.run([PRE_COMMIT, "run"], cwd=tmp_path, env=variables, capture_output=True, text=True)
-    assert set(re.findall(r"^- hook id: (\S+)$", process.stdout, re.MULTILINE)) == failing, process.stdout
-    assert (process.returncode == 0) == (not failing)
+    assert set(re.findall(r"^- hook id: (\S+)$", process.stdout, re.MULTILINE)) == failing_hooks, process.stdout
+    assert (process.returncode == 0) == (not failing_hooks)
 
 
 def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
     text = (REPO / "CHANGELOG.md").read_text()
     versions = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert versions[0] == "[Unreleased]"
-    released = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d\d-\d\d", version) for version in versions[1:]]
-    numbers = [tuple(map(int, match.groups())) for match in released if match]
+    matches = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d\d-\d\d", version) for version in versions[1:]]
+    numbers = [tuple(map(int, match.groups())) for match in matches if match]
     assert len(numbers) == len(versions) - 1
     assert numbers == sorted(numbers, reverse=True)
     assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= CHANGES
@@ -151,6 +151,6 @@ def test_the_notice_credits_photographs_whose_licence_asks_for_it() -> None:
     notice = (REPO / "NOTICE").read_text()
     sources = (REPO / "demo" / "images" / "photos" / "SOURCES.md").read_text()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in sources.splitlines() if ".jpg |" in line]
-    credited = [(row[0], row[3]) for row in rows if row[4].startswith("CC BY")]
-    assert credited
-    assert all(f"{file}, by {author}" in notice for file, author in credited)
+    photographs = [(row[0], row[3]) for row in rows if row[4].startswith("CC BY")]
+    assert photographs
+    assert all(f"{file}, by {author}" in notice for file, author in photographs)

@@ -38,10 +38,10 @@ def config(folder: Path, *files: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module", params=[("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")], ids=["cpu", "gpu"])
 def services(request: pytest.FixtureRequest, stack: Path) -> dict[str, Any]:
-    resolved = config(stack, *request.param)
-    assert resolved.returncode == 0, resolved.stderr
-    assert "variable is not set" not in resolved.stderr
-    return dict(json.loads(resolved.stdout)["services"])
+    process = config(stack, *request.param)
+    assert process.returncode == 0, process.stderr
+    assert "variable is not set" not in process.stderr
+    return dict(json.loads(process.stdout)["services"])
 
 
 def test_the_stack_has_every_service(services: dict[str, Any]) -> None:
@@ -49,9 +49,9 @@ def test_the_stack_has_every_service(services: dict[str, Any]) -> None:
 
 
 def test_ports_are_bound_to_this_machine_only(services: dict[str, Any]) -> None:
-    published = [(name, port) for name, service in services.items() for port in service.get("ports", [])]
-    assert {name for name, _ in published} == {"s3", "airflow-api-server", "ray-head"}
-    assert all(port["host_ip"] == "127.0.0.1" for _, port in published)
+    ports = [(name, port) for name, service in services.items() for port in service.get("ports", [])]
+    assert {name for name, _ in ports} == {"s3", "airflow-api-server", "ray-head"}
+    assert all(port["host_ip"] == "127.0.0.1" for _, port in ports)
 
 
 def test_every_lasting_service_has_a_health_check(services: dict[str, Any]) -> None:
@@ -135,9 +135,9 @@ def test_an_image_may_be_named_by_its_digest(stack: Path, tmp_path: Path) -> Non
 def test_every_mounted_file_is_in_the_repository() -> None:
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     mounts = [str(volume) for service in services.values() for volume in service.get("volumes", [])]
-    bound = {mount.split(":")[0] for mount in mounts if mount.startswith(".")}
-    assert bound == {"../demo"}
-    assert all((DOCKER / path).is_dir() for path in bound)
+    folders = {mount.split(":")[0] for mount in mounts if mount.startswith(".")}
+    assert folders == {"../demo"}
+    assert all((DOCKER / path).is_dir() for path in folders)
 
 
 def test_with_a_gpu_head_and_worker_run_one_image(stack: Path) -> None:
@@ -157,13 +157,13 @@ def test_without_secrets_nothing_starts_and_the_remedy_is_named(tmp_path: Path) 
 
 
 def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path) -> None:
-    example, written = variables(stack / ".env.example"), variables(stack / ".env")
+    example, env_file = variables(stack / ".env.example"), variables(stack / ".env")
     required = set(re.findall(r"\$\{([A-Z_]+):\?", (stack / "compose.yaml").read_text()))
     assert required
     assert {name: example[name] for name in required} == dict.fromkeys(required, "")
-    assert all(written[name] for name in required)
-    assert len({written[name] for name in required}) == len(required)
-    assert {name: value for name, value in written.items() if name not in required} == {
+    assert all(env_file[name] for name in required)
+    assert len({env_file[name] for name in required}) == len(required)
+    assert {name: value for name, value in env_file.items() if name not in required} == {
         name: value for name, value in example.items() if name not in required
     }
     assert (stack / ".env").stat().st_mode & 0o077 == 0
@@ -196,5 +196,5 @@ def variables(file: Path) -> dict[str, str]:
 
 def test_jobs_ask_for_a_gpu_where_the_stack_has_one(stack: Path) -> None:
     for files, gpu in ((("compose.yaml",), "0"), (("compose.yaml", "compose.gpu.yaml"), "1")):
-        resolved = json.loads(config(stack, *files).stdout)["services"]
-        assert {resolved[name]["environment"]["ASSAY_GPU"] for name in ("ray-head", "ray-worker")} == {gpu}
+        services = json.loads(config(stack, *files).stdout)["services"]
+        assert {services[name]["environment"]["ASSAY_GPU"] for name in ("ray-head", "ray-worker")} == {gpu}

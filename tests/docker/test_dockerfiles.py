@@ -33,11 +33,11 @@ def test_the_image_ends_as_a_user_that_is_not_root(dockerfile: Path) -> None:
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
 def test_the_build_context_is_exactly_the_copied_paths(dockerfile: Path) -> None:
     """`.dockerignore` lets in every path that is copied, and nothing else: no .git, no .env."""
-    copied = list_copied_paths(dockerfile)
+    paths = list_copied_paths(dockerfile)
     rules = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text().splitlines()
     rules = [rule for rule in rules if rule and not rule.startswith("#")]
     assert rules[0] == "*"
-    assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted(set(copied))
+    assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted(set(paths))
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)

@@ -87,5 +87,5 @@ def test_a_run_survives_one_kill_of_each_process(stack: Stack, slow_suite: str) 
 
 def _caption_id(stack: Stack) -> str:
     ids = [job["submission_id"] for job in stack.ray_jobs() if job["submission_id"].startswith("assay-caption-")]
-    running = [job["submission_id"] for job in stack.ray_jobs() if job["status"] == "RUNNING"]
-    return next((job_id.split("-")[2] for job_id in ids if job_id in running), "")
+    running_ids = [job["submission_id"] for job in stack.ray_jobs() if job["status"] == "RUNNING"]
+    return next((job_id.split("-")[2] for job_id in ids if job_id in running_ids), "")

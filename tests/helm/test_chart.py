@@ -69,14 +69,14 @@ def test_every_container_runs_as_somebody_without_privileges(manifests: list[dic
 
 def test_no_manifest_carries_a_secret(manifests: list[dict[str, Any]]) -> None:
     assert "Secret" not in {manifest["kind"] for manifest in manifests}
-    for place, key, value in leaves(manifests):
+    for path, key, value in leaves(manifests):
         if re.search(r"(?i)(password|secret|token|access_key)", key):
             # References by name, and whether a pod may have its service account's token.
             assert (
                 key in ("secretName", "automountServiceAccountToken")
-                or "/kubernetes-token" in place
-                or ("serviceAccountToken" in place or value == "kubernetes-token")
-            ), f"{place}: {value}"
+                or "/kubernetes-token" in path
+                or ("serviceAccountToken" in path or value == "kubernetes-token")
+            ), f"{path}: {value}"
 
 
 def test_everything_is_labelled_and_named_after_the_release(manifests: list[dict[str, Any]]) -> None:
@@ -91,10 +91,10 @@ def test_the_longest_release_name_still_gives_names_that_kubernetes_takes() -> N
         assert len(manifest["metadata"]["name"]) <= (40 if manifest["kind"] == "RayCluster" else 63)
 
 
-def leaves(value: Any, place: str = "", key: str = "") -> list[tuple[str, str, Any]]:
+def leaves(value: Any, path: str = "", key: str = "") -> list[tuple[str, str, Any]]:
     """Every scalar, with its path and the last key of the path."""
     if isinstance(value, dict):
-        return [leaf for name, inner in value.items() for leaf in leaves(inner, f"{place}/{name}", str(name))]
+        return [leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}/{name}", str(name))]
     if isinstance(value, list):
-        return [leaf for index, inner in enumerate(value) for leaf in leaves(inner, f"{place}/{index}", key)]
-    return [(place, key, value)]
+        return [leaf for index, inner in enumerate(value) for leaf in leaves(inner, f"{path}/{index}", key)]
+    return [(path, key, value)]

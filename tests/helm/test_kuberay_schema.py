@@ -30,11 +30,11 @@ def refuse_unknown_fields(schema: Any) -> Any:
         return [refuse_unknown_fields(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {key: refuse_unknown_fields(value) for key, value in schema.items()}
+    strict_schema = {key: refuse_unknown_fields(value) for key, value in schema.items()}
     if "properties" in schema and "additionalProperties" not in schema and isinstance(schema["properties"], dict):
         keeps = schema.get("x-kubernetes-preserve-unknown-fields", False)
-        closed["additionalProperties"] = keeps or not schema["properties"]
-    return closed
+        strict_schema["additionalProperties"] = keeps or not schema["properties"]
+    return strict_schema
 
 
 def list_faults(schema: dict[str, Any], cluster: dict[str, Any]) -> list[str]:

@@ -78,13 +78,13 @@ def test_the_migration_job_creates_the_pools_of_the_dags_and_counts_deferred_tas
     assert shell == ["bash", "-ec"]  # -e: a failed migration must fail the job
     migrate, *pools = script.splitlines()
     assert migrate == "airflow db migrate"
-    created = [re.sub(r"^airflow pools set (\w+) \d+ \"[^\"]+\" --include-deferred$", r"\1", line) for line in pools]
-    used = [re.findall(r'pool="(\w+)"', path.read_text()) for path in (ROOT / "dags").glob("*.py")]
-    assert set(created) == {name for names in used for name in names}
+    pool_names = [re.sub(r"^airflow pools set (\w+) \d+ \"[^\"]+\" --include-deferred$", r"\1", line) for line in pools]
+    dag_pools = [re.findall(r'pool="(\w+)"', path.read_text()) for path in (ROOT / "dags").glob("*.py")]
+    assert set(pool_names) == {name for names in dag_pools for name in names}
 
 
 def test_the_readme_creates_every_secret_that_the_values_name(airflow: dict[str, Any]) -> None:
-    named = {
+    secrets = {
         airflow["data"]["metadataSecretName"],
         airflow["fernetKeySecretName"],
         airflow["apiSecretKeySecretName"],
@@ -94,7 +94,7 @@ def test_the_readme_creates_every_secret_that_the_values_name(airflow: dict[str,
     }
     optional = set(re.findall(r"existingSecret: (\S+)\n", README))
     ray = {yaml.safe_load((HELM / "assay" / "values.yaml").read_text())["s3"]["existingSecret"]}
-    assert named | optional | ray == set(re.findall(r"create secret generic (\S+)", README))
+    assert secrets | optional | ray == set(re.findall(r"create secret generic (\S+)", README))
 
 
 def test_airflow_may_not_start_pods(airflow: dict[str, Any]) -> None:

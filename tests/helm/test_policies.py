@@ -54,7 +54,7 @@ def allows(policy: dict[str, Any], action: str, key: str) -> bool:
         statement["Effect"]
         for statement in policy["Statement"]
         if action in statement["Action"]
-        and any(fnmatch.fnmatchcase(resource, place) for place in statement["Resource"])
+        and any(fnmatch.fnmatchcase(resource, pattern) for pattern in statement["Resource"])
     }
     return effects == {"Allow"}
 
@@ -67,6 +67,6 @@ def test_there_is_a_policy_for_each_identity() -> None:
         assert not [action for action in actions if "*" in action]
 
 
-@pytest.mark.parametrize(("identity", "action", "key", "may"), PERMISSIONS)
-def test_each_identity_may_do_what_the_table_says(identity: str, action: str, key: str, may: bool) -> None:
-    assert allows(POLICIES[identity], action, key) is may
+@pytest.mark.parametrize(("identity", "action", "key", "is_allowed"), PERMISSIONS)
+def test_each_identity_may_do_what_the_table_says(identity: str, action: str, key: str, is_allowed: bool) -> None:
+    assert allows(POLICIES[identity], action, key) is is_allowed

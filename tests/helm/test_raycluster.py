@@ -131,11 +131,11 @@ def test_without_gpus_there_is_no_gpu_group() -> None:
 
 
 def test_vllm_compiles_into_the_claim_that_the_values_name() -> None:
-    for name, claimed in (("defaults", set()), ("onprem", {"gpu"})):
+    for name, groups_with_claim in (("defaults", set()), ("onprem", {"gpu"})):
         templates = pod_templates(find_manifest(render(VALUES[name]), "RayCluster"))
         for group, template in templates.items():
             claims = [volume for volume in template["spec"]["volumes"] if "persistentVolumeClaim" in volume]
-            assert bool(claims) == (group in claimed)
+            assert bool(claims) == (group in groups_with_claim)
             assert template["spec"]["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
             if claims:
                 assert claims == [{"name": "compiled", "persistentVolumeClaim": {"claimName": "vllm-compiled"}}]

@@ -135,16 +135,16 @@ def test_a_role_for_s3_reaches_the_service_account_that_the_pods_use() -> None:
     assert head["serviceAccountName"] == account["name"]
 
 
-def list_differences(schema: dict[str, Any], defaults: Any, place: str = "") -> list[str]:
+def list_differences(schema: dict[str, Any], defaults: Any, path: str = "") -> list[str]:
     """Paths of the keys that only one of schema and defaults has; free-form objects are skipped."""
-    if not isinstance(defaults, dict) or "properties" not in schema or place.startswith("/suites/"):
+    if not isinstance(defaults, dict) or "properties" not in schema or path.startswith("/suites/"):
         return []
-    known = set(schema["properties"]) - {"global"}
-    differing = [f"{place}/{key}" for key in sorted(known ^ set(defaults))]
-    return differing + [
+    shared_keys = set(schema["properties"]) - {"global"}
+    own_differences = [f"{path}/{key}" for key in sorted(shared_keys ^ set(defaults))]
+    return own_differences + [
         difference
-        for key in sorted(known & set(defaults))
-        for difference in list_differences(schema["properties"][key], defaults[key], f"{place}/{key}")
+        for key in sorted(shared_keys & set(defaults))
+        for difference in list_differences(schema["properties"][key], defaults[key], f"{path}/{key}")
     ]
 
 

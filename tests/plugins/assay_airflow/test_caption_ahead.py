@@ -86,15 +86,19 @@ def write_model(folder: Path, config: str) -> Checkpoint:
     return Checkpoint(uri=str(uri), name=folder.name, fingerprint="f" * 16)
 
 
-@pytest.mark.parametrize("which", ["checkpoint", "judge", "base"])
-def test_a_quantised_model_has_no_warm_engine(tmp_path: Path, which: str) -> None:
+@pytest.mark.parametrize("model_role", ["checkpoint", "judge", "base"])
+def test_a_quantised_model_has_no_warm_engine(tmp_path: Path, model_role: str) -> None:
     plain = write_model(tmp_path / "plain", "{}")
-    packed = write_model(tmp_path / "packed", '{"quantization_config": {"quant_method": "awq"}}')
+    quantised = write_model(tmp_path / "packed", '{"quantization_config": {"quant_method": "awq"}}')
     spec: Spec = make_spec(tmp_path).model_copy(update={"checkpoint": plain, "judge": plain})
     assert caption_ahead.find_checkpoint_obstacle(spec) is None
     changes = {"judge": spec.judge, "checkpoint": spec.checkpoint}
-    changes |= {"checkpoint": plain.model_copy(update={"base": packed})} if which == "base" else {which: packed}
-    name = plain.uri if which == "base" else packed.uri
+    changes |= (
+        {"checkpoint": plain.model_copy(update={"base": quantised})}
+        if model_role == "base"
+        else {model_role: quantised}
+    )
+    name = plain.uri if model_role == "base" else quantised.uri
     assert (
         caption_ahead.find_checkpoint_obstacle(spec.model_copy(update=changes))
         == f"{name} is quantised (awq) and has no warm engine"

@@ -24,9 +24,9 @@ def list_requested_runs(folder: Path, runs: dict[str, str] | None = None, retry_
     def count(run_ids: list[str], states: list[str] | None) -> int:
         return sum(name in runs and (states is None or runs[name] in states) for name in run_ids)
 
-    waiting = router.iter_unvalidated(str(folder / "root"), "small", str(folder / "in"))
+    checkpoints = router.iter_unvalidated(str(folder / "root"), "small", str(folder / "in"))
     return [
-        request["trigger_run_id"] for request in router.build_requests(waiting, "small", count, retry_failed, TODAY)
+        request["trigger_run_id"] for request in router.build_requests(checkpoints, "small", count, retry_failed, TODAY)
     ]
 
 
@@ -48,8 +48,8 @@ def test_a_run_is_requested_for_every_whole_checkpoint_in_order_of_its_step(fold
 
 
 def test_a_request_holds_the_conf_of_a_run(folder: Path) -> None:
-    waiting = router.iter_unvalidated(str(folder / "root"), "small", str(folder / "in"))
-    first, last = router.build_requests(waiting, "small", lambda run_ids, states: 0, True, TODAY)
+    checkpoints = router.iter_unvalidated(str(folder / "root"), "small", str(folder / "in"))
+    first, last = router.build_requests(checkpoints, "small", lambda run_ids, states: 0, True, TODAY)
     next_uri = f"{folder}/in/step-1000"
     assert first["conf"] == {"checkpoint": f"{folder}/in/step-200", "suite": "small", "following": next_uri}
     assert last["conf"] == {"checkpoint": next_uri, "suite": "small"}
@@ -145,16 +145,16 @@ def test_a_checkpoint_keeps_the_fingerprint_that_an_earlier_version_gave_it(
         state = [uri, [(entry.key, entry.size, entry.version) for entry in files.list_files(uri)]]
         objects.write(f"{root}/fingerprints/{digest(*state)}", former.encode())
     if is_kept_by != "its own listing":
-        known = KnownCheckpoints(root, f"{folder}/in")
-        known.put("step-200", KnownCheckpoint(listing=list_checkpoint(uri).digest, checkpoint=old))
-        known.save()
+        known_checkpoints = KnownCheckpoints(root, f"{folder}/in")
+        known_checkpoints.put("step-200", KnownCheckpoint(listing=list_checkpoint(uri).digest, checkpoint=old))
+        known_checkpoints.save()
     if has_runs:
         objects.write(f"{root}/runs/{old.folder}/r/spec.json", b"{}")
-    planned = find_former_fingerprint(root, current).get("fingerprint", current.fingerprint)
-    assert planned == (former if has_runs else current.fingerprint)
+    expected = find_former_fingerprint(root, current).get("fingerprint", current.fingerprint)
+    assert expected == (former if has_runs else current.fingerprint)
     for _ in range(2):
-        waiting = router.iter_unvalidated(root, "small", f"{folder}/in")
-        assert [candidate.fingerprint for candidate in waiting if candidate.uri == uri] == [planned]
+        checkpoints = router.iter_unvalidated(root, "small", f"{folder}/in")
+        assert [candidate.fingerprint for candidate in checkpoints if candidate.uri == uri] == [expected]
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_the_next_captions_are_the_same_job_with_this_run_as_the_baseline(params
 
 
 @pytest.mark.parametrize(
-    ("update", "why"),
+    ("update", "reason"),
     [
         ({"following": None}, "no checkpoint follows"),
         ({"force": True}, "this run is forced"),
@@ -101,12 +101,12 @@ def test_the_next_captions_are_the_same_job_with_this_run_as_the_baseline(params
     ],
 )
 def test_an_obstacle_to_captioning_ahead_is_one_line(
-    params_with_next: dict[str, Any], capsys: pytest.CaptureFixture[str], update: dict[str, Any], why: str
+    params_with_next: dict[str, Any], capsys: pytest.CaptureFixture[str], update: dict[str, Any], reason: str
 ) -> None:
     assert tasks.plan_next(params_with_next | update) is None
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith("nothing is captioned ahead: ")
-    assert why in line
+    assert reason in line
 
 
 @pytest.mark.parametrize("error", [RetryableError("storage is away\ntoo long a story"), AirflowTaskTimeout()])
@@ -121,8 +121,8 @@ def test_an_error_in_planning_the_next_checkpoint_does_not_fail_this_run(
 
     monkeypatch.setattr("assay_airflow.tasks.planning.plan", plan)
     assert tasks.plan_next(params_with_next) is None
-    why = "storage is away" if isinstance(error, RetryableError) else "AirflowTaskTimeout"
-    assert capsys.readouterr().out == f"nothing is captioned ahead: {why}\n"
+    reason = "storage is away" if isinstance(error, RetryableError) else "AirflowTaskTimeout"
+    assert capsys.readouterr().out == f"nothing is captioned ahead: {reason}\n"
 
 
 def test_a_suite_without_a_warm_engine_plans_no_next_checkpoint(

@@ -23,10 +23,10 @@ def fail_on(monkeypatch: pytest.MonkeyPatch, call: str, name: str, error: Except
     """Make a system call fail for one file name, because no file system here gives these errors on demand."""
     real = getattr(os, call)
 
-    def call_or_fail(path: Any, *rest: Any, **keywords: Any) -> Any:
+    def call_or_fail(path: Any, *arguments: Any, **keywords: Any) -> Any:
         if str(path).endswith(name):
             raise error
-        return real(path, *rest, **keywords)
+        return real(path, *arguments, **keywords)
 
     monkeypatch.setattr(os, call, call_or_fail)
 

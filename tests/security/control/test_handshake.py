@@ -25,7 +25,7 @@ def test_compatible_versions_pass_the_handshake(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize(
-    ("version", "says"),
+    ("version", "message"),
     [
         (f"0.9.0:{handshake.PROTOCOL + 1}", "upgrade the image of the Ray cluster"),
         ("99.0.0:999999999", "Airflow runs Assay 99.0.0, Ray runs Assay 0.1.0"),
@@ -41,12 +41,12 @@ def test_compatible_versions_pass_the_handshake(monkeypatch: pytest.MonkeyPatch,
     ],
 )
 def test_incompatible_versions_are_refused_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, version: str, says: str
+    monkeypatch: pytest.MonkeyPatch, version: str, message: str
 ) -> None:
     monkeypatch.setenv(handshake.VARIABLE, version)
     with pytest.raises(InputError) as refused:
         handshake.check()
-    assert says in str(refused.value)
+    assert message in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
     assert len(str(refused.value)) < 300
 

@@ -123,12 +123,12 @@ def plan_with_images(root: Any, images: int) -> Spec:
 @pytest.mark.parametrize("images", [0, 1, 1000, 20_000, 10**6, 10**12])
 @pytest.mark.parametrize("stage", ["caption", "evaluate", "audit", "preprocess"])
 def test_the_time_limit_of_a_job_grows_with_its_images_within_bounds(tmp_path: Any, stage: str, images: int) -> None:
-    spec, most = plan_with_images(tmp_path, images), limits.JOBS[stage]
-    time = limits.limit_job_time(stage, spec, most)
-    assert min(limits.MIN_JOB_TIME, most) <= time <= most
+    spec, longest = plan_with_images(tmp_path, images), limits.JOBS[stage]
+    time = limits.limit_job_time(stage, spec, longest)
+    assert min(limits.MIN_JOB_TIME, longest) <= time <= longest
     if stage in ("caption", "evaluate"):
         work = limits.SAFETY_FACTOR * images / limits.DEFAULT_RATES[stage]
-        assert time >= min(timedelta(seconds=min(work, 10**9)), most)
+        assert time >= min(timedelta(seconds=min(work, 10**9)), longest)
 
 
 ODD = {

@@ -43,7 +43,7 @@ def test_pieces_inside_of_lines_are_joined() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "seen"),
+    ("line", "shown_line"),
     [
         ("\x1b[31mred\x1b[0m", "red"),
         ("\x1b[2J\x1b[Hgone", "gone"),
@@ -66,8 +66,8 @@ def test_pieces_inside_of_lines_are_joined() -> None:
         ("\x1b]0;never ended", "\\x1b]0;never ended"),
     ],
 )
-def test_control_characters_are_removed_or_shown(line: str, seen: str) -> None:
-    assert format_line(line) == seen
+def test_control_characters_are_removed_or_shown(line: str, shown_line: str) -> None:
+    assert format_line(line) == shown_line
     assert format_line(line).encode()
 
 

@@ -42,10 +42,10 @@ def test_a_folder_whose_reading_fails_twice_is_quarantined(
     error: Exception, watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(watched_folder / "odd", {})
-    opened: list[str] = []
+    uris: list[str] = []
 
     def read(root: str, uri: str, base_model: str | None = None) -> Checkpoint:
-        opened.append(uri)
+        uris.append(uri)
         if uri.endswith("/odd"):
             raise error
         return fingerprint_cache.resolve(root, uri, base_model)
@@ -54,17 +54,17 @@ def test_a_folder_whose_reading_fails_twice_is_quarantined(
     results = [run_pass(watched_folder) for _ in range(4)]
     assert all(is_fit_for_a_log(result.passed_over["odd"]) for result in results)
     assert [len(result.requests) for result in results] == [1] * 4
-    assert opened.count(f"{watched_folder}/odd") == 2
+    assert uris.count(f"{watched_folder}/odd") == 2
     assert ["in quarantine" in result.passed_over["odd"] for result in results] == [False, False, True, True]
     file = next(iter((watched_folder.parent / "root" / "quarantine").iterdir()))
     assert str(file) in results[-1].passed_over["odd"], "how to lift it"
     file.unlink()
     run_pass(watched_folder)
-    assert opened.count(f"{watched_folder}/odd") == 3
+    assert uris.count(f"{watched_folder}/odd") == 3
     run_pass(watched_folder)
     (watched_folder / "odd" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
     assert "in quarantine" not in run_pass(watched_folder).passed_over["odd"]
-    assert opened.count(f"{watched_folder}/odd") == 5
+    assert uris.count(f"{watched_folder}/odd") == 5
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError("too deep"), TypeError("x")], ids=repr)
@@ -90,10 +90,10 @@ def test_the_watcher_survives_an_unexpected_error_in_one_folder(
     error: Exception, watched_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(watched_folder / "odd", {})
-    opened: list[str] = []
+    uris: list[str] = []
 
     def check(uri: str) -> Any:
-        opened.append(uri)
+        uris.append(uri)
         if uri.endswith("/odd"):
             raise error
         return require_complete(uri)
@@ -104,7 +104,7 @@ def test_the_watcher_survives_an_unexpected_error_in_one_folder(
     for _ in range(5):
         whole = asyncio.run(trigger.poll())
     assert set(whole) == {"good"}
-    assert opened.count(f"{watched_folder}/odd") == 2
+    assert uris.count(f"{watched_folder}/odd") == 2
 
 
 def raise_outage(*_: Any, **__: Any) -> Any:
@@ -167,13 +167,13 @@ def test_an_unreadable_note_of_the_router_is_ignored(folder: str, content: bytes
     run_pass(watched_folder)
     root = watched_folder.parent / "root"
     (root / "quarantine").mkdir(exist_ok=True)
-    [known] = (root / "router").iterdir()
+    [note_file] = (root / "router").iterdir()
     (root / "quarantine" / f"{router_digest(f'{watched_folder}/good')}.json").write_bytes(b"{}")
     for file in (root / folder).iterdir():
         file.write_bytes(content)
     assert len(run_pass(watched_folder).requests) == 1
     if folder == "router" and b"99" in content:
-        assert known.read_bytes() == content, "a newer Assay's file was written over"
+        assert note_file.read_bytes() == content, "a newer Assay's file was written over"
 
 
 def test_a_newer_assays_note_of_a_failure_is_neither_replaced_nor_deleted(watched_folder: Path) -> None:

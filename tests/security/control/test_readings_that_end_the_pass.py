@@ -30,10 +30,10 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_pass(place: Path, how: str) -> tuple[int, list[str], dict[str, Any]]:
+def run_pass(place: Path, ending: str) -> tuple[int, list[str], dict[str, Any]]:
     """The exit code of the pass, the checkpoints that it read, and its result if it came to its end."""
     process = subprocess.run(
-        [sys.executable, str(PASS), str(place / "root"), str(place / "in"), how],
+        [sys.executable, str(PASS), str(place / "root"), str(place / "in"), ending],
         capture_output=True,
         text=True,
         env=os.environ | {"ASSAY_SUITES": str(place / "suites"), "PYTHONPATH": f"{REPO}:{REPO}/plugins"},
@@ -53,10 +53,10 @@ def read_notes(place: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["kill -9", "a crash", "Airflow's timeout"])
-def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, how: str) -> None:
+@pytest.mark.parametrize("ending", ["kill -9", "a crash", "Airflow's timeout"])
+def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, ending: str) -> None:
     for failures in (1, 2):
-        code, read, _ = run_pass(place, how)
+        code, read, _ = run_pass(place, ending)
         assert code != 0
         assert "deadly" in read
         by_name = {Path(note["uri"]).name: note for note in read_notes(place)}
@@ -64,7 +64,7 @@ def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, ho
         assert "never came back" in by_name["deadly"]["why"]
         # another may have been under way beside it: once, because a second time it is read alone
         assert all(note["failures"] == 1 for name, note in by_name.items() if name != "deadly")
-    code, read, summary = run_pass(place, how)
+    code, read, summary = run_pass(place, ending)
     assert code == 0
     assert "deadly" not in read
     assert summary["requests"] == 2, "the others are validated"
@@ -112,14 +112,14 @@ def test_a_successful_reading_keeps_earlier_notes_of_the_same_content(tmp_path: 
     assert failure_counts(tmp_path) == []
 
 
-@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_an_error_that_ends_the_task_leaves_the_note(tmp_path: Path, end: type[BaseException]) -> None:
-    with pytest.raises(end), Quarantine(str(tmp_path / "root")).guard_read("/in/a", "1"):
-        raise end
+@pytest.mark.parametrize("error_type", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_an_error_that_ends_the_task_leaves_the_note(tmp_path: Path, error_type: type[BaseException]) -> None:
+    with pytest.raises(error_type), Quarantine(str(tmp_path / "root")).guard_read("/in/a", "1"):
+        raise error_type
     quarantine = Quarantine(str(tmp_path / "root"))
     assert quarantine.find_refusal("/in/a", "1") is None
-    with pytest.raises(end), quarantine.guard_read("/in/a", "1"):
-        raise end
+    with pytest.raises(error_type), quarantine.guard_read("/in/a", "1"):
+        raise error_type
     assert "never came back" in str(Quarantine(str(tmp_path / "root")).find_refusal("/in/a", "1"))
 
 
@@ -131,12 +131,12 @@ def test_suspects_are_read_alone_and_other_checkpoints_in_parallel(tmp_path: Pat
     quarantine = Quarantine(str(tmp_path / "root"))
 
     def meet(names: str) -> list[bool]:
-        meeting = Barrier(2)
+        barrier = Barrier(2)
 
         def read(name: str) -> bool:
             with quarantine.guard_read(f"/in/{name}", "1"):
                 try:
-                    meeting.wait(1)
+                    barrier.wait(1)
                 except BrokenBarrierError:
                     return False
                 return True

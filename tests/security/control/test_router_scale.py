@@ -76,13 +76,13 @@ def store(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest
     return Store(f"scale-{abs(hash(request.node.name)) % 10**9}")
 
 
-@pytest.mark.parametrize("known", [1, 10, 40])
-def test_a_pass_over_known_checkpoints_sends_at_most_four_requests(known: int, store: Store) -> None:
+@pytest.mark.parametrize("checkpoint_count", [1, 10, 40])
+def test_a_pass_over_known_checkpoints_sends_at_most_four_requests(checkpoint_count: int, store: Store) -> None:
     run_ids_so_far: set[str] = set()
-    for number in range(known):
+    for number in range(checkpoint_count):
         store.upload(f"step-{number}")
     run_ids_so_far |= {request["trigger_run_id"] for request in store.passes(run_ids_so_far).requests}
-    assert len(run_ids_so_far) == known
+    assert len(run_ids_so_far) == checkpoint_count
     store.take()
     assert store.passes(run_ids_so_far).requests == []
     assert store.take() <= 4, "a listing of the folder, one of the quarantine, one of the index, the notes"
@@ -117,16 +117,16 @@ def test_an_odd_checkpoint_is_opened_again_only_by_the_nightly_pass(store: Store
     assert store.take() > 4
 
 
-@pytest.mark.parametrize("known", [2, 20])
-def test_a_poll_of_the_watcher_is_one_listing(known: int, store: Store) -> None:
-    for number in range(known):
+@pytest.mark.parametrize("checkpoint_count", [2, 20])
+def test_a_poll_of_the_watcher_is_one_listing(checkpoint_count: int, store: Store) -> None:
+    for number in range(checkpoint_count):
         store.upload(f"step-{number}")
     objects.write(f"{store.uri}/in/odd/config.json", b"[]")
-    odd = OddFolders()
-    whole = router.list_whole(f"{store.uri}/in", {}, odd)
-    assert len(whole) == known
+    odd_folders = OddFolders()
+    listing = router.list_whole(f"{store.uri}/in", {}, odd_folders)
+    assert len(listing) == checkpoint_count
     store.take()
-    assert router.list_whole(f"{store.uri}/in", whole, odd) == whole
+    assert router.list_whole(f"{store.uri}/in", listing, odd_folders) == listing
     assert store.take() == 1
 
 
@@ -148,13 +148,13 @@ def test_many_checkpoints_are_requested_in_passes_that_airflow_can_expand(
         return len(set(run_ids_so_far) & set(run_ids))
 
     root, watched = str(tmp_path / "root"), str(tmp_path / "in")
-    rest = True
-    while rest:
+    has_rest = True
+    while has_rest:
         result = router.run_pass(root, "small", watched, count_known, "arrival", NOW)
         assert len(result.requests) <= router.MAX_REQUESTS < LARGEST_MAP
         assert len(result.requests) == router.MAX_REQUESTS or not result.rest
         run_ids_so_far += [request["trigger_run_id"] for request in result.requests]
-        rest = result.rest
+        has_rest = result.rest
     assert len(run_ids_so_far) == len(set(run_ids_so_far)) == count
     monkeypatch.setattr(fingerprints, "compute_fingerprint", lambda *_: pytest.fail("hashed again"))
     assert router.run_pass(root, "small", watched, count_known, "night", NOW).requests == []

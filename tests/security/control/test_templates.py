@@ -72,11 +72,11 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("template", HOSTILE)
 @pytest.mark.parametrize(("dag_id", "task_id"), TASKS, ids=[f"{dag_id}.{task_id}" for dag_id, task_id in TASKS])
 def test_a_template_in_conf_or_xcom_stays_text(dag_id: str, task_id: str, template: str, tmp_path: Path) -> None:
-    conf, known = confs_with(template)[dag_id], xcoms_with(template)
+    conf, xcoms = confs_with(template)[dag_id], xcoms_with(template)
     run_id = f"manual__{template}"
-    task, _ = render(dag_id, task_id, run_id, conf, known)
+    task, _ = render(dag_id, task_id, run_id, conf, xcoms)
     assert list(tmp_path.iterdir()) == [], "the command was run"
-    given = set(texts(conf)) | set(texts(known)) | {run_id}
+    given = set(texts(conf)) | set(texts(xcoms)) | {run_id}
     for field in (*task.template_fields, *MAPPED.get(task_id, ())):
         for text in texts(getattr(task, field)):
             assert text in given or template not in text, (field, text)
@@ -85,28 +85,28 @@ def test_a_template_in_conf_or_xcom_stays_text(dag_id: str, task_id: str, templa
 
 @pytest.mark.parametrize("template", HOSTILE)
 def test_the_router_passes_a_folder_name_unchanged(template: str) -> None:
-    known = xcoms_with(template)
-    task, label = render("checkpoint_router", "validate", "manual__1", {}, known)
-    assert {"trigger_run_id": task.trigger_run_id, "conf": task.conf} == known["reconcile"][0]
+    xcoms = xcoms_with(template)
+    task, label = render("checkpoint_router", "validate", "manual__1", {}, xcoms)
+    assert {"trigger_run_id": task.trigger_run_id, "conf": task.conf} == xcoms["reconcile"][0]
     assert label == task.trigger_run_id
 
 
 @pytest.mark.parametrize("template", HOSTILE)
 @pytest.mark.parametrize("task_id", ["preprocess", "caption", "evaluate", "golden_ready"])
 def test_a_stage_loads_the_spec_that_was_planned(template: str, task_id: str) -> None:
-    known = xcoms_with(template)
+    xcoms = xcoms_with(template)
     conf = confs_with(template)["validate_checkpoint"]
-    task, _ = render("validate_checkpoint", task_id, "manual__1", conf, known)
-    assert task.spec_uri == known["plan"]
-    assert getattr(task, "next_spec_uri", None) == (known["plan_following"] if task_id == "caption" else None)
+    task, _ = render("validate_checkpoint", task_id, "manual__1", conf, xcoms)
+    assert task.spec_uri == xcoms["plan"]
+    assert getattr(task, "next_spec_uri", None) == (xcoms["plan_following"] if task_id == "caption" else None)
 
 
 @pytest.mark.parametrize("template", HOSTILE)
 def test_an_audit_loads_the_spec_that_was_chosen(template: str) -> None:
-    known = xcoms_with(template)
-    task, label = render("audit_engine", "audit", "manual__1", confs_with(template)["audit_engine"], known)
-    assert task.spec_uri == known["choose"][0]
-    assert label == known["choose"][0].split("/")[-3][:250]
+    xcoms = xcoms_with(template)
+    task, label = render("audit_engine", "audit", "manual__1", confs_with(template)["audit_engine"], xcoms)
+    assert task.spec_uri == xcoms["choose"][0]
+    assert label == xcoms["choose"][0].split("/")[-3][:250]
 
 
 @pytest.mark.parametrize("template", HOSTILE)

@@ -56,7 +56,7 @@ def decode(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 def SEEDS() -> list[bytes]:
     """The good folder, and each odd one that consists of small plain files."""
-    found = [encode(good_files())]
+    seeds = [encode(good_files())]
     for make in (NEVER | UNDER_WAY).values():
         with tempfile.TemporaryDirectory() as parent:
             folder = Path(parent) / "step-1"
@@ -64,8 +64,8 @@ def SEEDS() -> list[bytes]:
             if folder.is_symlink() or not folder.is_dir():
                 continue
             files = [path for path in folder.iterdir() if path.is_file() and path.stat().st_size < LARGEST]
-            found.append(encode({path.name: path.read_bytes() for path in sorted(files)}))
-    return sorted(set(found))
+            seeds.append(encode({path.name: path.read_bytes() for path in sorted(files)}))
+    return sorted(set(seeds))
 
 
 def try_input(data: bytes) -> None:

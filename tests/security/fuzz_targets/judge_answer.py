@@ -39,8 +39,8 @@ def try_input(data: bytes) -> None:
         for pair in (False, True):
             reply = endpoint._read_reply(body, pair)
             assert (reply.failure is None) <= (reply.text is not None)
-            kept = [text for text in (reply.text, reply.detail, reply.served_by) if text is not None]
-            for text in kept:
+            texts = [text for text in (reply.text, reply.detail, reply.served_by) if text is not None]
+            for text in texts:
                 assert KEY not in text
                 text.encode()
             if reply.detail is not None:
@@ -51,12 +51,12 @@ def try_input(data: bytes) -> None:
             assert isinstance(reply.tokens, int)
             assert 0 <= reply.tokens < 2**40
             if reply.failure is None:
-                read = (
+                reparsed = (
                     rubric.parse_pair_answer(reply.text, None) if pair else rubric.parse_answer(judge, reply.text, None)
                 )
-                assert read.failure is None
-                sanitise(read.rationale or "").text.encode()
+                assert reparsed.failure is None
+                sanitise(reparsed.rationale or "").text.encode()
     for judge in (JUDGE, PLAIN):
-        for found in (rubric.parse_answer(judge, body, None), rubric.parse_pair_answer(body, None)):
-            if found.rationale is not None and found.failure is None:
-                assert len(found.rationale) <= rubric.RATIONALE_CHARACTERS
+        for answer in (rubric.parse_answer(judge, body, None), rubric.parse_pair_answer(body, None)):
+            if answer.rationale is not None and answer.failure is None:
+                assert len(answer.rationale) <= rubric.RATIONALE_CHARACTERS

@@ -49,8 +49,8 @@ def try_input(data: bytes) -> None:
         path.write_bytes(data[1:])
         try:
             source = open_source(Dataset(source=str(path)))
-            chosen = [one for one, _ in zip(limit_listing(str(path), source.list_images()), range(MOST), strict=False)]
-            for row in source.read(chosen):
+            refs = [ref for ref, _ in zip(limit_listing(str(path), source.list_images()), range(MOST), strict=False)]
+            for row in source.read(refs):
                 if row.file is not None and Path(folder) not in row.file.parents:
                     raise AssertionError(f"{row.file} lies outside")
         except InputError:

@@ -40,11 +40,11 @@ def SEEDS() -> list[bytes]:
     part = {"name": "part-00000", "rows": 3, "blake3": "0" * 64}
     manifest = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(part,), created_at=AT)
     failure = Failure(stage="caption", kind="trouble", message="no", at=AT)
-    made = [spec, record, manifest, failure]
-    texts = [one.model_dump_json().encode() for one in made]
+    models = [spec, record, manifest, failure]
+    texts = [model.model_dump_json().encode() for model in models]
     records.publish(PLACE, record)
-    kept = Path(PLACE, "index")
-    texts += [file.read_bytes() for file in sorted(kept.rglob("*.json"))]
+    index_folder = Path(PLACE, "index")
+    texts += [file.read_bytes() for file in sorted(index_folder.rglob("*.json"))]
     odd = [b"", b"null", b"[]", b"{}", b'"x"', b"[" * 5000, b'{"schema": 99}', b"\xff\xfe", b'{"a": 1e999}']
     return texts + odd
 
@@ -58,15 +58,15 @@ def _write(name: str, data: bytes) -> str:
     return str(file)
 
 
-def _expect(call: object, *given: object) -> None:
+def _expect(call: object, *arguments: object) -> None:
     try:
-        call(*given)  # type: ignore[operator]
+        call(*arguments)  # type: ignore[operator]
     except ValidationError:
         if call is not records.read:  # whose callers say what became of the record
             raise
     except KNOWN as error:
-        told = str(error)
-        assert "\n" not in told, told
+        line = str(error)
+        assert "\n" not in line, line
 
 
 def try_input(data: bytes) -> None:

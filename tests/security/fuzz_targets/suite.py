@@ -29,9 +29,9 @@ def try_input(data: bytes) -> None:
     try:
         suite = parse_suite(data, "fuzzed")
     except InputError as error:
-        told = str(error)
-        assert "\n" not in told, told
-        assert told.isprintable(), told
-        assert len(told) < 1000, told
+        line = str(error)
+        assert "\n" not in line, line
+        assert line.isprintable(), line
+        assert len(line) < 1000, line
         return
     assert Suite.model_validate_json(suite.model_dump_json()) == suite

@@ -57,9 +57,9 @@ def run_all_passes(folder: Path, run_type: str, runs: list[str]) -> list[list[st
 
 def list_failed_runs(folder: Path) -> list[str]:
     first = tasks.reconcile("scheduled", lambda *_: 0, str(folder), "small")
-    rest = tasks.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-1")
+    second = tasks.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-1")
     last = tasks.reconcile("operator_triggered", lambda *_: 0, str(folder), "small", after="step-3")
-    return [request["trigger_run_id"] for request in (*first, *rest, *last)]
+    return [request["trigger_run_id"] for request in (*first, *second, *last)]
 
 
 @pytest.mark.parametrize("run_type", ["manual", "scheduled"])
