@@ -164,7 +164,7 @@ all)
     dev/setup.sh control data s3 deploy docs
     # First what computes: three processes on two cores, so that none is idle while one of them ends.
     beside checks units
-    # Three sides, because each waits for engines and servers. No limit of a test counts the time of a busy machine.
+    # Three sides, because each waits for engines and servers. `wait_until` counts no time of a busy machine.
     beside control engine other_data
     ;;
 *)
