@@ -1,8 +1,7 @@
 """Time limits of runs, waits and jobs. The limits of a run's tasks add up to less than the run's own limit.
 
-The DAGs and the operators read them; `tests/security/control/test_limits_add_up.py` sums them. A job's limit follows
-from ray_jobs.storage import index
-from its images at the rate of the suite's last record, times four, and is at least an hour. `ASSAY_RUN_HOURS` (24)
+The DAGs and the operators read them; `tests/security/control/test_limits_add_up.py` sums them. A job's limit is four
+times the time that its images need at the rate of the suite's last record, and at least an hour. `ASSAY_RUN_HOURS` (24)
 scales every limit, for sets of images that take longer. A job that was stopped but made progress is submitted again
 within the run (`timeouts.py`), so these limits only have to cover jobs that hang.
 """
@@ -14,13 +13,13 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import index, manifests, records
 
 RUN = timedelta(hours=max(1.0, float(os.environ.get("ASSAY_RUN_HOURS", "24"))))
-PASS = 0.95 * RUN  # the router's, which ends before the next night's pass
+PASS = 0.95 * RUN  # of the router's run, which ends before the next night's pass
 CHECKPOINT = RUN / 8  # the longest wait for an upload
 OUTAGE = timedelta(hours=2)  # how much longer a wait lasts while a store or Ray does not answer
 RAY = timedelta(minutes=15) + OUTAGE
 GOLDEN = timedelta(minutes=10)
 JOBS = {"preprocess": RUN / 12, "caption": RUN / 8, "evaluate": RUN / 12, "audit": RUN / 12}  # of one try, at most
-TRIES_AFTER_TIMEOUT = 1  # of a job that makes no progress
+TRIES_AFTER_TIMEOUT = 1  # more tries of a job that makes no progress
 AUDIT_RUN = RUN / 2
 
 SAFETY_FACTOR = 4  # the limit is this many times the expected time

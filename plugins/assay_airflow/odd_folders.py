@@ -1,7 +1,7 @@
 """Remember the folders that are no complete checkpoint, so that the watcher opens them again only when they change.
 
-`CheckpointPrefixTrigger` keeps this in the triggerer's memory: after a restart it opens each folder once more. It logs
-one line per folder and fault.
+`CheckpointPrefixTrigger` keeps the list in the triggerer's memory, so it opens each folder once more after a restart.
+The trigger logs one line per folder and fault.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class OddFolder(NamedTuple):
 
 
 class OddFolders:
-    """The last fault of each such folder, by name."""
+    """The last fault of each folder that is no complete checkpoint, by name."""
 
     def __init__(self) -> None:
         self._folders: dict[str, OddFolder] = {}

@@ -1,12 +1,12 @@
 """Keep the router from opening a checkpoint again after two unexpected failures, until the checkpoint changes.
 
-Each entry is a JSON at `{root}/quarantine/{digest of the checkpoint's URI}.json`. A person lifts it by deleting that
-file; a changed checkpoint lifts it by itself. InputError and Incomplete never count, because they are verdicts on the
-checkpoint.
+The survey of the router calls this. Each entry is a JSON file, `{root}/quarantine/{digest of the checkpoint's
+URI}.json`. A person ends the quarantine by deleting that file. A changed checkpoint ends it by itself. InputError and
+Incomplete never count, because they are verdicts on the checkpoint.
 
 The router writes the failure before it opens a checkpoint and removes it afterwards, because a process that is killed,
 or that runs out of memory or time, can write nothing. Checkpoints with such an entry are opened one at a time: if
-several were open when the process was killed, only the one that kills it again is quarantined.
+several were open when the process was killed, only the checkpoint that kills it again is quarantined.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class QuarantineEntry(StoredModel):
 
 @contextmanager
 def _skip_newer_files() -> Iterator[None]:
-    """Leave a file of a newer schema, or one that is too large, as it is. The pass continues without it."""
+    """Leave a file as it is if it has a newer schema or is too large. The pass continues without it."""
     try:
         yield
     except InputError as error:
@@ -54,7 +54,7 @@ class Quarantine:
         self._suspect_lock = Lock()
 
     def find_refusal(self, uri: str, listing: str) -> str | None:
-        """Why the checkpoint with this listing must not be opened, and how to lift that. None if it may be."""
+        """Why the checkpoint with this listing must not be opened, and how to end that. None if it may be opened."""
         entry = self._load_entry(uri)
         if entry is None or entry.listing != listing or entry.failures < MAX_FAILURES:
             return None
@@ -62,7 +62,7 @@ class Quarantine:
 
     @contextmanager
     def guard_read(self, uri: str, listing: str) -> Iterator[None]:
-        """Read the checkpoint in this context. A failure is stored until the context ends, in any way.
+        """A context in which the caller reads the checkpoint. A failure is stored until the context ends.
 
         If the task itself ends (Airflow's timeout, a signal), the failure stays. `add_failure` inside counts once.
         """

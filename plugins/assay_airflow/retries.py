@@ -1,8 +1,9 @@
-"""Decide when the router requests a run again that ended without a record.
+"""Decide when the router requests a run again, if the run ended without a record.
 
-After a RetryableError: at the next arrival, at most once per hour and less often after each try, and every night. After
-an InputError: when the suite has changed or a person asks, because only a person can mend it. The reason is in the
-`failure.json` of the run's last job. A run that ended before it had a job has none and counts as retryable.
+After a RetryableError, the router requests the run at the next arrival, at most once per hour and less often after each
+try, and every night. After an InputError, it requests the run when the suite has changed or a person asks, because only
+a person can mend the input. The reason is in the `failure.json` of the run's last job. A run that ended before its
+first job has no such file and counts as retryable.
 """
 
 import json

@@ -30,7 +30,7 @@ CLOCK_SLACK = timedelta(seconds=5)  # between the clock that stamps a job and th
 
 @dataclass(frozen=True)
 class StageJob:
-    """`marker` exists if the stage is complete. `force` is set if the stage must run although it exists."""
+    """A stage as a Ray job. `marker` exists if the stage is complete. With `force`, the stage runs all the same."""
 
     stage: str
     spec_uri: str

@@ -27,7 +27,7 @@ MIN_UNREADABLE = 3  # if so many checkpoints were opened and none was readable, 
 
 
 class Finding(NamedTuple):
-    """A folder's checkpoint, or `refusal`: why it is passed over. `error` is what opening it raised."""
+    """A folder's checkpoint, or in `refusal` why the folder is passed over. Opening the folder raised `error`."""
 
     name: str
     checkpoint: Checkpoint | None = None

@@ -1,6 +1,6 @@
 """The Python tasks of the DAGs: plan a run, publish its record, report its verdict, select what to validate or audit.
 
-Each task of `dags/` that is no operator calls one function here, in Airflow's worker.
+Each task of `dags/` that is no operator calls one function here. It runs in Airflow's worker.
 """
 
 import os

@@ -22,7 +22,8 @@ REMEDY = "ASSAY_RUN_HOURS gives each job more time"
 def digest_progress(stage: str, spec: Spec) -> str | None:
     """A digest of the names below the stage's folders, to compare before and after a try. None if listing fails.
 
-    The names and not their number, because the judge's answers are merged into fewer files now and then.
+    The digest covers the names and not their number, because the judge's answers are merged into fewer files now and
+    then.
     """
     folders = {
         "preprocess": [spec.golden_uri],
@@ -43,7 +44,7 @@ def digest_progress(stage: str, spec: Spec) -> str | None:
 def raise_timeout(stage: str, spec: Spec, message: str, before: str | None = None) -> None:
     """Raises RayJobTimeout after a first timeout or after progress, and InputError after a second without progress.
 
-    `before` is what `list_progress` returned when the try began.
+    `before` is the digest that `digest_progress` returned when the try began.
     """
     now = digest_progress(stage, spec) if before else None
     if now and now != before:
@@ -66,7 +67,7 @@ def forget_timeout(stage: str, spec: Spec) -> None:
     """Delete the note of a timeout. Raises nothing, because a note that stays costs one try at most."""
     uri = _note_uri(stage, spec)
     try:
-        if objects.exists(uri):  # an identity that may not delete mostly has nothing to delete
+        if objects.exists(uri):  # an identity without the right to delete mostly has nothing to delete
             objects.delete(uri)
     except Exception as error:
         print(f"{uri}: stays there: {describe(error)}")

@@ -1,7 +1,7 @@
 """Parse the YAML of a suite. If the suite has a fault, raise InputError with one line.
 
-`plan` and `assay suite check` call this. A spec reads its stored suite with the model alone. So a suite that this file
-refuses since a later version stays readable in an old spec.
+`plan` and `assay suite check` call this. A spec reads its stored suite with the model alone. So an old spec stays
+readable, even if a newer version of this file refuses its suite.
 """
 
 import re
@@ -29,9 +29,7 @@ def parse_suite(text: str | bytes, where: str) -> Suite:
     if not isinstance(raw, dict):
         raise InputError(f"{what}: must be a mapping with the keys {', '.join(Suite.model_fields)}")
     suite = _validate(raw, what)
-    if fault := find_name_fault(
-        suite.name
-    ):  # checked here and not in the model, which also reads what was stored earlier
+    if fault := find_name_fault(suite.name):  # not in the model, because the model also reads stored suites
         raise InputError(f"{what}: name: {suite.name[:60]!r} {fault}; give it a shorter name")
     _check_judge(suite.judge, what)
     if fault := find_token_fault(texts_for_model(suite) | texts_for_judge(suite)) or find_unused(suite):

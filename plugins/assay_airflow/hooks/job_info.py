@@ -1,4 +1,4 @@
-"""Validate what Ray's Jobs API says about a job, because another program or another version of Ray may answer."""
+"""Validate the job details of Ray's Jobs API, because another program or another version of Ray may answer."""
 
 import json
 from typing import Any

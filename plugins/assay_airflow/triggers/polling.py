@@ -17,11 +17,11 @@ async def poll_until_ready(
     say: Callable[[str], object],
     outage: float = 0,
 ) -> dict[str, Any]:
-    """Call `poll` until it returns None. A line that it returns says what is missing, and is a timeout's message.
+    """Call `poll` until it returns None. Until then it returns a line that names the missing thing.
 
-    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. A RetryableError counts as missing too, and
-    extends the deadline by `outage` seconds, because a store that is down may be back in an hour. Calls `say` with each
-    line once.
+    Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. The message of a timeout is the last
+    line. A RetryableError counts as a line too, and extends the deadline by `outage` seconds, because a store that is
+    down may be back in an hour. Calls `say` with each new line.
     """
     last: str | None = None
     while True:
