@@ -73,7 +73,7 @@ def read_streams_in_order(streams: Iterable[Callable[[], Iterator[T]]], width: i
             if stopped.is_set():
                 return
 
-    def drained(batches: "Queue[list[T]]", filling: "Future[None]") -> Iterator[T]:
+    def drain(batches: "Queue[list[T]]", filling: "Future[None]") -> Iterator[T]:
         while not (filling.done() and batches.empty()):
             with suppress(Empty):
                 yield from batches.get(timeout=0.1)
@@ -84,11 +84,11 @@ def read_streams_in_order(streams: Iterable[Callable[[], Iterator[T]]], width: i
     try:
         for stream in streams:
             if len(waiting) == width:
-                yield from drained(*waiting.popleft())
+                yield from drain(*waiting.popleft())
             batches: Queue[list[T]] = Queue(WAITING)
             waiting.append((batches, pool.submit(fill, stream, batches)))
         while waiting:
-            yield from drained(*waiting.popleft())
+            yield from drain(*waiting.popleft())
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
