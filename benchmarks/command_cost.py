@@ -47,7 +47,7 @@ def measure_command(command: list[str], environment: dict[str, str] | None = Non
         while not ended.is_set():
             for pid in psutil.pids():
                 if pid not in processes:
-                    processes[pid] = _find_marked(pid, mark)
+                    processes[pid] = _find_process(pid, mark)
                 if (child := processes[pid]) is not None:
                     with suppress(psutil.Error):
                         times, memory = child.cpu_times(), child.memory_info()
@@ -75,7 +75,7 @@ def measure_command(command: list[str], environment: dict[str, str] | None = Non
     return cost
 
 
-def _find_marked(pid: int, mark: str) -> psutil.Process | None:
+def _find_process(pid: int, mark: str) -> psutil.Process | None:
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         if process.environ().get(MARK) == mark:

@@ -83,7 +83,7 @@ def draw_inflated_losses(random: np.random.Generator, shape: tuple[int, int]) ->
     return -draw_inflated_gains(random, shape)
 
 
-def draw_inflated(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def draw_rare_changes(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return np.where(random.random(shape) < 0.1, random.uniform(-1, 1, shape), 0.0)
 
 
@@ -105,7 +105,7 @@ MEANS: dict[str, Draw] = {
     "normal": draw_normal, "lognormal, sigma 0.5, gains": draw_mild_gains, "lognormal, sigma 1, gains": draw_rare_gains,
     "lognormal, sigma 1, losses": draw_rare_losses, "difference of two lognormals": draw_lognormal_differences,
     "90% zeros, gains": draw_inflated_gains, "90% zeros, losses": draw_inflated_losses,
-    "90% zeros, both": draw_inflated,
+    "90% zeros, both": draw_rare_changes,
 }  # fmt: skip
 # baseline's share, correlation of the two runs, margin
 SHARES = {(0.5, 0.2, 0.05), (0.9, 0.5, 0.05), (0.97, 0.5, 0.02), (0.99, 0.8, 0.01), (0.5, 0.5, 0.0), (0.9, 0.8, 0.0)}
@@ -245,7 +245,7 @@ def simulate_gate(random: np.random.Generator, nights: int) -> str:
         differences: dict[str, np.ndarray] = {
             "normal": common - 0.05,
             "mild": np.exp(0.35 * common + 0.357 * random.standard_normal(300)) - math.exp(0.125) - 0.05,
-            "inflated": draw_inflated(random, (1, 300))[0] - 0.05,
+            "inflated": draw_rare_changes(random, (1, 300))[0] - 0.05,
             "share": losses,
         }  # fmt: skip
         ps = []

@@ -36,7 +36,7 @@ def write_checkpoints(folder: Path, geometry: str, count: int) -> list[Path]:
         shutil.copytree(DEMO, first)
     else:
         _write_model(first, geometry)
-    return [first, *(_copy_changed(first, folder / f"step-{number}", number) for number in range(1, count))]
+    return [first, *(_copy_with_changes(first, folder / f"step-{number}", number) for number in range(1, count))]
 
 
 def _write_model(target: Path, geometry: str) -> None:
@@ -61,7 +61,7 @@ def _write_model(target: Path, geometry: str) -> None:
     (target / "config.json").write_text(json.dumps(config))
 
 
-def _copy_changed(source: Path, target: Path, number: int) -> Path:
+def _copy_with_changes(source: Path, target: Path, number: int) -> Path:
     """A copy whose smallest shard has other values."""
     from safetensors.torch import load_file, save_file
 

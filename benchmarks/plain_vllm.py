@@ -132,10 +132,10 @@ async def asynchronous(spec: Spec, has_gpu: bool, wait: str | None, engines: int
     else:
         ready = [await render(number) for number in range(len(prompts))]
 
-        async def find_rendered(number: int) -> Any:
+        async def get_inputs(number: int) -> Any:
             return ready[number]
 
-        await measure_requests("rendered before", find_rendered)
+        await measure_requests("rendered before", get_inputs)
     llm.shutdown()
 
 

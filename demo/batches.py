@@ -21,20 +21,20 @@ VALUE = {pair: i for i, pair in enumerate(((n, v) for n, values in VALUES.items(
 class Row(NamedTuple):
     question: list[int]
     answer: list[int]
-    compared: list[tuple[int, int]]
+    value_pairs: list[tuple[int, int]]
 
 
 class Batch(NamedTuple):
     """The tensors of a batch.
 
     `pixels` are patches (images, 64, 588). `ids` and `labels` have the shape (rows, tokens); labels outside the answers
-    are IGNORED. `compared` (verdicts, 2) has for every verdict, in order, the caption's value and the image's value.
+    are IGNORED. `value_pairs` (verdicts, 2) has for every verdict, in order, the caption's value and the image's value.
     """
 
     pixels: torch.Tensor
     ids: torch.Tensor
     labels: torch.Tensor
-    compared: torch.Tensor
+    value_pairs: torch.Tensor
 
 
 def compare(scene: scenes.Scene, text: str) -> list[tuple[int, int]]:
@@ -47,16 +47,16 @@ def compare(scene: scenes.Scene, text: str) -> list[tuple[int, int]]:
 class Batches:
     """Draws batches. `judge_share` of the rows ask for a verdict, `fields_share` for fields, the others for a caption.
 
-    `shuffled` gives each image the caption of another one in the batch, `confused` its colour field a wrong colour:
-    training runs gone wrong.
+    Two settings make a faulty training run. `has_shuffled_captions` gives each image the caption of another image of
+    the batch. `has_confused_colours` gives the field `colour` a wrong value.
     """
 
     tokenizer: PreTrainedTokenizerFast
     rng: random.Random
     judge_share: float = 0.0
     fields_share: float = 0.0
-    shuffled: bool = False
-    confused: bool = False
+    has_shuffled_captions: bool = False
+    has_confused_colours: bool = False
     _tokens: dict[str, list[int]] = field(default_factory=dict)
 
     def encode(self, text: str) -> list[int]:
@@ -90,7 +90,7 @@ class Batches:
             )
         elif kind < self.judge_share + self.fields_share:
             right = fields.derive_fields(scene, layout)
-            written = fields.confuse(right) if self.confused else right
+            written = fields.confuse(right) if self.has_confused_colours else right
             prompt, answer, compared = fields.PROMPT, fields.write_answer(written), []
         else:
             prompt, answer, compared = scenes.CAPTION_PROMPT, scenes.write_caption(scene), []
@@ -102,7 +102,9 @@ class Batches:
         drawn = [scenes.draw_training_scene(self.rng) for _ in range(size)]
         laid_out = [(scene, scenes.lay_out(scene, self.rng)) for scene in drawn]
         pixels = cut_patches([scenes.paint(scene, layout) for scene, layout in laid_out])
-        rows = [self.row(*pair) for pair in (self.rng.sample(laid_out, size) if self.shuffled else laid_out)]
+        rows = [
+            self.row(*pair) for pair in (self.rng.sample(laid_out, size) if self.has_shuffled_captions else laid_out)
+        ]
         length = max(len(row.question) + len(row.answer) for row in rows)
         ids = torch.full((size, length), self.tokenizer.pad_token_id)
         labels = torch.full((size, length), IGNORED)
@@ -110,5 +112,5 @@ class Batches:
             end = len(row.question) + len(row.answer)
             ids[i, :end] = torch.tensor(row.question + row.answer)
             labels[i, len(row.question) : end] = torch.tensor(row.answer)
-        compared = torch.tensor([pair for row in rows for pair in row.compared]).view(-1, 2)
+        compared = torch.tensor([pair for row in rows for pair in row.value_pairs]).view(-1, 2)
         return Batch(pixels, ids, labels, compared)

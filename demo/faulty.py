@@ -47,7 +47,7 @@ def make_truncated_jpeg() -> bytes:
 
 
 def make_truncated_png() -> bytes:
-    whole = encode(draw_textured(), "PNG")
+    whole = encode(draw_texture(), "PNG")
     return whole[: len(whole) * 6 // 10]
 
 
@@ -101,14 +101,14 @@ def make_corrupt_jpeg() -> bytes:
 
 def make_corrupt_png() -> bytes:
     """Bytes flipped in the middle of the compressed pixels."""
-    data = bytearray(encode(draw_textured(), "PNG"))
+    data = bytearray(encode(draw_texture(), "PNG"))
     middle = len(data) // 2
     for i in range(middle, middle + 64):
         data[i] ^= 0xFF
     return bytes(data)
 
 
-def draw_textured() -> Image.Image:
+def draw_texture() -> Image.Image:
     """The picture with noise, so that its file is long enough to be broken in the middle."""
     noise = Image.frombytes("RGB", (scenes.SIDE, scenes.SIDE), random.Random(2).randbytes(3 * scenes.SIDE**2))
     return Image.blend(draw_picture(), noise, 0.1)
@@ -122,7 +122,7 @@ def _png(width: int, height: int, pixels: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def expect_kept(*repaired: str) -> dict[str, object]:
+def expect_image(*repaired: str) -> dict[str, object]:
     return {"outcome": "kept", "repaired": list(repaired)}
 
 
@@ -131,17 +131,17 @@ def expect_reject(reason: str) -> dict[str, object]:
 
 
 FILES: dict[str, tuple[Callable[[], bytes], dict[str, object]]] = {
-    "animated.gif": (make_animated_gif, expect_kept("first-frame")),
+    "animated.gif": (make_animated_gif, expect_image("first-frame")),
     "bomb.png": (make_bomb, expect_reject("too-large")),
-    "cmyk.jpg": (make_cmyk_jpeg, expect_kept("cmyk-to-rgb")),
+    "cmyk.jpg": (make_cmyk_jpeg, expect_image("cmyk-to-rgb")),
     "corrupt.jpg": (make_corrupt_jpeg, expect_reject("corrupt")),
     "corrupt.png": (make_corrupt_png, expect_reject("corrupt")),
     "empty.jpg": (bytes, expect_reject("empty")),
     "html-in-disguise.jpg": (make_web_page, expect_reject("not-an-image")),
-    "palette-alpha.png": (make_palette_png, expect_kept("alpha-over-white")),
-    "png-in-disguise.jpg": (lambda: encode(draw_picture(), "PNG"), expect_kept("wrong-extension")),
-    "rotated.jpg": (make_rotated_jpeg, expect_kept("exif-rotated")),
-    "sixteen-bit.png": (make_sixteen_bit_png, expect_kept("16-bit-to-8")),
+    "palette-alpha.png": (make_palette_png, expect_image("alpha-over-white")),
+    "png-in-disguise.jpg": (lambda: encode(draw_picture(), "PNG"), expect_image("wrong-extension")),
+    "rotated.jpg": (make_rotated_jpeg, expect_image("exif-rotated")),
+    "sixteen-bit.png": (make_sixteen_bit_png, expect_image("16-bit-to-8")),
     "strip.png": (lambda: encode(draw_picture().resize((8400, 28)), "PNG"), expect_reject("extreme-aspect")),
     "tiny.png": (lambda: encode(draw_picture().resize((1, 1)), "PNG"), expect_reject("too-small")),
     "truncated.jpg": (make_truncated_jpeg, expect_reject("truncated")),

@@ -15,10 +15,10 @@ class Verdict:
     """The truth about each attribute, and the judge's answer; None when the judge gave no valid answer."""
 
     truth: dict[str, bool]
-    judged: dict[str, bool] | None
+    answer: dict[str, bool] | None
 
     def is_right(self, name: str) -> bool:
-        return self.judged is not None and self.judged[name] == self.truth[name]
+        return self.answer is not None and self.answer[name] == self.truth[name]
 
     def is_all_right(self) -> bool:
         return all(self.is_right(name) for name in VALUES)
@@ -80,7 +80,7 @@ def list_kind_rows(verdicts: dict[str, list[Verdict]]) -> list[list[str]]:
     rows = []
     for kind, judged in verdicts.items():
         truth = sum(sum(verdict.truth.values()) for verdict in judged) / len(VALUES) / len(judged)
-        valid = [verdict.judged for verdict in judged if verdict.judged is not None]
+        valid = [verdict.answer for verdict in judged if verdict.answer is not None]
         judged_share = sum(answer[name] for answer in valid for name in VALUES) / len(VALUES) / max(1, len(valid))
         label = f"only {kind} wrong" if kind in VALUES else kind
         rows.append(
@@ -110,11 +110,11 @@ def build_results(
 ) -> str:
     """RESULTS.md."""
     everything = [verdict for judged in verdicts.values() for verdict in judged]
-    pairs = [(sum(v.truth.values()) / 6, sum(v.judged[n] for n in VALUES) / 6) for v in everything if v.judged]
+    pairs = [(sum(v.truth.values()) / 6, sum(v.answer[n] for n in VALUES) / 6) for v in everything if v.answer]
     exact = format_share(
         [text == scenes.write_caption(truth) for truth, text in zip(truths, judge_captions, strict=True)]
     )
-    valid = [verdict.judged is not None for verdict in everything]
+    valid = [verdict.answer is not None for verdict in everything]
     kinds = {name: verdicts[name] for name in verdicts if name not in written}
     captioned = {name: verdicts[name] for name in written}
     kind_header = ["captions", "valid JSON", "true, in truth", "true, by the judge", "all six verdicts right"]
@@ -154,7 +154,7 @@ def describe_limits(verdicts: dict[str, list[Verdict]]) -> str:
     alone = {name: [verdict.is_right(name) for verdict in verdicts[name]] for name in VALUES}
     missed = ", ".join(f"{name} {len(right) - sum(right)} of {len(right)}" for name, right in alone.items())
     blamed = sum(not verdict.is_all_right() for verdict in verdicts["right"])
-    garbled = [verdict.judged for verdict in verdicts["garbled"] if not any(verdict.truth.values())]
+    garbled = [verdict.answer for verdict in verdicts["garbled"] if not any(verdict.truth.values())]
     praised = sum(answer is not None and any(answer[name] for name in VALUES) for answer in garbled)
     return "\n".join(
         [

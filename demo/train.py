@@ -70,9 +70,9 @@ class Loss(torch.nn.Module):
         labels = batch.labels[:, 1:]
         answered = labels != IGNORED
         loss = F.cross_entropy(model.lm_head(last[:, :-1][answered]), labels[answered], weight=self.weights)
-        if len(batch.compared):
-            read = self.probe(below[:, :-1][torch.isin(labels, self.verdicts)]).view(len(batch.compared), 2, -1)
-            loss = loss + F.cross_entropy(read.flatten(0, 1), batch.compared.flatten())
+        if len(batch.value_pairs):
+            read = self.probe(below[:, :-1][torch.isin(labels, self.verdicts)]).view(len(batch.value_pairs), 2, -1)
+            loss = loss + F.cross_entropy(read.flatten(0, 1), batch.value_pairs.flatten())
         return loss
 
 
@@ -123,7 +123,12 @@ def main() -> None:
     model.train()
     loss_of = Loss(model, tokenizer)
     optimizer = build_optimizer(model, loss_of.probe)
-    batches = Batches(tokenizer, random.Random(args.seed), shuffled=args.shuffled, confused=args.confused)
+    batches = Batches(
+        tokenizer,
+        random.Random(args.seed),
+        has_shuffled_captions=args.shuffled,
+        has_confused_colours=args.confused,
+    )
     if args.task == "fields":
         batches.fields_share = 0.7  # the other rows ask for captions, so that captioning stays as good as it was
     saves = {int(step) for step in args.save.split(",") if step} | {args.steps}

@@ -92,7 +92,7 @@ def down(settings: Settings) -> int:
         stop(settings, *PROGRAMS, wait=False)  # all at once, because `shutdown` ends one after the other
         interface.shutdown()
         _await_end([pid], 60)
-    leftovers = sorted({pid for pid in pids_of_session if _exists(pid)} | set(_list_marked(settings)))
+    leftovers = sorted({pid for pid in pids_of_session if _exists(pid)} | set(_list_stack_pids(settings)))
     for sign in (signal.SIGTERM, signal.SIGKILL):
         remaining = [pid for pid in leftovers if _exists(pid)]
         for pid in remaining:
@@ -152,7 +152,7 @@ def _check_ports(settings: Settings, program: str) -> None:
             )
 
 
-def _list_marked(settings: Settings) -> list[int]:
+def _list_stack_pids(settings: Settings) -> list[int]:
     """Processes with this stack's mark in their environment, by Linux's /proc; never this one."""
     mark = f"{MARK}={settings.run}".encode()
     pids = []
@@ -169,7 +169,7 @@ def _list_marked(settings: Settings) -> list[int]:
 def session(settings: Settings) -> list[int]:
     """Processes in supervisord's session, which outlives supervisord.
 
-    Airflow's processes write their title over their environment, so `_list_marked` does not see them.
+    Airflow's processes write their title over their environment, so `_list_stack_pids` does not see them.
     """
     pidfile = settings.run / "supervisord.pid"
     leader = int(pidfile.read_text()) if pidfile.exists() else 0

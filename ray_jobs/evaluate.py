@@ -73,7 +73,7 @@ def evaluate(spec: Spec) -> None:
     )
     page = render_report(spec, scores, verdict)
     decided_at = datetime.now(UTC)
-    _check_unchanged(spec, captions, scored)
+    _check_inputs_unchanged(spec, captions, scored)
     if not spec.force and records.has_final_verdict(spec.run_uri):
         log.info("run %s was forced meanwhile and has its verdict", spec.run_uri)
         return
@@ -87,7 +87,7 @@ def evaluate(spec: Spec) -> None:
     log.info("verdict: %s: %s", verdict.outcome, verdict.reason)
 
 
-def _check_unchanged(spec: Spec, captions: dict[str, Manifest], scored: dict[str, Manifest]) -> None:
+def _check_inputs_unchanged(spec: Spec, captions: dict[str, Manifest], scored: dict[str, Manifest]) -> None:
     """Raises RetryableError when captions or scores were replaced while this job read them.
 
     No verdict rests on a mix of old and new ones.

@@ -66,7 +66,7 @@ def prepare_images(source: Source, chosen: tuple[ImageRef, ...], settings: Prepr
         with TemporaryDirectory(prefix="assay-rows-") as folder:
             rows = read_rows(decoder, source, chosen, folder)
             return [
-                SampleImage(replace(row, data=None, file=None), decoder.prepare_isolated(prepare_row, row))
+                SampleImage(replace(row, data=None, file=None), decoder.prepare_with_retry(prepare_row, row))
                 for row in rows
             ]
     finally:

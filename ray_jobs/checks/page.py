@@ -47,7 +47,7 @@ def build_view(result: CheckResult) -> dict[str, Any]:
         "suite": result.suite.name if result.suite else result.suite_name,
         "findings": sorted(result.findings.items, key=lambda finding: order[finding.kind]),
         "facts": list(_list_facts(result)),
-        "rows": [_build_row(result, number, image) for number, image in enumerate(result.choose_shown())],
+        "rows": [_build_row(result, number, image) for number, image in enumerate(result.choose_page_images())],
         "rejects": [_describe_reject(image) for image in result.images if isinstance(image.image, Reject)][
             :MAX_REJECTS
         ],

@@ -50,7 +50,7 @@ class CheckResult:
     judge_examples: list[JudgeExample] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def choose_shown(self) -> list[SampleImage]:
+    def choose_page_images(self) -> list[SampleImage]:
         """Returns the images that the page shows: at most five usable ones, spread over the prepared images."""
         usable = [image for image in self.images if isinstance(image.image, GoldenImage)]
         return (
@@ -176,7 +176,7 @@ def _build_likely_answers(suite: Suite, images: Sequence[SampleImage]) -> list[s
 def _check_judge(result: CheckResult, suite: Suite, ask: bool) -> None:
     findings, settings = result.findings, suite.judge
     result.judge_examples = [
-        JudgeExample(judge.build_question(settings, image.row.references)) for image in result.choose_shown()
+        JudgeExample(judge.build_question(settings, image.row.references)) for image in result.choose_page_images()
     ]
     if settings.kind == "openai":
         findings.attempt("judge", check_destination, settings)
@@ -192,11 +192,11 @@ def _check_judge(result: CheckResult, suite: Suite, ask: bool) -> None:
     if not ask or not result.judge_examples:
         return
     if settings.kind == "openai":
-        examples = findings.attempt("judge", judge.ask_endpoint, settings, result.choose_shown())
+        examples = findings.attempt("judge", judge.ask_endpoint, settings, result.choose_page_images())
     else:
         assert result.judge_model
         examples = findings.attempt(
-            "judge", judge_engine.ask_engine, settings, result.judge_model.checkpoint, result.choose_shown()
+            "judge", judge_engine.ask_engine, settings, result.judge_model.checkpoint, result.choose_page_images()
         )
     result.judge_examples = examples or result.judge_examples
     findings.add_doubts("judge", judge.find_judge_doubts(examples or ()))

@@ -147,7 +147,7 @@ def _complete_value(raw: Any, where: str, compound_types: tuple[str, ...]) -> Sc
     if kind == "boolean":
         return {"type": kind}
     if kind == "object":
-        return _complete_located(raw, where)
+        return _complete_located_object(raw, where)
     return _complete_box(raw, where) if _has_box_form(raw) else _complete_array(raw, where)
 
 
@@ -170,7 +170,7 @@ def _complete_box(raw: Schema, where: str) -> Schema:
     return {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
 
 
-def _complete_located(raw: Schema, where: str) -> Schema:
+def _complete_located_object(raw: Schema, where: str) -> Schema:
     properties = _read_properties(raw, f"{where}: ")
     if set(properties) != {"label", "box"}:
         raise SchemaError(f"{where}: the objects of an array have two properties, label and box; correct it")

@@ -73,7 +73,7 @@ class PromptBuilder:
     def least_tokens(self, prompt: str, width: int, height: int) -> int:
         """The least number of tokens that the prompt has once its image is inside. Raises ImageRefused."""
         if (width, height) not in self._added:
-            self._added[width, height] = self._tokens_added(width, height)
+            self._added[width, height] = self._count_added_tokens(width, height)
         return len(self.tokens(prompt)) + self._added[width, height]
 
     @property
@@ -131,7 +131,7 @@ class PromptBuilder:
         except OSError:
             return {}
 
-    def _tokens_added(self, width: int, height: int) -> int:
+    def _count_added_tokens(self, width: int, height: int) -> int:
         """How many tokens longer the prompt gets when the image replaces its placeholder. Raises ImageRefused.
 
         Some processors cannot count these tokens, and others fail to with an unusual image processor. Then a prompt

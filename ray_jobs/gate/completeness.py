@@ -8,7 +8,7 @@ from ray_jobs.gate.accumulator import Sample
 from ray_jobs.gate.paired_differences import GateMetric
 
 
-def count_expected(scores: Scores, metric: str) -> int:
+def count_expected_values(scores: Scores, metric: str) -> int:
     """The number of images that should have a value of the metric.
 
     These are all images when the scores do not list the metric, because it is not a metric of single captions.
@@ -36,14 +36,14 @@ def why_incomplete(
     present = {name: scores.metrics[name].n for name in gate.metrics if name in scores.metrics}
     present |= {name: sample.n for name, sample in limited.items()}
     for name, n in present.items():
-        wanted = count_expected(scores, name)
+        wanted = count_expected_values(scores, name)
         if wanted == 0 and metrics[name].needs != "text":
             return f"{name} has no value on any image: the data set gives it nothing to measure"
         if n < gate.coverage * wanted:
             return f"{name} is missing on {wanted - n} of {wanted} images{_format_bounds(gating, name)}"
     few: dict[str, int] = {}
     for comparison in gating:
-        n, wanted = comparison.n, count_expected(scores, comparison.metric)
+        n, wanted = comparison.n, count_expected_values(scores, comparison.metric)
         if metrics[comparison.metric].needs == "text":
             n, wanted = _count_captioned_in_both(comparison, comparisons), scores.images
         if n < gate.coverage * wanted:

@@ -26,12 +26,12 @@ def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alp
     first, last = (int(quantile) for quantile in stats.binom.ppf([1e-9, 1 - 1e-9], n, either))
     discordant = np.unique(np.linspace(max(first, 0), last, MAX_TERMS).round().astype(int))
     weight = stats.binom.pmf(discordant, n, either)
-    least = _find_fewest_rejected(test, discordant, n, margin, alpha)
+    least = _find_fewest_losses(test, discordant, n, margin, alpha)
     rejected = stats.binom.sf(least - 1, discordant, min(loss / either, 1.0))
     return float((weight * rejected).sum() / weight.sum())
 
 
-def _find_fewest_rejected(test: Test, discordant: np.ndarray, n: int, margin: float, alpha: float) -> np.ndarray:
+def _find_fewest_losses(test: Test, discordant: np.ndarray, n: int, margin: float, alpha: float) -> np.ndarray:
     """The fewest losses at which the test rejects, for each number of discordant images.
 
     If the test never rejects, the result is the number of discordant images plus one.

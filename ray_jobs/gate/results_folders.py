@@ -15,14 +15,15 @@ from ray_jobs.metrics.score_folders import number_folders
 from ray_jobs.storage import json_files, object_listing, objects
 
 
-def find_folder(spec: Spec, made_of: str) -> str:
+def find_folder(spec: Spec, captions_digest: str) -> str:
     """The folder below the run to write results to; "" for the run's own folder.
 
-    `made_of` is the digest of all captions that are compared. It is in the name because preferences depend on them.
+    `captions_digest` is the digest of all captions that are compared. It is in the name because preferences depend on them.
     """
-    if not spec.force and _claim_own_folder(spec, made_of):
+    if not spec.force and _claim_own_folder(spec, captions_digest):
         return ""
-    for folder in number_folders(f"{request_folder(spec.force)}/{made_of}" if spec.force else f"of/{made_of}"):
+    parent = request_folder(spec.force) if spec.force else "of"
+    for folder in number_folders(f"{parent}/{captions_digest}"):
         verdict = _read_verdict(f"{spec.run_uri}/{folder}")
         # An INCOMPLETE run needs a new folder, because each attempt asks the judge again.
         if verdict is None or verdict.outcome != "INCOMPLETE":
@@ -46,10 +47,10 @@ def make_current(spec: Spec, verdict: Verdict) -> None:
     objects.write(f"{spec.run_uri}/report.html", objects.read(f"{spec.run_uri}/{current.folder}/report.html"))
 
 
-def _claim_own_folder(spec: Spec, made_of: str) -> bool:
+def _claim_own_folder(spec: Spec, captions_digest: str) -> bool:
     """True if the run's own folder belongs to these captions. The file `captions` there holds their digest."""
     uri = f"{spec.run_uri}/captions"
-    return objects.create(uri, made_of.encode()) or objects.read(uri, at_most=100) == made_of.encode()
+    return objects.create(uri, captions_digest.encode()) or objects.read(uri, at_most=100) == captions_digest.encode()
 
 
 def _decision_time(verdict: Verdict) -> float:

@@ -11,7 +11,7 @@ from ray_jobs.contract.artifacts import Comparison, LimitCheck, Outcome, Scores,
 from ray_jobs.contract.sections.gate import Gate
 from ray_jobs.contract.spec import Baseline
 from ray_jobs.gate.accumulator import Sample
-from ray_jobs.gate.completeness import count_expected, why_incomplete
+from ray_jobs.gate.completeness import count_expected_values, why_incomplete
 from ray_jobs.gate.holm import adjust_p_values
 from ray_jobs.gate.limits import check_limit
 from ray_jobs.gate.no_baseline import FIRST_OF_SERIES, NoBaseline
@@ -99,7 +99,7 @@ def _compare_side(
     gating = [name for name in gate.metrics if name in side.pairs]
     comparisons = []
     for name in [*gating, *(name for name in side.pairs if name not in gating and metrics[name].direction)]:
-        expected_images = count_expected(scores, name)
+        expected_images = count_expected_values(scores, name)
         if name in gating:
             margin = gate.metrics[name].margin
             comparison = compare_metric(

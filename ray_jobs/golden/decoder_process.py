@@ -88,7 +88,7 @@ class Decoder(ConfinedProcess):
         self.settings = settings
         super().__init__(settings.decode_mb)
 
-    def prepare_isolated(self, prepare: Callable[..., Outcome], row: SourceImage) -> Outcome:
+    def prepare_with_retry(self, prepare: Callable[..., Outcome], row: SourceImage) -> Outcome:
         """The outcome of `prepare` for the row. A row on which the process crashes twice becomes a reject.
 
         The row is tried twice, because the image may not have caused the first crash. An image that takes too long is

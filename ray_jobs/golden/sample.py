@@ -51,7 +51,7 @@ class Sample:
             self._table.execute("CREATE UNIQUE INDEX by_id ON images (image_id)")
         except sqlite3.IntegrityError:
             raise InputError(
-                f"dataset {self.dataset.source}: two images are called {self._find_repeated()!r}"
+                f"dataset {self.dataset.source}: two images are called {self._find_repeated_id()!r}"
             ) from None
         (count,) = self._table.execute("SELECT COUNT(*) FROM images").fetchone()
         if self.dataset.limit is not None and self.dataset.limit < count:
@@ -81,7 +81,7 @@ class Sample:
         draw = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), signed=True)
         return ref.image_id, ref.where, ref.size, ref.label, json.dumps(ref.references), ref.fault, ref.truth, draw
 
-    def _find_repeated(self) -> str:
+    def _find_repeated_id(self) -> str:
         """The first image id that occurs more than once."""
         (image_id,) = self._table.execute(
             "SELECT image_id FROM images GROUP BY image_id HAVING COUNT(*) > 1 ORDER BY image_id LIMIT 1"

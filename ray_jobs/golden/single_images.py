@@ -62,7 +62,7 @@ def prepare_alone(
                     yield row, Reject("timeout", f"not tried: its part took over {read_part_seconds():g} s before it")
                     continue
                 began = time.perf_counter()
-                outcome = decoder.prepare_isolated(prepare_row, row)
+                outcome = decoder.prepare_with_retry(prepare_row, row)
                 decoding += time.perf_counter() - began
                 yield row, outcome
 

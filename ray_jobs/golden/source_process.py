@@ -29,7 +29,7 @@ def run_in_source_process(what: str, work: Callable[..., T], *arguments: Any) ->
     megabytes = int(os.environ.get("ASSAY_LISTING_MB") or MEGABYTES)
     process = ConfinedProcess(megabytes)
     try:
-        lines, result, error = process.run(_run_logged, dict(os.environ), work, arguments, seconds=seconds)
+        lines, result, error = process.run(_run_with_log, dict(os.environ), work, arguments, seconds=seconds)
     except ProcessDied as died:
         if died.signal == signal.SIGALRM:
             remedy = f"not listed within {seconds:g} s; split it, set `limit`, or raise ASSAY_LISTING_SECONDS"
@@ -59,7 +59,7 @@ class _LineCollector(logging.Handler):
             self.lines.append((record.levelno, record.getMessage()))
 
 
-def _run_logged(
+def _run_with_log(
     environment: dict[str, str], work: Callable[..., T], arguments: tuple[Any, ...]
 ) -> tuple[list[tuple[int, str]], Any, BaseException | None]:
     """(log lines, result, error) of the work.

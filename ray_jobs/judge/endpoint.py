@@ -79,7 +79,7 @@ class Dialect:
     length_key: str = "max_tokens"
     takes_temperature: bool = True
 
-    def drop_rejected(self, complaint: str) -> "Dialect | None":
+    def drop_parameter(self, complaint: str) -> "Dialect | None":
         """The dialect to try after the endpoint rejected a request; None if no parameter is left to drop."""
         if self.length_key == "max_tokens" and "max_completion_tokens" in complaint:
             return replace(self, length_key="max_completion_tokens")
@@ -121,7 +121,7 @@ class Endpoint:
                 )
             except openai.APIStatusError as error:
                 failure = _classify_status_error(error)
-                next_dialect = None if self.is_proven or failure != REJECTED else dialect.drop_rejected(str(error))
+                next_dialect = None if self.is_proven or failure != REJECTED else dialect.drop_parameter(str(error))
                 if next_dialect is None:
                     return self._build_failure(failure, error, tries if failure in RETRIED_FAILURES else 1)
                 dialect = next_dialect

@@ -74,7 +74,7 @@ def run_judge(spec: Spec, caption_ids: Sequence[str]) -> JudgeTotals:
     with ThreadPoolExecutor(READERS) as pool:
         surveys = list(pool.map(survey_part, names))
         if any(survey.pending for survey in surveys):
-            _ask_pending(spec, ids, surveys, run, began)
+            _ask_questions(spec, ids, surveys, run, began)
             surveys = list(pool.map(survey_part, names))
             took = round(time.time() - began, 3)
         else:
@@ -159,7 +159,7 @@ def _survey_part(spec: Spec, caption_ids: list[str], run: str, part: str) -> Par
     )
 
 
-def _ask_pending(spec: Spec, caption_ids: list[str], surveys: list[PartSurvey], run: str, began: float) -> None:
+def _ask_questions(spec: Spec, caption_ids: list[str], surveys: list[PartSurvey], run: str, began: float) -> None:
     """Ask the pending questions, and store every answer."""
     pending = {survey.part: survey.pending for survey in surveys if survey.pending}
     total = sum(survey.totals.questions for survey in surveys)

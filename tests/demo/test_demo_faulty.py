@@ -77,7 +77,7 @@ def test_sizes_that_no_model_takes(files: Path) -> None:
 
 
 def test_disguised_png_is_the_picture(files: Path) -> None:
-    assert faulty.FILES["png-in-disguise.jpg"][1] == faulty.expect_kept("wrong-extension")
+    assert faulty.FILES["png-in-disguise.jpg"][1] == faulty.expect_image("wrong-extension")
     with Image.open(files / "png-in-disguise.jpg") as image:
         assert image.format == "PNG"
         assert difference(image) == 0

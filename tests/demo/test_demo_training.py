@@ -100,7 +100,7 @@ def test_labels_are_the_answers_and_nothing_else(checkpoint: tuple[Any, Any]) ->
 def test_shuffled_batches_show_the_images_of_others(checkpoint: tuple[Any, Any]) -> None:
     _, tokenizer = checkpoint
     straight = Batches(tokenizer, random.Random(4)).next(32)
-    shuffled = Batches(tokenizer, random.Random(4), shuffled=True).next(32)
+    shuffled = Batches(tokenizer, random.Random(4), has_shuffled_captions=True).next(32)
     assert torch.equal(straight[0], shuffled[0])  # the same images
     rows = [tokenizer.decode(row[row != IGNORED]) for row in straight[2]]
     others = [tokenizer.decode(row[row != IGNORED]) for row in shuffled[2]]
@@ -111,7 +111,7 @@ def test_shuffled_batches_show_the_images_of_others(checkpoint: tuple[Any, Any])
 @pytest.mark.parametrize("confused", [False, True])
 def test_fields_and_captions_are_asked_side_by_side(checkpoint: tuple[Any, Any], confused: bool) -> None:
     _, tokenizer = checkpoint
-    batch = Batches(tokenizer, random.Random(5), fields_share=0.5, confused=confused).next(64)
+    batch = Batches(tokenizer, random.Random(5), fields_share=0.5, has_confused_colours=confused).next(64)
     answers = [tokenizer.decode(row[row != IGNORED]).removesuffix("<|im_end|>") for row in batch.labels]
     fields_read = [answer_fields for answer_fields in map(fields_report.parse_fields, answers) if answer_fields]
     captions = [scenes.parse(answer) for answer in answers if not answer.startswith("{")]

@@ -56,7 +56,7 @@ def test_down_ends_a_process_whose_parent_was_killed(settings: Settings) -> None
     orphan = subprocess.Popen(["sleep", "600"], env={MARK: str(settings.run)})
     bystander = subprocess.Popen(["sleep", "600"], env={MARK: "/another"})
     try:
-        while not (processes._list_marked(settings) and bystander.poll() is None):
+        while not (processes._list_stack_pids(settings) and bystander.poll() is None):
             assert orphan.poll() is None
         assert processes.down(settings) == 1
         assert orphan.wait(10) != 0

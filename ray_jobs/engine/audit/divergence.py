@@ -17,10 +17,10 @@ INCOMPLETE = "\ufffd"  # the bytes of a character decode to this while some of t
 
 @dataclass(frozen=True)
 class Caption:
-    """A stored caption. `ended` is vLLM's finish reason: "stop", or "length" at the limit of tokens."""
+    """A stored caption. `finish_reason` is vLLM's finish reason: "stop", or "length" at the limit of tokens."""
 
     text: str
-    ended: str
+    finish_reason: str
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def _can_continue(
 ) -> bool:
     """Whether the stored caption can continue with this token after the tokens `before`."""
     if token in stop_ids:
-        return stored.ended == "stop" and decode(before).rstrip(INCOMPLETE) == stored.text
+        return stored.finish_reason == "stop" and decode(before).rstrip(INCOMPLETE) == stored.text
     text = decode([*before, token])
     whole = text.rstrip(INCOMPLETE)
     if whole == text or not stored.text.startswith(whole):
         return stored.text.startswith(whole)
     ahead = stored.text[len(whole) :][:1]
-    return not ahead.isascii() if ahead else stored.ended == "length"
+    return not ahead.isascii() if ahead else stored.finish_reason == "length"

@@ -65,7 +65,7 @@ HashesByReplication = defaultdict[int, WeightHash]
 @contextmanager
 def hash_loads(model: torch.nn.Module, hashes_by_count: HashesByReplication, ranks: int = 1) -> Iterator[None]:
     """A context: load weights within it. Then `hashes_by_count` has the hash of each parameter once, tied ones too."""
-    tied, before = _find_tied(model), dict[int, HashesByReplication]()
+    tied, before = _find_tied_parameters(model), dict[int, HashesByReplication]()
 
     def hash_module(module: torch.nn.Module) -> HashesByReplication:
         module_hashes = HashesByReplication(WeightHash)
@@ -111,7 +111,7 @@ def _find_quantize_method(module: torch.nn.Module) -> Any:
     return method if isinstance(method, QuantizeMethodBase) else None
 
 
-def _find_tied(model: torch.nn.Module) -> set[tuple[int, str]]:
+def _find_tied_parameters(model: torch.nn.Module) -> set[tuple[int, str]]:
     """Module id and name of every parameter that an earlier module has too."""
     seen, tied = set[int](), set[tuple[int, str]]()
     for module in model.modules():

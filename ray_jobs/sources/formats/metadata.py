@@ -58,12 +58,12 @@ class Metadata:
         row = self._opened.execute(mark, (_id(key),)).fetchone()
         if row is None and "\\" in key:
             row = self._opened.execute(mark, (_id(key.replace("\\", "/")),)).fetchone()
-        return _build_described(row) if row else None
+        return _build_image(row) if row else None
 
     def list_missing(self) -> Iterator[DescribedImage]:
         """Yield the rows whose file was not found, in the metadata's order."""
         query = "SELECT written, label, refs, file, chosen, fault, truth FROM described WHERE NOT there ORDER BY number"
-        yield from map(_build_described, self._opened.execute(query))
+        yield from map(_build_image, self._opened.execute(query))
 
 
 def metadata_name(source: str, folder: str = "") -> str | None:
@@ -143,5 +143,5 @@ def _id(key: str) -> bytes:
     return key.encode("utf-8", "surrogatepass")  # names of files may be any bytes
 
 
-def _build_described(row: tuple[str, str | None, str, str, int, str, str | None]) -> DescribedImage:
+def _build_image(row: tuple[str, str | None, str, str, int, str, str | None]) -> DescribedImage:
     return DescribedImage(row[0], row[1], json.loads(row[2]), row[3], bool(row[4]), row[5], row[6])

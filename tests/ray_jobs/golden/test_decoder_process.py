@@ -57,7 +57,7 @@ def decoder() -> Iterator[Decoder]:
 
 
 def prepare_all(decoder: Decoder, *rows: SourceImage) -> list[str]:
-    outcomes = [decoder.prepare_isolated(misbehave, row) for row in rows]
+    outcomes = [decoder.prepare_with_retry(misbehave, row) for row in rows]
     return [f"{outcome.reason}: {outcome.detail}" if isinstance(outcome, Reject) else "kept" for outcome in outcomes]
 
 
@@ -118,14 +118,14 @@ def test_golden_images_are_those_of_this_process(decoder: Decoder, tmp_path: Pat
         SourceImage("c", None, detail="gone"),
         SourceImage("d", b""),
     ]
-    outcomes = [decoder.prepare_isolated(prepare_row, row) for row in rows]
+    outcomes = [decoder.prepare_with_retry(prepare_row, row) for row in rows]
     assert outcomes[0] == outcomes[1] == prepare(GOOD, SETTINGS)
     assert outcomes[2:] == [Reject("unreadable-source", "gone"), Reject("empty", "0 bytes")]
 
 
 def test_a_disk_that_fails_is_trouble(decoder: Decoder) -> None:
     with pytest.raises(RetryableError, match="cannot read /proc/self/mem"):
-        decoder.prepare_isolated(prepare_row, SourceImage("a", None, Path("/proc/self/mem")))  # EIO at address 0
+        decoder.prepare_with_retry(prepare_row, SourceImage("a", None, Path("/proc/self/mem")))  # EIO at address 0
 
 
 def kill_itself() -> None:
