@@ -18,7 +18,7 @@ from ray_jobs.storage import json_files, object_listing, objects
 def find_folder(spec: Spec, captions_digest: str) -> str:
     """The folder below the run to write results to; "" for the run's own folder.
 
-    `captions_digest` is the digest of all captions that are compared. It is in the name because preferences depend on them.
+    `captions_digest` covers all captions that are compared. It is in the name because preferences depend on them.
     """
     if not spec.force and _claim_own_folder(spec, captions_digest):
         return ""

@@ -34,7 +34,7 @@ def test_a_sample_is_of_captions_that_are_there_and_the_same_each_time(tmp_path:
     for key, (image_id, caption) in sample.items():
         part, row = key.split("/")
         number = 7 * int(part.removeprefix("part-")) + int(row)
-        assert (image_id, caption.text, caption.ended) == (f"image-{number}", f"caption {number}", "stop")
+        assert (image_id, caption.text, caption.finish_reason) == (f"image-{number}", f"caption {number}", "stop")
         assert number % 4
     assert len({key.split("/")[0] for key in sample}) > 20  # from all over the set
     assert draw_sample(spec, manifests.require_manifest(spec.captions_uri, "caption")) == sample
