@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
@@ -30,22 +31,45 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_pass(place: Path, ending: str) -> tuple[int, list[str], dict[str, Any]]:
-    """The exit code of the pass, the checkpoints that it read, and its result if it came to its end."""
-    process = subprocess.run(
-        [sys.executable, str(PASS), str(place / "root"), str(place / "in"), ending],
-        capture_output=True,
+@pytest.fixture(scope="module")
+def passes() -> Iterator[subprocess.Popen[str]]:
+    """The process that runs a pass for each line of its input."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "ASSAY_"))}
+    with subprocess.Popen(
+        [sys.executable, str(PASS)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"ASSAY_SUITES": str(place / "suites"), "PYTHONPATH": f"{REPO}:{REPO}/plugins"},
-        timeout=120,
-    )
-    # another thread's unbuffered line may lack its end when this one is printed
-    checkpoints = [Path(uri).name for uri in re.findall(r"reading (\S+)\n", process.stdout)]
-    return (
-        process.returncode,
-        checkpoints,
-        json.loads(process.stdout.splitlines()[-1]) if process.returncode == 0 else {},
-    )
+        env=variables | {"PYTHONPATH": f"{REPO}:{REPO}/plugins"},
+    ) as process:
+        yield process
+
+
+RunPass = Callable[[Path, str], tuple[int, list[str], dict[str, Any]]]
+
+
+@pytest.fixture
+def run_pass(passes: subprocess.Popen[str]) -> RunPass:
+    """Runs a pass; returns its exit code, the checkpoints that it read, and its result if it came to its end."""
+
+    def run(place: Path, ending: str) -> tuple[int, list[str], dict[str, Any]]:
+        output = place / "output"
+        request = {
+            "root": str(place / "root"),
+            "checkpoints": str(place / "in"),
+            "suites": str(place / "suites"),
+            "ending": ending,
+            "output": str(output),
+        }
+        assert passes.stdin
+        assert passes.stdout
+        print(json.dumps(request), file=passes.stdin, flush=True)
+        code, text = int(passes.stdout.readline()), output.read_text()
+        # another thread's unbuffered line may lack its end when this one is printed
+        checkpoints = [Path(uri).name for uri in re.findall(r"reading (\S+)\n", text)]
+        return code, checkpoints, json.loads(text.splitlines()[-1]) if code == 0 else {}
+
+    return run
 
 
 def read_notes(place: Path) -> list[dict[str, Any]]:
@@ -54,7 +78,7 @@ def read_notes(place: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["kill -9", "a crash", "Airflow's timeout"])
-def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, ending: str) -> None:
+def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, run_pass: RunPass, ending: str) -> None:
     for failures in (1, 2):
         code, read, _ = run_pass(place, ending)
         assert code != 0
@@ -77,7 +101,7 @@ def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, en
 
 
 @pytest.mark.slow
-def test_a_successful_reading_clears_one_failure(place: Path) -> None:
+def test_a_successful_reading_clears_one_failure(place: Path, run_pass: RunPass) -> None:
     run_pass(place, "kill -9")
     assert run_pass(place, "comes back")[2]["requests"] == 3
     assert read_notes(place) == []
