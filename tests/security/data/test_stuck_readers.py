@@ -180,7 +180,7 @@ def prepare_slowly(row: SourceImage, settings: Preprocess) -> GoldenImage | Reje
 
 def test_an_image_that_takes_too_long_is_tried_once(tmp_path: Path) -> None:
     decoder_used = Decoder(SMALL)
-    end = decoder_used.prepare_isolated(prepare_slowly, SourceImage(str(tmp_path / "tries"), b"x"))
+    end = decoder_used.prepare_with_retry(prepare_slowly, SourceImage(str(tmp_path / "tries"), b"x"))
     decoder_used.close()
     assert isinstance(end, Reject)
     assert end.reason == "timeout"
