@@ -135,7 +135,7 @@ def first_accepted(root: Path) -> Checkpoint:
     return json_files.load(Spec, f"{entry.run_uri(str(root))}/spec.json").checkpoint
 
 
-ANCHORED: dict[str, Any] = {"asked": "none", "gate": {"anchor": "first"}}
+ANCHORED: dict[str, Any] = {"baseline_setting": "none", "gate": {"anchor": "first"}}
 
 
 @pytest.mark.usefixtures("upgrade")
