@@ -220,9 +220,8 @@ def format_row(name: str, n: int, p_values: NightPValues) -> str:
     for alpha in ALPHAS:
         for family in FAMILIES:
             first = p_values.worse[: len(p_values.worse) // family * family].reshape(-1, family).min(axis=1)
-            cells.append(
-                format_rate(first <= alpha / family)
-            )  # Holm rejects something when the least p passes its first step
+            # Holm rejects something if the smallest p passes its first step.
+            cells.append(format_rate(first <= alpha / family))
     cells.append(format_rate(p_values.no_worse <= ALPHAS[1]))
     for announced, reached in p_values.power.values():
         cells.append(f"{100 * reached:.1f} at {announced:.3f}" if math.isfinite(announced) else "not announced")

@@ -47,9 +47,8 @@ def compare_orders(root: Path, images: int, engine: dict[str, object]) -> None:
     texts, answered_by = defaultdict[str, list[dict[str, str]]](list), list[str]()
     for number in list_tour(len(CHECKPOINTS)):
         spec = spec_of(CHECKPOINTS[number])
-        manifests.clear_stage(
-            spec.captions_uri, uuid.uuid4().hex
-        )  # the run shares its captions with other engines' runs
+        # Each visit of a checkpoint writes to the same folder.
+        manifests.clear_stage(spec.captions_uri, uuid.uuid4().hex)
         run_job("caption", spec, environment)
         manifest = manifests.require_manifest(spec.captions_uri, "caption")
         if manifest.lost:

@@ -29,7 +29,7 @@ def publish(spec: Spec) -> Record:
         published = records.publish(spec.root, record, replace=spec.force is not None)
         with suppress(InputError):  # a forced request replaced the verdict; that request publishes it
             if _read(Verdict, f"{spec.run_uri}/verdict.json").model_dump_json() != record.verdict.model_dump_json():
-                continue  # otherwise an older verdict could replace a newer one that another process published
+                continue  # otherwise an older verdict could replace a newer verdict of another process
         return published
 
 

@@ -37,7 +37,7 @@ def main(
 
 
 def summary_of(result: CheckResult) -> dict[str, Any]:
-    """Returns the counts and the findings of a check, for a program to read."""
+    """Returns the counts and the findings of a check, which a program can read."""
     listing = result.listing
     return {
         "suite": result.suite.name if result.suite else result.suite_name,

@@ -21,15 +21,8 @@ RESOURCE_ATTRIBUTES = {
     "video": "src",
     "link": "href",
 }
-LINKS_ONLY = {
-    "next",
-    "prev",
-    "index",
-    "search",
-    "author",
-    "copyright",
-    "canonical",
-}  # rel of a <link> that loads nothing
+# Values of `rel` of a <link> that loads nothing.
+LINKS_ONLY = {"next", "prev", "index", "search", "author", "copyright", "canonical"}
 OUTSIDE = re.compile(r"(?:[a-z]+:)?//", re.IGNORECASE)
 IN_STYLE = re.compile(r"(?:url\(\s*|@import\s+)[\"']?((?:https?:)?//[^\"')\s]+)", re.IGNORECASE)
 

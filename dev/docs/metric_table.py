@@ -93,7 +93,6 @@ def _describe(metric: Metric) -> str:
     if metric.name in OF_JUDGES:
         return OF_JUDGES[metric.name]
     measure = metric.measure or metric.measure_all
-    module = (
-        inspect.getmodule(getattr(measure, "func", measure)) if measure else similarity
-    )  # a field's measure is partial
+    # The `measure` of a field's metric is a `partial`.
+    module = inspect.getmodule(getattr(measure, "func", measure)) if measure else similarity
     return (inspect.getdoc(module) or "").partition("\n\n")[0].replace("\n", " ").replace("|", "\\|")

@@ -32,9 +32,8 @@ class ComputeThread:
     def __init__(self) -> None:
         self.process = os.getpid()
         self.work, self.outcomes = SimpleQueue[Callable[[], Any]](), SimpleQueue[Outcome]()
-        self.thread = threading.Thread(
-            target=self._run, daemon=True
-        )  # as a daemon it does not delay the end of the process
+        # A daemon thread does not delay the end of the process.
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
@@ -56,9 +55,8 @@ def run_limited(compute: Callable[[], Result], uri: str) -> Result:
 
     The limit is half of `silence_limit`: 30 s of processor time by default. Raises InputError if a library panics.
     """
-    if (
-        not hasattr(_this_thread, "helper") or _this_thread.helper.process != os.getpid()
-    ):  # a forked process does not have the thread
+    # A forked process does not have the thread.
+    if not hasattr(_this_thread, "helper") or _this_thread.helper.process != os.getpid():
         _this_thread.helper = ComputeThread()
     helper: ComputeThread = _this_thread.helper
     limit, began = silence_limit() / 2, helper.seconds()

@@ -36,18 +36,12 @@ TRIES = 3  # if the endpoint answers, but with no valid answer
 PAUSE = 0.1  # seconds before the second try, twice as long before the third
 DETAIL_CHARACTERS = 300
 SERVED_BY_KEYS, SERVED_CHARACTERS = ("model", "system_fingerprint"), 100
-OMITTED_HEADERS: Any = {
-    name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project")
-}  # of this machine's variables
+# The package would read these headers from environment variables of this machine.
+OMITTED_HEADERS: Any = {name: openai.Omit() for name in ("OpenAI-Organization", "OpenAI-Project")}
 MODEL_FAILURES = ("invalid-answer", "refusal")  # failures of an endpoint that is up
 NO_COMPLETION, REJECTED, QUOTA = "no-completion", "request-rejected", "quota"
-RETRIED_FAILURES = (
-    NO_COMPLETION,
-    "rate-limit",
-    "server-error",
-    "http-408",
-    "http-409",
-)  # failures after which the package asks again
+# Failures after which the package asks again.
+RETRIED_FAILURES = (NO_COMPLETION, "rate-limit", "server-error", "http-408", "http-409")
 RAISE_MAX_TOKENS = "raise judge.max_tokens, or turn the model's reasoning off"
 NO_REASONING = "turn the model's reasoning off, or start the endpoint with the reasoning parser of this model"
 

@@ -82,9 +82,8 @@ class EndpointRun:
         if reply.failure and not (self.load_probe_item and reply.failure in MODEL_FAILURES):
             raise outage
         if not self.load_probe_item:
-            await asyncio.to_thread(
-                self.save, part, self._build_answer(question, reply)
-            )  # an answer outranks its earlier failure
+            # An answer outranks the earlier failure of the same question.
+            await asyncio.to_thread(self.save, part, self._build_answer(question, reply))
         self.is_proven, self.consecutive_failures = True, 0
         await self._record_failures_before(began)
 

@@ -35,9 +35,8 @@ class Secret:
             for before in range(3):  # base64 encodes three bytes at once, and the key may begin at any of the three
                 text = encode(b"\0" * before + data).decode().rstrip("=")
                 tail = text[-(-before * 8 // 6) :]
-                forms.add(
-                    tail if (len(data) + before) % 3 == 0 else tail[:-1]
-                )  # the last character may have bits of the next byte
+                # The last character may have bits of the next byte.
+                forms.add(tail if (len(data) + before) % 3 == 0 else tail[:-1])
         forms |= {form[::-1] for form in forms}
         return tuple(sorted((form for form in forms if len(form) >= MIN_CHARACTERS), key=len, reverse=True))
 

@@ -29,10 +29,8 @@ from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import read_floats
 
-BLOCK_PARTS, BLOCKS_PER_CPU = (
-    16,
-    8,
-)  # few tasks, because a task's start takes longer than a part; enough to end together
+# Few tasks, because a task's start takes longer than a part. But enough tasks that the last ones end together.
+BLOCK_PARTS, BLOCKS_PER_CPU = 16, 8
 READERS = 8
 WORD_BINS = (0, 4, 8, 12, 16, 24, 32, 64)  # the fewest words of each bin of label hits by length
 LANGUAGES = 5

@@ -101,9 +101,8 @@ def build_scores(
             "rationale": pa.array(rationales, pa.string()),
             **_build_truth_column(spec, images),
         }
-        | {
-            metric: pa.array(array, pa.float64(), from_pandas=True) for metric, array in values.items()
-        }  # NaN becomes null
+        # `from_pandas` stores NaN as null.
+        | {metric: pa.array(array, pa.float64(), from_pandas=True) for metric, array in values.items()}
     )
     lost = Counter(failure for failure in failures if failure)
     languages = Counter(row.detected_language or "unknown" for row in contexts)

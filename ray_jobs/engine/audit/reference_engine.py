@@ -57,11 +57,12 @@ def recaption(
     verify(checkpoint)
     has_gpu = gpus.has_gpus()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}  # vLLM runs in the task's process, so that nothing outlives it
+    # One call per process, so that no other task shares it.
     task = ray.remote(max_calls=1, max_retries=0)(_run_task).options(
         num_cpus=1,
         num_gpus=engine.gpus if has_gpu else 0,
         runtime_env={"env_vars": engine_environment(engine, has_gpu) | alone},
-    )  # one call per process: no other task shares it
+    )
     try:
         answers = task.remote(checkpoint, engine, has_gpu, tasks, requests, stored)
         with eviction.evict_repeatedly(engine.gpus, "audit"):

@@ -100,9 +100,8 @@ def _check_patches(folder: Path, processed: Any, prompt_builder: Any) -> None:
     if processed is None or "image_grid_thw" not in processed or type(side) is not int or type(depth) is not int:
         return
     values = processed["pixel_values"]
-    if (
-        len(getattr(values, "shape", ())) != 2
-    ):  # PaddleOCR-VL's have axes for channels, rows and columns, and none for frames
+    # PaddleOCR-VL's patches have axes for channels, rows and columns, and none for frames.
+    if len(getattr(values, "shape", ())) != 2:
         return
     length = len(values[0]) if len(values) else 0
     if length != channels * depth * side**2:

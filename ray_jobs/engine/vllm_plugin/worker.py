@@ -92,9 +92,8 @@ def hash_loads(model: torch.nn.Module, hashes_by_count: HashesByReplication, ran
             del method.process_weights_after_loading
     for module in model.modules():
         now, loaded = hash_module(module), before.get(id(module))
-        packed = loaded and _count_values(loaded) != _count_values(
-            now
-        )  # then the hash from before vLLM packed it counts
+        # If vLLM has packed the layer, the hash from before the packing counts.
+        packed = loaded and _count_values(loaded) != _count_values(now)
         for count, values in (loaded if loaded and packed else now).items():
             hashes_by_count[count].merge(values)
 

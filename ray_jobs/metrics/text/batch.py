@@ -92,9 +92,9 @@ class Batch:
         distinct, gram = np.unique(numbers, return_inverse=True)
         order = np.empty(len(distinct), np.int64)
         order[gram] = np.repeat(np.arange(ORDERS), [len(entry[0]) for entry in by_order])
-        key, times = np.unique(
-            (self.image[text] * len(distinct) + gram) * len(self.texts) + text, return_counts=True
-        )  # image, n-gram and text fit into 64 bits: a batch of 4096 images has 2^12, 2^20 and 2^15 of them
+        # Image, n-gram and text fit into 64 bits: a batch of 4096 images has 2^12, 2^20 and 2^15 of them.
+        keys = (self.image[text] * len(distinct) + gram) * len(self.texts) + text
+        key, times = np.unique(keys, return_counts=True)
         rest, text = np.divmod(key, max(len(self.texts), 1))
         image, gram = np.divmod(rest, max(len(distinct), 1))
         is_caption = text == self.first[image] if len(key) else np.zeros(0, bool)

@@ -137,9 +137,8 @@ def _count_tables(uri: str, groups: Sequence[Sequence[str]], tables: Sequence[st
                 raise
         else:
             objects.create(done, json_files.dump_json(index))
-    for entry in list(
-        object_listing.iterate_entries(f"{uri}/runs")
-    ):  # also the runs of a job that was killed during this deletion
+    # Also deletes the runs of a job that was killed during this deletion.
+    for entry in list(object_listing.iterate_entries(f"{uri}/runs")):
         objects.delete(f"{uri}/runs/{entry.key}")
 
 
