@@ -1,6 +1,6 @@
 """Find the base model of a LoRA adapter, from the adapter's config or from the suite.
 
-`inspect`, the plugins and the jobs call this module.
+`inspect` and the plugins call this module.
 """
 
 import os

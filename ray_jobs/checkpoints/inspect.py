@@ -39,7 +39,7 @@ from ray_jobs.storage import uris
 log = logging.getLogger("assay")
 
 TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "tekken.json"}
-DOWNLOADS = (".aria2",)  # marks a download under way: the file beside it has its full size already, with holes
+DOWNLOADS = (".aria2",)  # marks a download that has not ended: the file beside it has its full size already, with holes
 
 
 @translates_errors

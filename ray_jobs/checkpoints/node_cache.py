@@ -1,7 +1,7 @@
 """Keep local copies of checkpoints on a node, by fingerprint, for engines and CLIP to load.
 
-The jobs and the Ray actors call this module. A copy is made once, and deleted for other copies when space is
-short. A copy is complete or does not exist. If a process needs a copy that another process makes, it waits.
+The jobs and the Ray actors call this module. A copy is made once. It is deleted when other copies need its space. A
+copy is complete or does not exist. If a process needs a copy that another process makes, it waits.
 """
 
 import json
@@ -29,10 +29,10 @@ from ray_jobs.runtime.private_cache import ensure_cache_folder
 from ray_jobs.runtime.waiting import log_while_waiting
 from ray_jobs.storage import objects, uris
 
-MIN_KEPT = 6  # the last used copies are never deleted, because an engine, a judge or CLIP may be about to load one
-MIN_FREE_FRACTION = (
-    0.1  # of the disk; older copies are deleted to keep it free, because Ray stops spilling at 5% of free space
-)
+# The copies that were used last are never deleted, because an engine, a judge or CLIP may be about to load one.
+MIN_KEPT = 6
+# The part of the disk that stays free: older copies are deleted, because Ray stops spilling at 5% of free space.
+MIN_FREE_FRACTION = 0.1
 ABANDONED = 86400.0  # seconds after which nobody still fills the folder of an audit or of tables
 LOCKS = ".locks"  # holds the locks and the checksums of the copies
 LOCK_SECONDS = 3600.0  # the longest time that making one copy may take
@@ -216,7 +216,7 @@ def _make_room(checkpoint: Checkpoint, folder: Path, speculative: bool) -> None:
 
 
 def _free_fraction(folder: Path, needed_bytes: int) -> float:
-    """Return the fraction of the disk that stays free after writing `needed` bytes; negative if they do not fit."""
+    """Return the fraction of the disk that stays free after writing `needed_bytes`; negative if they do not fit."""
     disk = shutil.disk_usage(folder)
     return (disk.free - needed_bytes) / disk.total
 

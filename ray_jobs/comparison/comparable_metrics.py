@@ -1,4 +1,7 @@
-"""Choose the metrics by which two published runs can be compared: those that measure the same thing in both."""
+"""Choose the metrics by which two published runs can be compared: those that measure the same thing in both.
+
+The program `compare` and `ray_jobs.api` call this module.
+"""
 
 from ray_jobs.comparison.published_run import PublishedRun
 from ray_jobs.contract.metric_names import METRICS

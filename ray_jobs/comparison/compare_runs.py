@@ -1,4 +1,7 @@
-"""Compare two published runs image by image. Every comparison is advisory: there is no verdict."""
+"""Compare two published runs image by image. Every comparison is advisory: there is no verdict.
+
+The program `compare` and `ray_jobs.api` call this module.
+"""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,7 @@
-"""Load a published run with its spec, record and scores, for a comparison. Needs no Ray and no GPU."""
+"""Load a published run with its spec, record and scores, for a comparison. Needs no Ray and no GPU.
+
+The program `compare` and `ray_jobs.api` call this module.
+"""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Show a comparison of two published runs: as a table of text for a terminal, and as the page that a verdict has."""
+"""Show a comparison of two published runs: as a table of text for a terminal, and as the page that a verdict has.
+
+The program `compare` calls this module.
+"""
 
 from collections.abc import Sequence
 

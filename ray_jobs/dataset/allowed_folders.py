@@ -12,7 +12,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage import uris
 
-SYSTEM = ("/proc", "/sys", "/dev", "/run")  # these hold secrets of processes, and files without an end
+SYSTEM = ("/proc", "/sys", "/dev", "/run")  # folders with secrets of processes, and with files without an end
 DATA = ("/dev/shm", "/run/media")  # noqa: S108 - folders below SYSTEM in which people keep data
 
 

@@ -1,6 +1,6 @@
 """The image formats that Assay reads, with their usual suffixes.
 
-Pillow knows more formats, and some of them run an interpreter.
+Both planes use this list. Pillow knows more formats, and some of them run an interpreter.
 """
 
 FORMATS = {

@@ -2,6 +2,7 @@
 
 The grammar does not guarantee a valid answer: vLLM cuts an answer off at max_tokens, the corners of a box may be
 swapped, and an engine may have a fault. So every answer is checked as if there were no grammar.
+`columns` and `truth` call this module.
 """
 
 import math

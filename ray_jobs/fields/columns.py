@@ -1,4 +1,7 @@
-"""Store fields as columns of the parts of captions, each with the Arrow type that its schema gives."""
+"""Store fields as columns of the parts of captions, each with the Arrow type that its schema gives.
+
+The job `caption` writes the columns. The audit, the scoring and the report read them.
+"""
 
 from collections import Counter
 from collections.abc import Iterable

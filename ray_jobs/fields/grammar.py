@@ -3,7 +3,8 @@
 The JSON schema itself is not used, because xgrammar then allows endless white space between values. vLLM can turn that
 off only for a whole engine, and the engine's other jobs would see the change. With this grammar an answer is one line,
 with at most one space after a comma or a colon, and with its properties in the schema's order. Every repetition has a
-bound, so every answer ends.
+bound, so every answer ends. The drivers of `caption` and `audit` call this module, and the
+check of a suite.
 """
 
 import json

@@ -29,7 +29,7 @@ ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels` as the file has them, uint8 height x width x RGB, in the values of `profile` and not yet turned.
+    """A decoded image. `pixels` are as the file has them: uint8, height x width x RGB, in `profile`, not yet upright.
 
     A JPEG may be decoded at a smaller scale; `width` and `height` are those of the whole image, upright.
     """

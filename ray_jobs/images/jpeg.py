@@ -20,7 +20,8 @@ DAMAGE = ("Premature end", "Corrupt JPEG data", "bad Huffman", "progression sequ
 
 
 def decode_jpeg(data: bytes, least: tuple[int, int]) -> tuple[Pixels, list[str]] | None:
-    """RGB pixels at the smallest of libjpeg's scales (eighths, by DCT) with at least `least` = (width, height) pixels.
+    """Return RGB pixels at the smallest of libjpeg's scales (eighths, by DCT) with at least `least` = (width, height)
+    pixels.
 
     Returns None if this decoder does not know the kind of JPEG. Raises ImageRejected for damaged data.
     """

@@ -1,4 +1,7 @@
-"""Check what Pillow does not check of a PNG: the checksum of each chunk, and that no pixels are missing."""
+"""Check what Pillow does not check of a PNG: the checksum of each chunk, and that no pixels are missing.
+
+`decode` calls this module in the decoder's process.
+"""
 
 import struct
 import zlib

@@ -1,4 +1,7 @@
-"""The reasons why an image is not in the golden set: a closed list, and the exception that carries one of them."""
+"""The reasons why an image is not in the golden set: a closed list, and the exception that carries one of them.
+
+The decoder's process raises it, and `golden.build_part` counts the reasons.
+"""
 
 from typing import Literal, get_args
 

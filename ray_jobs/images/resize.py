@@ -1,4 +1,7 @@
-"""Resize an image once, to the size that the model's processor would choose, so that the processor does not resize."""
+"""Resize an image once, to the size that the model's processor would choose, so that the processor does not resize.
+
+`prepare` and `decode` call this module in the decoder's process.
+"""
 
 import io
 import math

@@ -1,4 +1,7 @@
-"""Count the distribution of a metric in one pass and constant memory, without knowing the range of its values."""
+"""Count the distribution of a metric in one pass and constant memory, without knowing the range of its values.
+
+`rank_images` fills the histograms, and `plots` draws them.
+"""
 
 import math
 from collections import Counter

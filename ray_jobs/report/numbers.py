@@ -1,4 +1,7 @@
-"""Format the report's numbers: with equal decimals within a row, a real minus, and a dash for a missing value."""
+"""Format the report's numbers: with equal decimals within a row, a real minus, and a dash for a missing value.
+
+The modules of the report call this, and the table of a comparison.
+"""
 
 import math
 

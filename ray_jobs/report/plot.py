@@ -1,4 +1,7 @@
-"""Draw one plot with two linear axes, as an <svg> element. Colours are the page's CSS variables."""
+"""Draw one plot with two linear axes, as an <svg> element. Colours are the page's CSS variables.
+
+`plots` calls this module.
+"""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""Draw the report's plots as inline SVG: the distribution of a metric, and its trend over the checkpoints."""
+"""Draw the report's plots as inline SVG: the distribution of a metric, and its trend over the checkpoints.
+
+`report.page` calls this module.
+"""
 
 import math
 from collections import Counter

@@ -44,6 +44,8 @@ class RankedImage(NamedTuple):
 
 
 class UnscoredImage(NamedTuple):
+    """An image of a part without a score, and the reason."""
+
     image_id: str
     reason: str
     part: str
@@ -51,7 +53,10 @@ class UnscoredImage(NamedTuple):
 
 @dataclass
 class ScanResult:
-    """`worse` and `better` begin with the largest change. Without a baseline: lowest and highest values."""
+    """Distributions by metric, and the images to show. `worse` and `better` begin with the largest change.
+
+    Without a baseline they have the lowest and the highest values.
+    """
 
     candidate: dict[str, Histogram]
     baseline: dict[str, Histogram]

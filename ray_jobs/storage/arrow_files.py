@@ -43,7 +43,7 @@ def open_arrow(uri: str) -> Any:
 
 @contextmanager
 def open_parquet(uri: str) -> Iterator[pq.ParquetFile]:
-    """Yields a Parquet file that Assay wrote, its rows not read yet. Raises as `open_arrow` and `check_own` do."""
+    """Yields a Parquet file that Assay wrote, before any row is read. Raises as `open_arrow` and `check_own` do."""
     with open_arrow(uri) as file:
         check_own(file, uri)
         yield pq.ParquetFile(file)
@@ -71,7 +71,7 @@ def _refuse_pointer(uri: str, head: bytes) -> None:
 
 @contextmanager
 def explain_arrow_errors(uri: str, what: str) -> Iterator[None]:
-    """Raise every error inside as one line: InputError if the file is at fault.
+    """Raise every error of the block as one line: as an InputError if the file is at fault.
 
     InputError, RetryableError and MemoryError pass as they are.
     """

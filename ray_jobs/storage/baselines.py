@@ -1,6 +1,6 @@
 """Finds the runs that a new checkpoint is compared with: its baseline and its anchor.
 
-`plan` and the router call this module. Both runs come from the spec's series: the runs with the same images, prompt and
+`plan` calls this module. Both runs come from the spec's series: the runs with the same images, prompt and
 engine settings.
 """
 
@@ -44,7 +44,7 @@ def find_baseline(spec: Spec, requested: str) -> Baseline | None:
 
 
 def find_anchor(spec: Spec, requested: str | None) -> Baseline | None:
-    """Returns the anchor, the fixed run to compare with as well.
+    """Returns the anchor: a second run to compare with, which stays the same while the baseline moves.
 
     `first` is the first accepted run of the series; any other text is the URI of a run or checkpoint. Returns None when
     the anchor would be the checkpoint itself or the spec's baseline. Raises InputError as `find_baseline` does.
@@ -96,9 +96,9 @@ def _find_named_run(spec: Spec, requested: str, role: str) -> Baseline:
 def _choose_readable(root: str, entries: list[IndexEntry], requested: str) -> Baseline | None:
     """Returns the run of the first entry whose record is readable and agrees with the entry; None without entries.
 
-    Raises InputError, about the first entry, when there are entries and no record is usable: that differs from
-    "nothing to compare with". Raises NewerSchema for the record of a newer Assay: to skip it would compare with
-    another run than the requested one.
+    Raises InputError, about the first entry, when there are entries and no record is usable: that is not the
+    same as nothing to compare with. Raises NewerSchema for the record of a newer Assay: if it were skipped, the
+    verdict would compare with another run than the requested one.
     """
     first_error: InputError | None = None
     for entry in entries:

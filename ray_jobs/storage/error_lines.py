@@ -41,7 +41,7 @@ SHOWN = 400  # characters of a URI in a message
 
 @contextmanager
 def explain_errors(uri: str, action: str) -> Iterator[None]:
-    """Raise an error inside as InputError or RetryableError with one line.
+    """Raise any error of the block as an InputError or a RetryableError of one line.
 
     FileNotFoundError passes, because callers use it to ask whether an object is there.
     """

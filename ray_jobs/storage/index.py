@@ -28,9 +28,9 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.storage import json_files, object_listing, objects
 from ray_jobs.storage.odd_items import raise_outage
 
-LARGEST = 64 << 20  # bytes of a record; a larger file is no record and is not read
+LARGEST = 64 << 20  # bytes of a record; a larger file is not read, because it is no record
 READS = 16  # entries read at once
-OURS = frozenset(("schema", "schema_version", "suite", "newer", "is_of_newer"))  # not to be kept as unknown keys
+OURS = frozenset(("schema", "schema_version", "suite", "newer", "is_of_newer"))  # `load` keeps all other keys
 # The fields of `IndexEntry`, in its order. A key with other characters is no entry, and no path is built from it.
 KEY = re.compile(
     r"([A-Za-z0-9_]+)/(\d{8}T\d{6}\.\d{6}Z)--([A-Za-z0-9_][A-Za-z0-9_.-]*)--([A-Za-z0-9_]+)--([A-Z]+)\.json", re.ASCII
@@ -91,7 +91,7 @@ class RecordSummary(FrozenModel):
 
 
 class _Lines(BaseModel):
-    """The index file before its lines are parsed, so that an odd line is left out alone."""
+    """The index file before its lines are parsed, so that only an odd line is left out."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -109,7 +109,7 @@ class Index(StoredModel):
     records: dict[str, RecordSummary] = {}
     """Each record by the key of its entry."""
     newer: dict[str, Any] = Field({}, exclude=True)
-    """The lines of a newer Assay, by key, as they are in the file: whoever rewrites the file keeps them."""
+    """The lines of a newer Assay, by key, as they are in the file. Each rewrite of the file keeps them."""
     is_of_newer: bool = Field(False, exclude=True)
     """The whole file is of a newer Assay."""
 
@@ -140,7 +140,7 @@ def load(root: str, suite: str) -> Index:
     except NewerSchema as newer:
         log.warning("%s; it is left as it is, and its entries are read one by one", newer)
         is_of_newer = True
-    except Exception:  # not there, not JSON, not a file: the index is built from the entries
+    except Exception:  # missing, not JSON or not a file: the caller builds the index from the entries
         lines = {}
     newer_lines = {key: value for key, value in lines.items() if _is_newer(value)}
     readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := _parse_summary(value))}
@@ -155,12 +155,10 @@ def load_complete(root: str, suite: str) -> Index:
 def _build_index(root: str, suite: str, known: dict[str, RecordSummary]) -> Index:
     """Returns the index of all listed and readable entries. Reads the entries that `known` lacks."""
     listed = list_entries(root, suite)
-    absent_entries = [entry for entry in listed if entry.key not in known]
+    missing = [entry for entry in listed if entry.key not in known]
     with ThreadPoolExecutor(READS) as pool:
-        records = list(pool.map(lambda entry: _read_summary(root, entry), absent_entries))
-    known |= {
-        entry.key: summarise_record(record) for entry, record in zip(absent_entries, records, strict=True) if record
-    }
+        records = list(pool.map(lambda entry: _read_summary(root, entry), missing))
+    known |= {entry.key: summarise_record(record) for entry, record in zip(missing, records, strict=True) if record}
     return Index(suite=suite, records={entry.key: known[entry.key] for entry in listed if entry.key in known})
 
 
@@ -241,7 +239,7 @@ def key_of(record: Record) -> str:
 
 
 def fits_key(record: Record) -> bool:
-    """Whether `list_entries` would find the record's entry: its ids have the form that we write, and form no path."""
+    """Whether `list_entries` would find the record's entry: its ids have Assay's form, so they cannot form a path."""
     return bool(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]*", record.suite) and KEY.fullmatch(key_of(record)))
 
 

@@ -40,7 +40,7 @@ def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str
     """Delete the suite's entries that no record has, and write its index file."""
     entries = list_entries(root, suite)
     entry_counts = Counter(entry.run_uri(root) for entry in entries)
-    for entry in entries:  # a run published since the listing has doubtful entries, so its record is read again
+    for entry in entries:  # a run may have been published since the listing: its record is read again
         uri = index.uri_of(root, entry)
         is_doubtful = uri not in wanted or entry_counts[entry.run_uri(root)] > 1
         if is_doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
@@ -77,7 +77,7 @@ def _add_entry(root: str, listed: object_listing.Entry) -> Record | str:
 
 
 def _is_in_its_place(record: Record, run_uri: str) -> bool:
-    """Whether the record belongs to this run, even if the root was at another place when it was written."""
+    """Whether the record belongs to this run. The root may have been at another place when the record was written."""
     return run_uri.endswith(f"/runs/{record.checkpoint.folder}/{record.run_id}")
 
 

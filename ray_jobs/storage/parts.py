@@ -28,8 +28,8 @@ FOOTER = b"assay"
 
 
 def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], folder: str = "parts") -> Part:
-    """Write one part. Returns the description of the part that exists afterwards: another writer may have been
-    first."""
+    """Write one part. Returns the description of the part that exists afterwards, because another writer may have
+    been first."""
     data = encode(table, footer)
     uri = uri_of_part(stage_uri, name, folder)
     if not objects.create(uri, data):

@@ -1,7 +1,8 @@
 """Publishes the records of runs, and reads them.
 
-`publish`, `evaluate` and the control plane call this module. The truth is `runs/{checkpoint}/{run_id}/record.json`. An
-index over the records (`index`) makes them quick to list; `rebuild_index` rebuilds it.
+The programs `publish` and `evaluate`, `assay records` and the control plane call this module. The truth is
+`runs/{checkpoint}/{run_id}/record.json`. An index over the records (`index`) makes them quick to list; `rebuild_index`
+rebuilds it.
 """
 
 from datetime import timedelta
@@ -36,7 +37,7 @@ def publish(root: str, record: Record, replace: bool = False) -> Record:
 
 
 def _load_current(run_uri: str) -> Record | None:
-    """Returns the record of a run, None if it is not readable: the files it was built from allow to build it again."""
+    """Returns the record of a run; None if it is not readable, because `publish` can build it again from its files."""
     try:
         return read(run_uri)
     except ValueError:
@@ -50,8 +51,8 @@ def _differs(record: Record, other: Record) -> bool:
 def _keep_place(record: Record, current: Record | None) -> Record:
     """Returns the record with the time of the record that it replaces, if the two have the same outcome.
 
-    The new time is some microseconds later, because an entry's key must stand for one content only: with the same key,
-    an index file of the old content would not look stale. The number of microseconds comes from the clock, so that two
+    The new time is some microseconds later, because an entry's key must stand for one content. With the same key, an
+    index file with the old content would not look stale. The number of microseconds comes from the clock, so that two
     concurrent replacements do not share a key.
     """
     if current is None or current.verdict.outcome != record.verdict.outcome:

@@ -44,7 +44,8 @@ def read_object(
     at_most: int | None = None,
     version: str | None = None,
 ) -> bytes:
-    """Returns `length` bytes of the object from `start`, or all that follow; fewer only when the object ends.
+    """Returns `length` bytes of the object from `start`, or all that follow when `length` is None; fewer only at the
+    end of the object.
 
     With `version`, the object must have that ETag. Raises InputError for more than `at_most` bytes, and RetryableError
     for an object that cannot be read whole.

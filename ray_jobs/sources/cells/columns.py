@@ -1,4 +1,7 @@
-"""Choose the columns of a table that contain the images, labels, references and right values."""
+"""Choose the columns of a table that contain the images, labels, references and right values.
+
+The sources call this, in the process that lists or reads a source.
+"""
 
 import json
 import logging

@@ -1,4 +1,7 @@
-"""Read the image in a cell: its bytes or its place, in every form that tables and manifests use."""
+"""Read the image in a cell: its bytes or its place, in every form that tables and manifests use.
+
+The sources call this when they list a file of rows, and when they read its images.
+"""
 
 import base64
 import binascii

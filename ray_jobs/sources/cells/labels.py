@@ -1,4 +1,7 @@
-"""Give names to labels. A raw label is the id of a class, or a key such as a WordNet id. A file may have the names."""
+"""Give names to labels. A raw label is the id of a class, or a key such as a WordNet id. A file may have the names.
+
+Every source calls this, so that a label without a name is reported before any image is read.
+"""
 
 from collections.abc import Mapping
 

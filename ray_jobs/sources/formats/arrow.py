@@ -1,4 +1,7 @@
-"""Read Arrow IPC files, `.arrow` and `.feather`, in the file format or in the stream format of `datasets`."""
+"""Read Arrow IPC files, `.arrow` and `.feather`, in the file format or in the stream format of `datasets`.
+
+`open_source` calls this module. `table` lists and reads the blocks.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -42,19 +42,23 @@ class FetchedImage:
 
 
 def reads_at_once(dataset: Dataset, distance: Distance) -> int:
-    """How many images one task reads at once: the dataset's `reads`, else a number by distance."""
+    """Return how many images one task reads at once: the dataset's `reads`, else a number by distance."""
     return dataset.reads or READS[distance]
 
 
 def distance_of(place: str) -> Distance:
-    """How far away a path or URL is."""
+    """Return how far away a path or URL is."""
     if place.lower().startswith(web.SCHEMES):
         return "web"
     return "object-store" if place.startswith("s3://") else "local"
 
 
 def read_streams_in_order(streams: Iterable[Callable[[], Iterator[T]]], width: int) -> Iterator[T]:
-    """The items of the streams, stream by stream. Reads up to `width` streams ahead, WAITING batches of each."""
+    """Yield the items of the streams, stream by stream. Reads up to `width` streams ahead, WAITING batches of each.
+
+    `prefetch` would keep whole streams in memory, and a stream may be as long as a shard of a million images. Here a
+    stream waits when the caller falls behind.
+    """
     if width == 1:
         for stream in streams:
             yield from stream()

@@ -1,4 +1,4 @@
-"""Read the records of a TSV file. Quotes are text unless a CSV writer clearly wrote them.
+"""Read the records of a TSV file. Quotes are text unless a CSV writer clearly wrote them. `row_files` calls this.
 
 Most TSV files have no quoting: `"stop" sign` is a caption. pandas and Python's `csv` quote a cell that contains a tab,
 a quote or a line end. A record is read with quoting when that gives as many cells as the header has. Otherwise its
