@@ -11,7 +11,7 @@ LOCKS = sorted(path for path in REQUIREMENTS.glob("*.txt") if path.name != "over
 WITHOUT = {"torch", "torchvision"}
 
 
-def requirements(lock: Path) -> dict[str, list[str]]:
+def read_hashes(lock: Path) -> dict[str, list[str]]:
     """The hashes of each package in a lock, by the package's name."""
     hashes: dict[str, list[str]] = {}
     name = ""
@@ -30,7 +30,7 @@ def test_there_are_locks() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
 def test_every_package_has_a_hash(lock: Path) -> None:
-    packages = requirements(lock)
+    packages = read_hashes(lock)
     assert packages
     without = {name for name, hashes in packages.items() if not hashes}
     assert without == (WITHOUT if lock.stem.startswith("data-cpu") else set())

@@ -25,18 +25,18 @@ ATTRIBUTES = {
 }
 
 
-def load(path: Path) -> Any:
+def load_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
 def test_there_is_a_form_for_each_kind_of_issue() -> None:
     assert sorted(path.name for path in TEMPLATES.iterdir()) == ["bug.yml", "config.yml", "feature.yml", "question.yml"]
-    assert set(load(TEMPLATES / "config.yml")) <= {"blank_issues_enabled", "contact_links"}
+    assert set(load_yaml(TEMPLATES / "config.yml")) <= {"blank_issues_enabled", "contact_links"}
 
 
 @pytest.mark.parametrize("name", ["bug", "feature", "question"])
 def test_github_accepts_the_form(name: str) -> None:
-    form = load(TEMPLATES / f"{name}.yml")
+    form = load_yaml(TEMPLATES / f"{name}.yml")
     assert {"name", "description", "body"} <= set(form) <= {"name", "description", "title", "labels", "body"}
     for element in form["body"]:
         required, optional = ATTRIBUTES[element["type"]]
@@ -62,7 +62,7 @@ def test_github_accepts_the_form(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "command"), [("tests", ".ci/run"), ("docs", "make docs")])
 def test_a_workflow_runs_what_a_person_runs(name: str, command: str) -> None:
-    workflow = load(REPO / ".github" / "workflows" / f"{name}.yml")
+    workflow = load_yaml(REPO / ".github" / "workflows" / f"{name}.yml")
     assert set(workflow[True]) == {"push", "pull_request"}  # YAML 1.1 reads the key `on` as true
     assert workflow["permissions"] == {"contents": "read"}
     (job,) = workflow["jobs"].values()
@@ -84,7 +84,7 @@ def test_pre_commit_accepts_its_configuration() -> None:
 
 
 def test_hooks_come_from_this_repository_alone() -> None:
-    repositories = load(REPO / ".pre-commit-config.yaml")["repos"]
+    repositories = load_yaml(REPO / ".pre-commit-config.yaml")["repos"]
     assert [repository["repo"] for repository in repositories] == ["local"]
     hooks = {hook["id"]: hook for hook in repositories[0]["hooks"]}
     assert set(hooks) == {"ruff", "ruff-format", "mypy"}

@@ -24,7 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def config(folder: Path, *files: str) -> subprocess.CompletedProcess[str]:
+def resolve_config(folder: Path, *files: str) -> subprocess.CompletedProcess[str]:
     arguments = [part for file in files for part in ("--file", str(folder / file))]
     # Only what Compose needs: a variable of this shell would win over the .env file.
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
@@ -38,7 +38,7 @@ def config(folder: Path, *files: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module", params=[("compose.yaml",), ("compose.yaml", "compose.gpu.yaml")], ids=["cpu", "gpu"])
 def services(request: pytest.FixtureRequest, stack: Path) -> dict[str, Any]:
-    process = config(stack, *request.param)
+    process = resolve_config(stack, *request.param)
     assert process.returncode == 0, process.stderr
     assert "variable is not set" not in process.stderr
     return dict(json.loads(process.stdout)["services"])
@@ -106,7 +106,7 @@ def test_both_planes_use_the_same_storage(services: dict[str, Any]) -> None:
 def test_airflow_init_creates_the_pools_of_the_dags_and_counts_deferred_tasks(services: dict[str, Any]) -> None:
     script = services["airflow-init"]["command"][-1]
     pools = re.findall(r"^airflow pools set (\S+) .* --include-deferred$", script, re.MULTILINE)
-    assert sorted(pools) == pools_of_the_dags()
+    assert sorted(pools) == list_dag_pools()
 
 
 def test_images_are_pinned(services: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ def test_an_image_may_be_named_by_its_digest(stack: Path, tmp_path: Path) -> Non
     shutil.copytree(stack, copy)
     text = (copy / ".env").read_text()
     (copy / ".env").write_text(re.sub(r"^POSTGRES_IMAGE=.*$", f"POSTGRES_IMAGE={digest}", text, flags=re.MULTILINE))
-    assert json.loads(config(copy, "compose.yaml").stdout)["services"]["postgres"]["image"] == digest
+    assert json.loads(resolve_config(copy, "compose.yaml").stdout)["services"]["postgres"]["image"] == digest
 
 
 def test_every_mounted_file_is_in_the_repository() -> None:
@@ -141,7 +141,7 @@ def test_every_mounted_file_is_in_the_repository() -> None:
 
 
 def test_with_a_gpu_head_and_worker_run_one_image(stack: Path) -> None:
-    services = json.loads(config(stack, "compose.yaml", "compose.gpu.yaml").stdout)["services"]
+    services = json.loads(resolve_config(stack, "compose.yaml", "compose.gpu.yaml").stdout)["services"]
     assert services["ray-head"]["image"] == services["ray-worker"]["image"] == "assay/ray:0.1.0-gpu"
     assert services["ray-worker"]["build"]["target"] == services["ray-head"]["build"]["target"] == "gpu"
     device = services["ray-worker"]["deploy"]["resources"]["reservations"]["devices"][0]
@@ -151,13 +151,13 @@ def test_with_a_gpu_head_and_worker_run_one_image(stack: Path) -> None:
 
 def test_without_secrets_nothing_starts_and_the_remedy_is_named(tmp_path: Path) -> None:
     shutil.copy(DOCKER / "compose.yaml", tmp_path)
-    process = config(tmp_path, "compose.yaml")
+    process = resolve_config(tmp_path, "compose.yaml")
     assert process.returncode != 0
     assert "run python docker/make_env.py first" in process.stderr
 
 
 def test_the_example_holds_no_secret_and_make_env_fills_each(stack: Path) -> None:
-    example, env_file = variables(stack / ".env.example"), variables(stack / ".env")
+    example, env_file = read_variables(stack / ".env.example"), read_variables(stack / ".env")
     required = set(re.findall(r"\$\{([A-Z_]+):\?", (stack / "compose.yaml").read_text()))
     assert required
     assert {name: example[name] for name in required} == dict.fromkeys(required, "")
@@ -185,16 +185,16 @@ def test_make_env_does_not_overwrite_an_env_file(stack: Path) -> None:
     assert (stack / ".env").read_text() == before
 
 
-def pools_of_the_dags() -> list[str]:
+def list_dag_pools() -> list[str]:
     texts = [path.read_text() for path in (DOCKER.parent / "dags").glob("*.py")]
     return sorted({name for text in texts for name in re.findall(r'pool="(\w+)"', text)})
 
 
-def variables(file: Path) -> dict[str, str]:
+def read_variables(file: Path) -> dict[str, str]:
     return dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", file.read_text(), re.MULTILINE))
 
 
 def test_jobs_ask_for_a_gpu_where_the_stack_has_one(stack: Path) -> None:
     for files, gpu in ((("compose.yaml",), "0"), (("compose.yaml", "compose.gpu.yaml"), "1")):
-        services = json.loads(config(stack, *files).stdout)["services"]
+        services = json.loads(resolve_config(stack, *files).stdout)["services"]
         assert {services[name]["environment"]["ASSAY_GPU"] for name in ("ray-head", "ray-worker")} == {gpu}

@@ -80,7 +80,7 @@ class Stack:
             with suppress(psutil.NoSuchProcess):  # gone since it was listed
                 root = psutil.Process(pid)
                 below |= {process.pid: process for process in [root, *root.children(recursive=True)]}
-        return [process for process in below.values() if text in command(process)]
+        return [process for process in below.values() if text in read_command(process)]
 
     def ray_jobs(self) -> list[dict[str, Any]]:
         import httpx
@@ -123,7 +123,7 @@ def stack(swift: dict[str, str]) -> Iterator[Stack]:
             os.environ.update(before)
 
 
-def command(process: psutil.Process) -> str:
+def read_command(process: psutil.Process) -> str:
     """The process's command line; empty if the process has ended."""
     try:
         return " ".join(process.cmdline())

@@ -16,12 +16,12 @@ COPIES, SCENES = 4, 256
 pytestmark = pytest.mark.timeout(1500)
 
 
-def parts(uri: str) -> dict[str, str]:
+def list_parts(uri: str) -> dict[str, str]:
     """The caption parts in storage, with their versions."""
     return {entry.key: entry.version for entry in object_listing.iterate_entries(f"{uri}/parts")}
 
 
-def kill(process: psutil.Process) -> None:
+def kill_process(process: psutil.Process) -> None:
     process.kill()
     process.wait(30)
 
@@ -32,7 +32,7 @@ def kill_task_process(stack: Stack, run_id: str, task: str) -> None:
     path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}/taskInstances/{task}"
     while time.monotonic() < limit:
         if processes := stack.process(f"airflow worker -- {stack.api.get(path)['id']}"):
-            return kill(processes[0])
+            return kill_process(processes[0])
         time.sleep(0.05)
     pytest.fail(f"task {task} was never seen running")
 
@@ -63,20 +63,20 @@ def test_a_run_survives_one_kill_of_each_process(stack: Stack, slow_suite: str) 
     caption_id = wait(lambda: _caption_id(stack), 300, "the caption job")
     captions = f"{spec['root']}/captions/{caption_id}"
 
-    wait(lambda: len(parts(captions)) >= 2, 300, "two parts")
+    wait(lambda: len(list_parts(captions)) >= 2, 300, "two parts")
     # The newest: an earlier test's engine may still be warm.
-    kill(max(stack.process("VLLM::EngineCore"), key=psutil.Process.create_time))
-    kill(stack.process("airflow triggerer")[0])
-    kill(stack.process("airflow scheduler")[0])
+    kill_process(max(stack.process("VLLM::EngineCore"), key=psutil.Process.create_time))
+    kill_process(stack.process("airflow triggerer")[0])
+    kill_process(stack.process("airflow scheduler")[0])
 
-    parts_before = parts(captions)
-    wait(lambda: len(parts(captions)) >= len(parts_before) + 2, 300, "two more parts after the engine died")
-    parts_before = parts(captions)
+    parts_before = list_parts(captions)
+    wait(lambda: len(list_parts(captions)) >= len(parts_before) + 2, 300, "two more parts after the engine died")
+    parts_before = list_parts(captions)
     [driver] = wait(lambda: stack.process("-m ray_jobs.caption"), 60, "the caption driver")[-1:]
-    kill(driver)
+    kill_process(driver)
 
     assert stack.finish(run_id, seconds=900) == "success"
-    parts_after = parts(captions)
+    parts_after = list_parts(captions)
     assert {name: parts_after[name] for name in parts_before} == parts_before, "a part that was done was done again"
     record = stack.record(run_id)
     assert_nothing_lost(record, offered=COPIES * SCENES)

@@ -69,7 +69,7 @@ def test_every_container_runs_as_somebody_without_privileges(manifests: list[dic
 
 def test_no_manifest_carries_a_secret(manifests: list[dict[str, Any]]) -> None:
     assert "Secret" not in {manifest["kind"] for manifest in manifests}
-    for path, key, value in leaves(manifests):
+    for path, key, value in list_leaves(manifests):
         if re.search(r"(?i)(password|secret|token|access_key)", key):
             # References by name, and whether a pod may have its service account's token.
             assert (
@@ -91,10 +91,10 @@ def test_the_longest_release_name_still_gives_names_that_kubernetes_takes() -> N
         assert len(manifest["metadata"]["name"]) <= (40 if manifest["kind"] == "RayCluster" else 63)
 
 
-def leaves(value: Any, path: str = "", key: str = "") -> list[tuple[str, str, Any]]:
+def list_leaves(value: Any, path: str = "", key: str = "") -> list[tuple[str, str, Any]]:
     """Every scalar, with its path and the last key of the path."""
     if isinstance(value, dict):
-        return [leaf for name, inner in value.items() for leaf in leaves(inner, f"{path}/{name}", str(name))]
+        return [leaf for name, inner in value.items() for leaf in list_leaves(inner, f"{path}/{name}", str(name))]
     if isinstance(value, list):
-        return [leaf for index, inner in enumerate(value) for leaf in leaves(inner, f"{path}/{index}", key)]
+        return [leaf for index, inner in enumerate(value) for leaf in list_leaves(inner, f"{path}/{index}", key)]
     return [(path, key, value)]

@@ -47,7 +47,7 @@ PERMISSIONS = [
 ]
 
 
-def allows(policy: dict[str, Any], action: str, key: str) -> bool:
+def is_allowed_by(policy: dict[str, Any], action: str, key: str) -> bool:
     """Whether a statement allows the action on the object and no statement denies it."""
     resource = f"arn:aws:s3:::assay/{key}"
     effects = {
@@ -69,4 +69,4 @@ def test_there_is_a_policy_for_each_identity() -> None:
 
 @pytest.mark.parametrize(("identity", "action", "key", "is_allowed"), PERMISSIONS)
 def test_each_identity_may_do_what_the_table_says(identity: str, action: str, key: str, is_allowed: bool) -> None:
-    assert allows(POLICIES[identity], action, key) is is_allowed
+    assert is_allowed_by(POLICIES[identity], action, key) is is_allowed

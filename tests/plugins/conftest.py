@@ -16,7 +16,7 @@ from ray_jobs.contract.spec import Spec
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the caller's AWS, Ray or Assay settings reaches a test."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "ASSAY_", "AIRFLOW_CONN_")):

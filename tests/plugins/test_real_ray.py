@@ -56,7 +56,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log, start_new_session=True)
     try:
         limit = time.monotonic() + 120
-        while not answers(port):
+        while not is_answering(port):
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < limit, (folder / "log").read_text()
             time.sleep(0.5)
@@ -69,7 +69,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             os.killpg(process.pid, 9)
 
 
-def answers(port: int) -> bool:
+def is_answering(port: int) -> bool:
     try:
         headers = {"Authorization": f"Bearer {TOKEN}"}
         return httpx.get(f"http://127.0.0.1:{port}/api/jobs/x", headers=headers, timeout=5).status_code == 404

@@ -9,13 +9,13 @@ from dev.rooms.plan import draw_plan
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def file_of(path: str, *imports: str) -> SourceFile:
+def find_file(path: str, *imports: str) -> SourceFile:
     return SourceFile(path, 10, 8, False, imports)
 
 
 def test_the_picture_shows_rooms_arrows_and_what_goes_up() -> None:
     low, middle, high = "ray_jobs/low/a.py", "ray_jobs/middle/b.py", "ray_jobs/high/c.py"
-    files = [file_of(low, high), file_of(middle, low), file_of(high, middle, low)]
+    files = [find_file(low, high), find_file(middle, low), find_file(high, middle, low)]
     plan = draw_plan({file.path: file for file in files}, ["low", "middle", "high"])
     picture = ElementTree.fromstring(draw_svg(plan, "a < b"))
     texts = [text.text for text in picture.iter(f"{SVG}text")]

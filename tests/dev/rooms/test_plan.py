@@ -22,7 +22,7 @@ TREE = {
 ORDER = ("contract", "records.py", "engine", "engine/client", "programs", "plugins", "dags")
 
 
-def plan_of(folder: Path, changes: dict[str, str], order: tuple[str, ...] = ORDER) -> Plan:
+def draw_plan_of(folder: Path, changes: dict[str, str], order: tuple[str, ...] = ORDER) -> Plan:
     for name, text in (TREE | changes).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -30,7 +30,7 @@ def plan_of(folder: Path, changes: dict[str, str], order: tuple[str, ...] = ORDE
 
 
 def test_files_are_folded_into_rooms(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, {})
+    plan = draw_plan_of(tmp_path, {})
     assert set(plan.rooms) == set(ORDER)
     assert plan.no_programs == ["ray_jobs/records.py"]
     assert set(plan.arrows) == {
@@ -56,7 +56,7 @@ def test_files_are_folded_into_rooms(tmp_path: Path) -> None:
     ],
 )
 def test_an_upward_import_is_found_in_every_form(tmp_path: Path, text: str) -> None:
-    plan = plan_of(tmp_path, {"ray_jobs/contract/spec.py": text})
+    plan = draw_plan_of(tmp_path, {"ray_jobs/contract/spec.py": text})
     assert plan.upward == [("contract", "engine")]
     assert plan.arrows["contract", "engine"] == [("ray_jobs/contract/spec.py", "ray_jobs/engine/protocol.py")]
     assert plan.circles == [["contract", "engine"]]
@@ -66,7 +66,9 @@ def test_an_upward_import_is_found_in_every_form(tmp_path: Path, text: str) -> N
 
 def test_a_room_without_a_place_is_named_and_the_order_computed(tmp_path: Path) -> None:
     """The computed order has as few upward arrows as it can: one here, because of the circle."""
-    plan = plan_of(tmp_path, {"ray_jobs/contract/spec.py": "from ray_jobs.engine.client import session\n"}, ORDER[1:])
+    plan = draw_plan_of(
+        tmp_path, {"ray_jobs/contract/spec.py": "from ray_jobs.engine.client import session\n"}, ORDER[1:]
+    )
     assert plan.unplaced == ["contract"]
     assert plan.circles == [["contract", "engine", "engine/client"]]
     assert len(plan.upward) == 1
@@ -76,5 +78,5 @@ def test_a_room_without_a_place_is_named_and_the_order_computed(tmp_path: Path) 
 
 
 def test_lines_of_code_are_counted_without_comments_and_docstrings(tmp_path: Path) -> None:
-    (contract,) = [f for f in plan_of(tmp_path, {}).rooms["contract"] if f.path.endswith("__init__.py")]
+    (contract,) = [f for f in draw_plan_of(tmp_path, {}).rooms["contract"] if f.path.endswith("__init__.py")]
     assert (contract.lines, contract.code_lines) == (5, 1)

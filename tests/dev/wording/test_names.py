@@ -24,7 +24,7 @@ def same(x): ...
 TREE = ast.parse(SOURCE)
 
 
-def words(places: Iterable[Place]) -> list[str]:
+def list_words(places: Iterable[Place]) -> list[str]:
     return [place.word for place in places]
 
 
@@ -41,15 +41,15 @@ def test_a_verb_or_a_question_is_left_alone(name: str) -> None:
 
 
 def test_functions_are_listed_without_those_that_python_names() -> None:
-    assert sorted(words(list_functions(TREE, "ray_jobs/x.py"))) == ["_gathered", "same"]
+    assert sorted(list_words(list_functions(TREE, "ray_jobs/x.py"))) == ["_gathered", "same"]
 
 
 def test_each_use_of_a_vague_local_is_listed_and_no_attribute() -> None:
-    assert sorted(words(list_vague_locals(TREE, "ray_jobs/x.py"))) == ["at", "at", "held", "one", "one", "one"]
+    assert sorted(list_words(list_vague_locals(TREE, "ray_jobs/x.py"))) == ["at", "at", "held", "one", "one", "one"]
 
 
 def test_definitions_that_bear_a_private_word_are_listed() -> None:
     """`same` is a private word in the engine alone."""
     anywhere = ["Served", "TURN", "_gathered", "swapped", "told"]
-    assert sorted(words(list_private_words(TREE, "ray_jobs/asking.py"))) == sorted([*anywhere, "asking"])
-    assert sorted(words(list_private_words(TREE, "ray_jobs/engine/x.py"))) == sorted([*anywhere, "same"])
+    assert sorted(list_words(list_private_words(TREE, "ray_jobs/asking.py"))) == sorted([*anywhere, "asking"])
+    assert sorted(list_words(list_private_words(TREE, "ray_jobs/engine/x.py"))) == sorted([*anywhere, "same"])

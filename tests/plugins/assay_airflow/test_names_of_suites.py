@@ -16,7 +16,7 @@ RENAME = "its file is nightly.yaml, its `name` is 't'; name the file t.yaml"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A watched folder with one checkpoint, the suite `t`, and a file `nightly.yaml` whose name is `t` too."""
     suites = write_suite(tmp_path / "suites", "nightly", "t")
     write_suite(tmp_path / "suites", "t")
@@ -32,56 +32,67 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def params(place: Path, suite: str) -> dict[str, Any]:
+def params(deployment: Path, suite: str) -> dict[str, Any]:
     return {
-        "checkpoint": f"{place}/in/step-0800", "suite": suite, "baseline": None, "force": False, "following": None,
+        "checkpoint": f"{deployment}/in/step-0800", "suite": suite, "baseline": None, "force": False, "following": None,
     }  # fmt: skip
 
 
-def publish(place: Path) -> None:
+def publish(deployment: Path) -> None:
     """Publish a record of the checkpoint in suite `t`."""
-    records.publish(str(place / "root"), make_record(load_spec(tasks.plan(params(place, "t"), "manual__1"))))
+    records.publish(str(deployment / "root"), make_record(load_spec(tasks.plan(params(deployment, "t"), "manual__1"))))
 
 
 def route(word: str | None = None) -> list[dict[str, Any]]:
     return tasks.reconcile("scheduled", lambda *_: 0, None, word)
 
 
-@pytest.mark.parametrize("ask", [lambda place: tasks.plan(params(place, "nightly"), "manual__1"),
-                                 lambda place: route("nightly"), lambda place: tasks.select_audits(None, "nightly")],
-                         ids=["plan", "router", "audit"])  # fmt: skip
-def test_a_suite_file_whose_name_differs_is_refused_by_plan_router_and_audit(place: Path, ask: Any) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda deployment: tasks.plan(params(deployment, "nightly"), "manual__1"),
+        lambda deployment: route("nightly"),
+        lambda deployment: tasks.select_audits(None, "nightly"),
+    ],
+    ids=["plan", "router", "audit"],
+)
+def test_a_suite_file_whose_name_differs_is_refused_by_plan_router_and_audit(deployment: Path, ask: Any) -> None:
     with pytest.raises(InputError, match=RENAME):
-        ask(place)
+        ask(deployment)
 
 
-def test_the_routers_suite_variable_is_checked_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_routers_suite_variable_is_checked_too(deployment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_ROUTER_SUITE", "nightly")
     with pytest.raises(InputError, match=RENAME):
         route()
 
 
-def test_the_router_finds_the_record_by_the_suites_name(place: Path) -> None:
-    publish(place)
-    assert list(router.iter_unvalidated(str(place / "root"), "nightly", str(place / "in"))) == []
+def test_the_router_finds_the_record_by_the_suites_name(deployment: Path) -> None:
+    publish(deployment)
+    assert list(router.iter_unvalidated(str(deployment / "root"), "nightly", str(deployment / "in"))) == []
 
 
 def test_a_checkpoint_with_a_record_is_done_however_the_suite_is_named(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ASSAY_SUITE_FILES", "1")
-    words = ["t", f"{place}/suites/t.yaml", f"file://{place}/suites/t.yaml", f"{place}/suites/nightly.yaml"]
-    checkpoint_folder = inspect.resolve(f"{place}/in/step-0800").folder
+    words = [
+        "t",
+        f"{deployment}/suites/t.yaml",
+        f"file://{deployment}/suites/t.yaml",
+        f"{deployment}/suites/nightly.yaml",
+    ]
+    checkpoint_folder = inspect.resolve(f"{deployment}/in/step-0800").folder
     for word in words:
         [request] = route(word)
         assert request["trigger_run_id"] == f"router__t__{checkpoint_folder}"
         assert request["conf"]["suite"] == word
-    publish(place)
+    publish(deployment)
     assert [route(word) for word in words] == [[]] * len(words)
 
 
 @pytest.mark.parametrize("word", ["nightyl", "T", "tt"])
-def test_a_missing_suite_is_an_error_and_not_an_empty_pass(place: Path, word: str) -> None:
+def test_a_missing_suite_is_an_error_and_not_an_empty_pass(deployment: Path, word: str) -> None:
     for ask in (lambda: route(word), lambda: tasks.select_audits(None, word)):
         with pytest.raises(InputError, match=f"suite '{word}': not in .*(did you mean|known)"):
             ask()

@@ -111,32 +111,32 @@ def test_an_unknown_stage_is_a_mistake_in_the_dag(spec: Spec) -> None:
         StageJob.of("publish", spec)
 
 
-def job_status(spec: Spec, started: datetime = NOW, **details: Any) -> dict[str, Any]:
+def make_job_info(spec: Spec, started: datetime = NOW, **details: Any) -> dict[str, Any]:
     return {"metadata": {"assay_spec": spec.uri}, "start_time": int(started.timestamp() * 1000)} | details
 
 
 def test_a_failure_is_read_from_the_run_that_submitted_the_job(tmp_path: Path) -> None:
     submitter = make_spec(tmp_path, fingerprint="b" * 16)
     write_failure(submitter, "preprocess", "bad-input", "no image column")
-    failure = read_failure("preprocess", job_status(submitter))
+    failure = read_failure("preprocess", make_job_info(submitter))
     assert failure is not None
     assert failure.message == "no image column"
 
 
 def test_a_failure_of_an_earlier_job_or_another_stage_is_ignored(spec: Spec) -> None:
     write_failure(spec, "caption", "trouble", "old", failed_at=NOW - timedelta(minutes=1))
-    assert read_failure("caption", job_status(spec)) is None
+    assert read_failure("caption", make_job_info(spec)) is None
     write_failure(spec, "caption", "trouble", "new", failed_at=NOW + timedelta(seconds=1))
-    assert read_failure("caption", job_status(spec)) is not None
-    assert read_failure("evaluate", job_status(spec)) is None
+    assert read_failure("caption", make_job_info(spec)) is not None
+    assert read_failure("evaluate", make_job_info(spec)) is None
 
 
 def test_a_killed_job_and_a_job_without_a_spec_have_no_failure(spec: Spec) -> None:
-    assert read_failure("caption", job_status(spec)) is None
-    assert read_failure("caption", job_status(spec, metadata={})) is None
-    assert read_failure("caption", job_status(spec, metadata=None)) is None
+    assert read_failure("caption", make_job_info(spec)) is None
+    assert read_failure("caption", make_job_info(spec, metadata={})) is None
+    assert read_failure("caption", make_job_info(spec, metadata=None)) is None
 
 
 def test_an_unreadable_failure_is_none(spec: Spec) -> None:
     objects.write(f"{spec.run_uri}/failure.json", b"{not json")
-    assert read_failure("caption", job_status(spec)) is None
+    assert read_failure("caption", make_job_info(spec)) is None

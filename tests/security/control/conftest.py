@@ -12,7 +12,7 @@ from odd_folders import write
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the caller's AWS, Ray or Assay settings reaches an attack."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "ASSAY_", "AIRFLOW_CONN_")):

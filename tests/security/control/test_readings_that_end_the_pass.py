@@ -22,7 +22,7 @@ PASS = Path(__file__).with_name("killed_pass.py")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def deployment(tmp_path: Path) -> Path:
     """Three checkpoints; by name the deadly one is the second."""
     (tmp_path / "suites").mkdir()
     (tmp_path / "suites" / "small.yaml").write_text("name: small\ndataset: {source: /data/images}\n")
@@ -52,12 +52,12 @@ RunPass = Callable[[Path, str], tuple[int, list[str], dict[str, Any]]]
 def run_pass(passes: subprocess.Popen[str]) -> RunPass:
     """Runs a pass; returns its exit code, the checkpoints that it read, and its result if it came to its end."""
 
-    def run(place: Path, ending: str) -> tuple[int, list[str], dict[str, Any]]:
-        output = place / "output"
+    def run(deployment: Path, ending: str) -> tuple[int, list[str], dict[str, Any]]:
+        output = deployment / "output"
         request = {
-            "root": str(place / "root"),
-            "checkpoints": str(place / "in"),
-            "suites": str(place / "suites"),
+            "root": str(deployment / "root"),
+            "checkpoints": str(deployment / "in"),
+            "suites": str(deployment / "suites"),
             "ending": ending,
             "output": str(output),
         }
@@ -72,43 +72,45 @@ def run_pass(passes: subprocess.Popen[str]) -> RunPass:
     return run
 
 
-def read_notes(place: Path) -> list[dict[str, Any]]:
-    return [json.loads(file.read_text()) for file in (place / "root" / "quarantine").glob("*.json")]
+def read_notes(deployment: Path) -> list[dict[str, Any]]:
+    return [json.loads(file.read_text()) for file in (deployment / "root" / "quarantine").glob("*.json")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["kill -9", "a crash", "Airflow's timeout"])
-def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(place: Path, run_pass: RunPass, ending: str) -> None:
+def test_the_third_pass_skips_a_checkpoint_that_ended_two_passes(
+    deployment: Path, run_pass: RunPass, ending: str
+) -> None:
     for failures in (1, 2):
-        code, read, _ = run_pass(place, ending)
+        code, read, _ = run_pass(deployment, ending)
         assert code != 0
         assert "deadly" in read
-        by_name = {Path(note["uri"]).name: note for note in read_notes(place)}
+        by_name = {Path(note["uri"]).name: note for note in read_notes(deployment)}
         assert by_name["deadly"]["failures"] == failures
         assert "never came back" in by_name["deadly"]["why"]
         # another may have been under way beside it: once, because a second time it is read alone
         assert all(note["failures"] == 1 for name, note in by_name.items() if name != "deadly")
-    code, read, summary = run_pass(place, ending)
+    code, read, summary = run_pass(deployment, ending)
     assert code == 0
     assert "deadly" not in read
     assert summary["requests"] == 2, "the others are validated"
     assert (
         "in quarantine after 2 failures (its reading was begun and never came back" in summary["passed_over"]["deadly"]
     )
-    (place / "in" / "deadly" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
-    assert run_pass(place, "comes back")[2]["requests"] == 3, "a changed checkpoint is read again"
-    assert read_notes(place) == []
+    (deployment / "in" / "deadly" / "config.json").write_text('{"architectures": ["Tiny"], "changed": 1}')
+    assert run_pass(deployment, "comes back")[2]["requests"] == 3, "a changed checkpoint is read again"
+    assert read_notes(deployment) == []
 
 
 @pytest.mark.slow
-def test_a_successful_reading_clears_one_failure(place: Path, run_pass: RunPass) -> None:
-    run_pass(place, "kill -9")
-    assert run_pass(place, "comes back")[2]["requests"] == 3
-    assert read_notes(place) == []
+def test_a_successful_reading_clears_one_failure(deployment: Path, run_pass: RunPass) -> None:
+    run_pass(deployment, "kill -9")
+    assert run_pass(deployment, "comes back")[2]["requests"] == 3
+    assert read_notes(deployment) == []
 
 
-def failure_counts(place: Path) -> list[int]:
-    return [note["failures"] for note in read_notes(place)]
+def failure_counts(deployment: Path) -> list[int]:
+    return [note["failures"] for note in read_notes(deployment)]
 
 
 def test_a_successful_reading_keeps_earlier_notes_of_the_same_content(tmp_path: Path) -> None:

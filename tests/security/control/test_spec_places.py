@@ -99,7 +99,7 @@ def spec(tmp_path: Path) -> Spec:
     return make_spec(tmp_path / "root")
 
 
-def files_below(folder: Path) -> dict[str, bytes | None]:
+def list_files_below(folder: Path) -> dict[str, bytes | None]:
     return {
         str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.stat().st_size < 2**20
     }
@@ -111,13 +111,13 @@ def test_a_spec_from_another_place_is_refused_in_one_line(
     spec: Spec, attack: Callable[[Spec], str], reader: Callable[[str], Any], tmp_path: Path
 ) -> None:
     uri = attack(spec)
-    before = files_below(tmp_path)
+    before = list_files_below(tmp_path)
     with pytest.raises(InputError) as caught:
         reader(uri)
     assert str(caught.value).isprintable()
     fault = "more than the 67108864" if attack is write_large else "not here; plan it again with this version"
     assert fault in str(caught.value)
-    assert files_below(tmp_path) == before
+    assert list_files_below(tmp_path) == before
 
 
 @pytest.mark.parametrize("attack", ["another checkpoint", "a root beside", "synonyms", "far too large"])

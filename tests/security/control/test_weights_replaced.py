@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 30, 12, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def training_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint of a training run that the router has seen."""
     monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
     (tmp_path / "suites").mkdir()
@@ -76,12 +76,12 @@ def replace_weights(folder: Path, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_cached_fingerprint_is_not_used_for_replaced_weights(place: Path, method: str) -> None:
-    uri, root = str(place / "in" / "step-1"), str(place / "root")
+def test_the_cached_fingerprint_is_not_used_for_replaced_weights(training_folder: Path, method: str) -> None:
+    uri, root = str(training_folder / "in" / "step-1"), str(training_folder / "root")
     before = fingerprint_cache.resolve(root, uri)
     assert fingerprint_cache.resolve(root, uri) == before
     listing = listings.list_checkpoint(uri)
-    replace_weights(place / "in" / "step-1", method)
+    replace_weights(training_folder / "in" / "step-1", method)
     after = fingerprint_cache.resolve(root, uri)
     assert after.fingerprint != before.fingerprint
     assert after.fingerprint == inspect.resolve(uri).fingerprint
@@ -89,12 +89,17 @@ def test_the_cached_fingerprint_is_not_used_for_replaced_weights(place: Path, me
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_router_requests_a_run_for_replaced_weights(place: Path, method: str) -> None:
+def test_the_router_requests_a_run_for_replaced_weights(training_folder: Path, method: str) -> None:
     run_ids: set[str] = set()
 
     def make_pass() -> list[str]:
         result = router.run_pass(
-            str(place / "root"), "small", str(place / "in"), lambda ids, _: len(run_ids & set(ids)), "arrival", NOW
+            str(training_folder / "root"),
+            "small",
+            str(training_folder / "in"),
+            lambda ids, _: len(run_ids & set(ids)),
+            "arrival",
+            NOW,
         )
         return [request["trigger_run_id"] for request in result.requests]
 
@@ -102,7 +107,7 @@ def test_the_router_requests_a_run_for_replaced_weights(place: Path, method: str
     run_ids |= set(first)
     assert len(first) == 1
     assert make_pass() == []
-    replace_weights(place / "in" / "step-1", method)
+    replace_weights(training_folder / "in" / "step-1", method)
     second = make_pass()
     assert len(second) == 1
     assert second != first
