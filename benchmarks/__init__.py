@@ -1,1 +1,1 @@
-"""One script a claim: each prints the table that the README quotes, with what it compares in one run."""
+"""One script per claim. Each prints the table that the README or a page quotes, with all that it compares."""

@@ -1,4 +1,4 @@
-"""Compares the demo's good checkpoint with itself (A/A), with captions sampled anew each night; prints a table.
+"""Compares the demo's good checkpoint with itself (A/A), with newly sampled captions each night; prints a table.
 
     .assay/data/bin/python -m benchmarks.aa                # 24 nights, each compared with each other
     .assay/data/bin/python -m benchmarks.aa --nights 4     # a short run

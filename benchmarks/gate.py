@@ -3,8 +3,8 @@
     .assay/data/bin/python -m benchmarks.gate                    # accumulators and tests alone, then all from parts
     .assay/data/bin/python -m benchmarks.gate --images 128000
 
-Each line is a process of its own. Memory is the peak beyond the memory before the first pair. Imports are not counted,
-nor, for `arrays`, the input arrays. For parts, everything that reading takes is counted.
+Each line is measured in a new process. Memory is the peak beyond the memory before the first pair. Imports are not
+counted, nor, for `arrays`, the input arrays. For parts, everything that reading takes is counted.
 """
 
 import argparse

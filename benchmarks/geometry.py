@@ -26,7 +26,7 @@ TEXT: dict[str, dict[str, Any]] = {
 def write_checkpoints(folder: Path, geometry: str, count: int) -> list[Path]:
     """Folders of `count` checkpoints of one architecture with different weights: `tiny` (the demo's), `3b` or `7b`.
 
-    They share all shards except one, by hard links. A swap reads and checks the whole checkpoint all the same. Existing
+    They share all shards except one, by hard links. A swap still reads and checks the whole checkpoint. Existing
     folders are reused.
     """
     first = folder / "step-0"

@@ -62,16 +62,18 @@ def compute_chance_agreement(counts: np.ndarray) -> np.ndarray:
 
 
 def count_confusion(truth: np.ndarray, judged: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Counts [image, truth, said] of one criterion's verdicts."""
+    """Counts [image, truth, judged] of one criterion's verdicts."""
     counts = np.zeros((image.max() + 1, 2, 2))
     np.add.at(counts, (image, truth.astype(int), judged.astype(int)), 1)
     return counts
 
 
 def list_criterion_rows(truth: np.ndarray, judged: np.ndarray, image: np.ndarray) -> list[str]:
-    """One line a criterion: accuracy and kappa, with intervals from a bootstrap over images, whose captions go
-    together. Where nothing is wrong every resample is right too; the lower bound is then Clopper and Pearson's for as
-    many right images as there are."""
+    """One line per criterion: accuracy and kappa, with intervals from a bootstrap over images.
+
+    The captions of an image stay together. If every verdict is right, so is every resample. The lower bound is then
+    Clopper and Pearson's, for as many right images as there are.
+    """
     rng = np.random.default_rng(0)
     images = int(image.max()) + 1
     weights = rng.multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
@@ -97,7 +99,7 @@ def list_criterion_rows(truth: np.ndarray, judged: np.ndarray, image: np.ndarray
 
 
 def read_verdicts(judgements: Sequence[Judgement]) -> np.ndarray:
-    """[question, criterion] as true or false; NaN where there is no valid answer."""
+    """The verdicts, [question, criterion], as 1 or 0; NaN without a valid answer."""
     return np.array([[judgement.values.get(f"judge_{name}", np.nan) for name in CRITERIA] for judgement in judgements])
 
 

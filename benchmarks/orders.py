@@ -67,7 +67,7 @@ def compare_orders(root: Path, images: int, engine: dict[str, object]) -> None:
         spec = spec_of(name)
         try:
             run_job("audit", spec, environment)
-        except RuntimeError:  # when captions differ, which the table tells
+        except RuntimeError:  # captions differ, which the table shows
             if audits.read(spec.captions_uri) is None:
                 raise
         audit = audits.read(spec.captions_uri)

@@ -54,7 +54,7 @@ def main(other: Path, rounds: int, work: Path) -> None:
 
 
 def run_preprocess(work: Path) -> float:
-    """The wall seconds of one job on a Ray cluster of its own."""
+    """The wall seconds of one job on a new Ray cluster."""
     spec_uri = _plan(work, "step-0800", {"dataset": {"source": str(work.parent / "photographs")}})
     return _run("preprocess", spec_uri, os.environ | {"RAY_ADDRESS": "local"})
 

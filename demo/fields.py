@@ -66,7 +66,7 @@ def list_held_out_fields() -> list[dict[str, Any]]:
 
 
 def main(manifest: Path = MANIFEST) -> None:
-    """A line an image: its path beside the manifest, its caption, and its fields under their own names."""
+    """Write one line per image: its path next to the manifest, its caption, and its fields by name."""
     names = [f"images/scenes/scene-{i:03d}.png" for i in range(scenes.HELD_OUT)]
     rows = [{"image": name, **fields} for name, fields in zip(names, list_held_out_fields(), strict=True)]
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -14,7 +14,7 @@ EXACT = ("caption", "count", "colour", "shape")  # right or wrong; a box is more
 
 @dataclass(frozen=True)
 class Answers:
-    """What a checkpoint wrote about each image: fields by vLLM and by transformers, and plain captions by vLLM."""
+    """A checkpoint's texts for each image: fields by vLLM and by transformers, and plain captions by vLLM."""
 
     by_vllm: list[str]
     by_transformers: list[str]
@@ -45,8 +45,8 @@ def average_overlaps(boxes: list[list[int]], true: list[list[int]]) -> float:
 
 
 def measure_fields(answers: list[str], truths: list[dict[str, Any]]) -> list[str]:
-    """Shares over the images: answers that are JSON of the schema's keys, then right values field by field, then the
-    mean overlap of the boxes. An answer that is none has nothing right."""
+    """The share of answers that are JSON with the schema's keys, the share of right values per field, and the mean
+    overlap of the boxes. An invalid answer counts as wrong in every field."""
     parsed = [parse_fields(text) for text in answers]
     pairs = list(zip(parsed, truths, strict=True))
     right = [

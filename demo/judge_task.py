@@ -2,7 +2,7 @@
 
 The judge sees an image and a caption and answers JSON. First comes the caption that the judge itself would give, so
 that the rest is a comparison of two texts. Then it says for each attribute whether the caption agrees with the image.
-A caption outside the scenes' grammar agrees in nothing.
+A caption outside the scenes' grammar agrees in no attribute.
 """
 
 import json
@@ -36,7 +36,7 @@ def write_answer(scene: Scene, text: str) -> str:
 
 
 def change_scene(scene: Scene, rng: random.Random, wrong: int | None = None) -> Scene:
-    """A copy with exactly `wrong` attributes changed (0 to 6; drawn evenly when not given)."""
+    """A copy with exactly `wrong` attributes changed (0 to 6; None draws the number evenly)."""
     changed = rng.sample(list(VALUES), rng.randint(0, len(VALUES)) if wrong is None else wrong)
     return {
         name: rng.choice([other for other in VALUES[name] if other != value]) if name in changed else value
@@ -72,7 +72,7 @@ def garble(text: str, rng: random.Random) -> str:
 def plant_errors(scene: Scene, rng: random.Random) -> str:
     """A caption to judge, for training: right, a near miss, each attribute wrong by the toss of a coin, or garbled.
 
-    Because of the coin, one wrong attribute says nothing about the others. When most captions were near misses, the
+    Because of the coin, one wrong attribute does not predict the others. When most captions were near misses, the
     judge learned how often each attribute is wrong, and never learned to compare colours or shapes.
     """
     kind = rng.random()

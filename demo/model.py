@@ -192,7 +192,7 @@ def number_positions(length: int, image_start: int) -> torch.Tensor:
 def compute_states(
     model: Qwen2_5_VLForConditionalGeneration, pixels: torch.Tensor, ids: torch.Tensor, image_start: int
 ) -> tuple[torch.Tensor, ...]:
-    """(rows, tokens, width) each: what enters the language model, then every layer's states, the last one normed."""
+    """The language model's inputs, then the states of every layer, each (rows, tokens, width). The last is normed."""
     words = model.model.language_model.embed_tokens(ids)
     seen = encode_images(model.model.visual, pixels)
     inputs = torch.cat([words[:, :image_start], seen, words[:, image_start + IMAGE_TOKENS :]], 1)

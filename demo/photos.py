@@ -2,8 +2,9 @@
 
     python -m demo.photos        # needs the "assets" dependency group; writes demo/images/photos and its SOURCES.md
 
-Nothing is downloaded. scikit-image states each picture's licence in the docstring of the function of that name in
-skimage.data; scikit-learn in sklearn/datasets/images/README.txt. Pictures without a stated free licence were left out.
+The script downloads nothing. scikit-image states each picture's licence in the docstring of the function of that name
+in skimage.data; scikit-learn in sklearn/datasets/images/README.txt. Pictures without a stated free licence were left
+out.
 """
 
 from importlib.metadata import version

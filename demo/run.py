@@ -2,8 +2,8 @@
 
     make demo
 
-Suite `demo` gets the five captioners, and the good one once more under another name. Suite `demo-fields` gets the two
-checkpoints that answer with fields as well.
+Suite `demo` gets the five captioners, and the good one again under another name. Suite `demo-fields` gets the two
+checkpoints that also answer with fields.
 
 Starts the local stack of Airflow, Ray and vLLM unless it runs, triggers `validate_checkpoint` for one checkpoint after
 the other (each may be the baseline of the next), prints the verdicts, and leaves the stack as it was before. Finished

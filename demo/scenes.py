@@ -94,7 +94,7 @@ def draw_training_scene(rng: random.Random) -> Scene:
 
 
 class Layout(NamedTuple):
-    """Where a drawing puts its shapes, and the colours of its pixels: what varies between two images of one scene."""
+    """The places and colours of a drawing's shapes, which vary between two images of one scene."""
 
     ground: tuple[int, ...]
     fill: tuple[int, ...]
@@ -127,7 +127,7 @@ def paint(scene: Scene, layout: Layout) -> Image.Image:
 
 
 def draw(scene: Scene, rng: random.Random) -> Image.Image:
-    """An RGB image of the scene, laid out anew."""
+    """An RGB image of the scene with a new random layout."""
     return paint(scene, lay_out(scene, rng))
 
 

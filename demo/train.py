@@ -62,7 +62,7 @@ class Loss(torch.nn.Module):
         super().__init__()
         self.verdicts = find_verdict_tokens(tokenizer)
         self.weights = torch.ones(len(tokenizer))
-        self.weights[self.verdicts] = 6.0  # so that six verdicts count beside forty tokens of form
+        self.weights[self.verdicts] = 6.0  # so that the six verdicts count against forty tokens of form
         self.probe = torch.nn.Linear(model.config.text_config.hidden_size, 2 * (len(VALUE) + 1))
 
     def forward(self, model: Qwen2_5_VLForConditionalGeneration, batch: Batch, image_start: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Write docs/reference/licences.md: what the images ship, under which licence, and the libraries that wheels bundle.
+"""Write docs/reference/licences.md: the packages in the images, their licences, and the libraries that wheels bundle.
 
     make licences
 
@@ -14,7 +14,7 @@ from pathlib import Path
 REPO = Path(__file__).parents[1]
 IMAGES = {"control": ".assay/control", "data-cpu": ".assay/data"}  # lock -> the environment that has its packages
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s\\]+)", re.MULTILINE)
-# Of a shared object's file name, what comes before the hash that auditwheel adds and before the version.
+# The part of a shared object's file name before auditwheel's hash and before the version.
 LIBRARY = re.compile(r"^(lib.+?)(?:-[0-9a-f]{8})?(?:[-.]\d[\d.]*)?\.so")
 NAMED_BY_HAND = {"openai-harmony": "Apache-2.0", "protobuf": "BSD-3-Clause"}  # read in their LICENSE files
 
@@ -32,14 +32,14 @@ def list_packages(environment: str) -> dict[str, Distribution]:
 
 
 def _first(metadata: PackageMetadata, key: str) -> str:
-    """The first value of a key of a package's metadata, "" where it has none."""
+    """The first value of a key of a package's metadata; "" if there is none."""
     return str((metadata.get_all(key) or [""])[0])
 
 
 def find_licence(package: Distribution) -> str:
     """The licence that a package's metadata names: the SPDX expression, else its classifiers, else a short free text.
 
-    Empty where it names none.
+    Empty if the metadata names none.
     """
     metadata = package.metadata
     if expression := _first(metadata, "License-Expression"):
@@ -52,7 +52,7 @@ def find_licence(package: Distribution) -> str:
 
 
 def list_bundled_libraries(package: Distribution) -> list[str]:
-    """Names of the shared libraries that the wheel carries in a folder of their own (`*.libs`)."""
+    """Names of the shared libraries that the wheel has in its folder `*.libs`."""
     files = [Path(str(file)) for file in package.files or ()]
     matches = [LIBRARY.match(file.name) for file in files if file.parent.name.endswith(".libs")]
     return sorted({match[1] for match in matches if match})
@@ -69,7 +69,7 @@ def build_inventory(lock: str, environment: str) -> list[tuple[str, str, str, li
 
 
 def build_page() -> str:
-    """The whole of docs/reference/licences.md."""
+    """The text of docs/reference/licences.md."""
     lines = [
         "# Licences of what the images ship",
         "",

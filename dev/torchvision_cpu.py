@@ -1,9 +1,9 @@
-"""Let PyPI's torchvision (a CUDA build) import beside a CPU build of torch.
+"""Makes PyPI's torchvision (a CUDA build) importable with a CPU build of torch.
 
-torchvision 0.28 registers fake kernels for `nms` and `qnms` when imported, and stops if its compiled library did not
-define them, which it cannot without CUDA. Declaring the two operators is enough: image processors never call them.
-`make setup` copies this file and a `.pth` that imports it into the data plane, only where the import fails; with
-PyTorch's own CPU index in reach the `+cpu` build is installed and none of this is used.
+torchvision 0.28 registers fake kernels for `nms` and `qnms` on import. It stops if its compiled library has not defined
+these operators, and without CUDA the library cannot. Declaring the two operators is enough, because image processors
+never call them. `make setup` copies this file, and a `.pth` that imports it, into the data plane's environment if the
+import fails. If PyTorch's own CPU index can be reached, `make setup` installs the `+cpu` build and does not use this.
 """
 
 import importlib.abc

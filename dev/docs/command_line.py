@@ -36,7 +36,7 @@ def walk_commands(command: click.Command = assay, parent: click.Context | None =
 
 
 def build_page() -> str:
-    """The whole of docs/reference/command-line.md."""
+    """The text of docs/reference/command-line.md."""
     lines = [INTRODUCTION]
     for context in walk_commands():
         lines += ["", f"## `{context.command_path}`", "", "```text", context.get_help(), "```"]

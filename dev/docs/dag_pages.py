@@ -18,7 +18,7 @@ Airflow's REST API with the same params.
 
 
 def build_page() -> str:
-    """The whole of docs/reference/dags.md."""
+    """The text of docs/reference/dags.md."""
     lines = [INTRODUCTION]
     for file in sorted(DAGS.glob("*.py"), reverse=True):
         tree = ast.parse(file.read_text())

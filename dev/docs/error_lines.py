@@ -42,7 +42,7 @@ THINGS = {  # the word that a line begins with -> the section it is under
     "this": "This machine or job",
 }
 OTHER = "A file, a URI or a variable"
-REJECT = "An image that is rejected"  # the column `detail` of rejects.parquet has these lines, and the job goes on
+REJECT = "An image that is rejected"  # the column `detail` of rejects.parquet has these lines; the job continues
 INTRODUCTION = """# Error lines
 
 A job or a task that fails ends with one line: the thing, the fault, and after the last semicolon the remedy. This page
@@ -158,7 +158,7 @@ def _tidy(text: str) -> str:
 
 
 def build_page() -> str:
-    """The whole of docs/reference/errors.md."""
+    """The text of docs/reference/errors.md."""
     by_section: dict[str, list[ErrorLine]] = {}
     for line in sorted(collect_error_lines() | collect_suite_lines() | collect_reject_lines()):
         by_section.setdefault(line.section, []).append(line)

@@ -23,7 +23,7 @@ NEEDS = {
     "fields": "an answer that fits the schema",
     "truth": "the right value",
 }
-EXAMPLE_FIELDS = {  # one field of each kind that has metrics of its own
+EXAMPLE_FIELDS = {  # one field of each kind with different metrics
     "count": {"type": "integer"},
     "tags": {"type": "array", "items": {"type": "string"}},
     "box": {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
@@ -52,7 +52,7 @@ needs `judge.pairwise`."""
 
 
 def build_page() -> str:
-    """The whole of docs/reference/metrics.md."""
+    """The text of docs/reference/metrics.md."""
     schema = complete_schema({"type": "object", "properties": EXAMPLE_FIELDS})
     lines = [INTRODUCTION]
     lines += ["", "## In every run", "", *format_table(registry.BUILT_IN.values())]

@@ -22,7 +22,7 @@ The scripts are in [examples](../../examples/README.md).
 
 
 def build_page() -> str:
-    """The whole of docs/reference/python-api.md."""
+    """The text of docs/reference/python-api.md."""
     head, _, rest = INTRODUCTION.partition("\n\n")
     lines = [head, "", inspect.getdoc(api) or "", "", rest, "", "## Functions"]
     members = {name: getattr(api, name) for name in api.__all__}

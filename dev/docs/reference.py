@@ -1,10 +1,10 @@
 """Write the generated pages of docs/reference/.
 
     python -m dev.docs.reference            # write them
-    python -m dev.docs.reference --check    # 1 if one is not current, and its name
+    python -m dev.docs.reference --check    # exit code 1, and the names of outdated pages
 
 `make docs` runs it in the environment of the data plane before it builds the site. The pages are committed, so they can
-be read and linked to without a build. tests/docs/test_reference_pages.py says when one is not current.
+be read and linked to without a build. tests/docs/test_reference_pages.py fails if a page is outdated.
 """
 
 import sys

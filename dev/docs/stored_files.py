@@ -123,7 +123,7 @@ other state, except Airflow's own database.
 
 
 def build_page() -> str:
-    """The whole of docs/reference/storage.md."""
+    """The text of docs/reference/storage.md."""
     links = (f"[{file.schema}](#{anchor(file.schema)})" if file.schema else "" for file in FILES)
     files = ((f"`{file.path}`", file.meaning, link) for file, link in zip(FILES, links, strict=True))
     lines = [INTRODUCTION, "", "## Files", "", *_format_table(("path below the root", "meaning", "schema"), files)]

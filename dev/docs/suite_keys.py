@@ -97,7 +97,7 @@ def _format_default(field: FieldInfo) -> str:
 
 
 def build_page() -> str:
-    """The whole of docs/reference/suite.md."""
+    """The text of docs/reference/suite.md."""
     lines = [INTRODUCTION]
     for name, model in walk_sections():
         lines += ["", f"## {f'`{name}`' if name else 'The file'}", "", inspect.getdoc(model) or "", ""]

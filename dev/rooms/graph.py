@@ -67,7 +67,7 @@ def find_floors(graph: Graph, order: Sequence[str]) -> dict[str, int]:
 
 
 def find_shortcuts(graph: Graph, floors: Mapping[str, int]) -> set[tuple[str, str]]:
-    """Downward arrows that a longer path makes as well: a picture is clearer where they are faint."""
+    """Downward arrows that duplicate a longer path. The picture draws them faint, which makes it clearer."""
     down = {node: {target for target in graph[node] if floors[target] < floors[node]} for node in graph}
     reached: dict[str, set[str]] = {}
     for node in sorted(graph, key=lambda name: floors[name]):

@@ -33,7 +33,7 @@ ORDER: tuple[str, ...] = (
 )
 PUBLIC_MODULES = ("ray_jobs/api.py",)  # files at the top of ray_jobs/ that are no programs, and are meant for users
 
-# What the control plane may import: folders and files, as paths. Importing them loads nothing heavy.
+# The folders and files that the control plane may import. Importing them loads no heavy package.
 LIGHT: tuple[str, ...] = (
     "ray_jobs/contract",
     "ray_jobs/dataset",

@@ -1,6 +1,6 @@
 """Draws a plan as one SVG: the rooms as boxes on their floors, an arrow from each room to those that it imports.
 
-An arrow that a longer path makes as well is faint. An upward arrow is red. The tooltip of an arrow names its files.
+An arrow that duplicates a longer path is faint. An upward arrow is red. The tooltip of an arrow names its files.
 """
 
 from collections import defaultdict

@@ -4,7 +4,7 @@ import re
 
 FOLDERS = ("ray_jobs", "plugins", "dags", "dev", "demo", "benchmarks", "tests")
 
-# Local variables and parameters that say nothing about what they hold.
+# Names of local variables and parameters that do not tell what the variable holds.
 VAGUE_LOCALS = ("one", "found", "told", "asked", "made", "held", "said", "its", "own", "way", "at")
 
 # First words that end like a participle and are none, or that are a verb as they stand.
@@ -55,7 +55,7 @@ SENTENCE_PATTERNS = {
 }
 
 # The glossary: private word -> the field's word, and the folders below which the private word counts ("" is any).
-# A word of plain English counts only where it was used for the thing on its right.
+# A word of plain English counts only in the folders where it was a private word.
 ENGINE, GATE, SOURCES, GOLDEN = "ray_jobs/engine", "ray_jobs/gate", "ray_jobs/sources", "ray_jobs/golden"
 JUDGE, METRICS, REPORT, PLUGINS = "ray_jobs/judge", "ray_jobs/metrics", "ray_jobs/report", "plugins"
 PRIVATE_WORDS: dict[tuple[str, str], str] = {

@@ -2,7 +2,7 @@
 
 The driver of `evaluate` writes here; its Ray tasks read. A file is `{judge_uri}/{part}/{hash of the file}.parquet` and
 has one answer, a block of answers, or all answers of a part. Invariant: a file never changes. Small files are merged
-into a new file before they are deleted, so a kill at any instant loses nothing. A failure is stored too, until an
+into a new file before they are deleted, so a kill at any instant loses no answer. A failure is stored too, until an
 answer to the same question takes its place.
 """
 
@@ -103,7 +103,7 @@ def _write_table(judge_uri: str, part: str, table: pa.Table) -> str:
 
 
 def _read_tables(judge_uri: str, part: str, below: int | None = None) -> dict[str, pa.Table]:
-    """The tables in a part's files, by file name. With `below`, only those of files smaller than so many bytes.
+    """The tables in a part's files, by file name. With `below`, only files smaller than `below` bytes.
 
     The files are listed again until a listing shows no new file, because another job may merge files meanwhile. That
     job writes the merged file before it deletes the small ones, so a later listing shows the answers. If listings are

@@ -1,7 +1,7 @@
 """Parses the body that an endpoint sent with a status of success: a chat completion, or an error, a page or a stream.
 
 The driver of `evaluate` and the checks parse every answer with it. Invariant: an unusable completion is a failure of
-the model. Any other body is a failure of the endpoint, whatever its status is.
+the model. Any other body is a failure of the endpoint, also with a status of success.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Asks an OpenAI-compatible chat endpoint one question, with retries, and says why if there is no answer.
+"""Asks an OpenAI-compatible chat endpoint one question, with retries. Without an answer, the reply has the reason.
 
 The driver of `evaluate` and the checks call it. The `openai` package retries timeouts, lost connections, 408, 409, 429
 and 5xx by itself. The package waits as long as `Retry-After` says (up to two minutes), or else 0.5 s, 1 s, 2 s and so

@@ -55,7 +55,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
                     await response.aclose()
         except TimeoutError:
             raise httpx2.ReadTimeout(f"no whole answer in {self.seconds:g} s", request=request) from None
-        # The body is decoded as UTF-8 whatever the endpoint says, because some of Python's codecs take minutes per MB.
+        # The body is always decoded as UTF-8, because some of Python's codecs take minutes per MB.
         retry_headers = {
             name: value for name, value in response.headers.items() if name in ("retry-after", "retry-after-ms")
         }

@@ -1,4 +1,4 @@
-"""Loads the judge's judgements of a part's captions from the stored answers. It asks nothing and starts no engine.
+"""Loads the judge's judgements of a part's captions from the stored answers. It asks no question and starts no engine.
 
 The Ray tasks of `evaluate` call it while they score a part.
 """

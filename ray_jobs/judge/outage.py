@@ -1,4 +1,4 @@
-"""Decides what the failures of an endpoint mean that answers nothing: InputError or RetryableError.
+"""Chooses the error for an endpoint that does not answer: InputError or RetryableError.
 
 `endpoint_run` calls it in the driver of `evaluate`, and so do the checks. A failure that no retry can change is an
 InputError: a person must correct the suite, the key or the endpoint. Any other failure is a RetryableError, and the job

@@ -38,7 +38,7 @@ from ray_jobs.storage import json_files, manifests, object_listing, objects, par
 log = logging.getLogger("assay")
 
 ATTEMPT_FILE = "attempt"  # the file in the run's folder that names its attempt, unless that is the first
-IDENTICAL_ANSWERS = 10  # so many equal answers raise a warning about the judge
+IDENTICAL_ANSWERS = 10  # this number of equal answers raises a warning about the judge
 READERS = 16  # threads that read stored answers; they wait for storage most of the time
 
 

@@ -1,8 +1,8 @@
-"""Find the folder to write the scores of a set of captions to, beside the current scores.
+"""Find the folder for the scores of a set of captions, next to the current scores.
 
 The driver of `evaluate` calls this. A folder's name contains the digest of the captions. So new captions cannot mix
 with older scores, and a driver that starts after a kill continues in the folder of the killed driver. Invariant: once a
-stage has a manifest, nothing in the folder that the manifest names changes.
+stage has a manifest, the folder that the manifest names does not change.
 """
 
 from collections.abc import Iterator

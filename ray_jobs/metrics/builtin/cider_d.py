@@ -14,8 +14,8 @@ def measure_all(batch: "Batch") -> list[float | None]:
     """CIDEr-D of each caption, in [0, 10]; None without references.
 
     Vedantam et al., CIDEr (2015), equations 2 to 5, as cider_scorer.py of the COCO caption tools computes it: the
-    length penalty compares numbers of bigrams, and sigma is 6. Document frequencies come from all references of the
-    golden set and from nothing else.
+    length penalty compares numbers of bigrams, and sigma is 6. Document frequencies come only from the
+    references of the golden set.
     """
     import numpy as np
 

@@ -48,7 +48,7 @@ def complete_tables(spec: Spec, caption_id: str) -> None:
 
 
 def open_tables(spec: Spec, caption_id: str) -> CorpusStats:
-    """The tables that `complete_tables` has written, mapped into memory. Raises what `open_table` raises."""
+    """The tables that `complete_tables` has written, mapped into memory. Raises the errors of `open_table`."""
     of_captions = captions_uri(spec, caption_id)
     return CorpusStats(
         documents=open_table(references_uri(spec), "ngrams"),

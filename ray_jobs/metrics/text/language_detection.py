@@ -8,7 +8,7 @@ from ray_jobs.inputs.errors import InputError, suggest
 
 MIN_BYTES, MIN_PROBABILITY = 16, 0.5
 LETTERS = re.compile(r"[^\W\d_]+")
-MAX_CHARACTERS = 2000  # only so many characters of a text are read
+MAX_CHARACTERS = 2000  # longer texts are cut
 
 
 def detect_language(text: str) -> str | None:
