@@ -1,4 +1,4 @@
-"""The public API: read what Assay has stored, from a script or a notebook. Nothing here writes.
+"""The public API: reads Assay's stored results, from a script or a notebook. No function writes.
 
     from ray_jobs import api
 

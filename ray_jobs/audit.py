@@ -58,7 +58,7 @@ def audit(spec: Spec) -> None:
 def draw_sample(spec: Spec, captions: Manifest) -> dict[str, tuple[str, Caption]]:
     """Returns the image id and caption of each sampled row, by the key of its request.
 
-    There are `engine.audit` rows, or fewer if there are not so many captions.
+    There are `engine.audit` rows, or fewer if there are fewer captions.
     """
     drawn = heapq.nsmallest(spec.suite.engine.audit, _iterate_captions(spec, captions))
     return {f"{part}/{row}": (image_id, Caption(text, ended)) for _, part, row, image_id, text, ended in drawn}

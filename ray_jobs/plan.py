@@ -77,7 +77,7 @@ def _resolve_judge(judge: Judge) -> Checkpoint | None:
 
 
 def main(suite_name: str, checkpoint_uri: str, root: str, baseline: str | None = None, as_json: bool = False) -> int:
-    """Plan the request of a person at a shell and print the URI of its spec. Returns 0. Raises what `plan` raises."""
+    """Plan the request of a person at a shell and print the URI of its spec. Returns 0. Raises the errors of `plan`."""
     spec = plan(root, suite_name, checkpoint_uri, baseline, by_hand=True)
     if as_json:
         ids = ("run_id", "golden_id", "caption_id", "series_id", "run_uri")

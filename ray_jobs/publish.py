@@ -78,7 +78,7 @@ def _read(model: type[json_files.Model], uri: str) -> json_files.Model:
 
 
 def main(spec_uri: str, as_json: bool = False) -> int:
-    """Publish the run of the spec at the URI and print its verdict. Returns 0. Raises what `publish` raises."""
+    """Publish the run of the spec at the URI and print its verdict. Returns 0. Raises the errors of `publish`."""
     record = publish(load_spec(spec_uri))
     print(json.dumps(summary_of(record), indent=1) if as_json else verdict_line(record))
     return 0

@@ -29,7 +29,7 @@ def main(
 ) -> int:
     """Run all stages and print the verdict. Returns the verdict's exit code, or that of the stage that failed.
 
-    Raises what `plan` and `publish` raise. With `as_json`, stdout has the verdict alone, and the log goes to stderr.
+    Raises the errors of `plan` and `publish`. With `as_json`, stdout has the verdict alone, and the log goes to stderr.
     """
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S",

@@ -1,4 +1,4 @@
-"""Says whether one engine can serve two checkpoints by a weight swap. The driver and the actor call it."""
+"""Decides whether one engine can serve two checkpoints by a weight swap. The driver and the actor call it."""
 
 import hashlib
 from contextlib import suppress

@@ -1,6 +1,6 @@
 """Turns the error of an engine that did not start, or that died, into one line that says what to do.
 
-The drivers of jobs and of audits classify errors. The actor reads what vLLM printed.
+The drivers of jobs and of audits classify errors. The actor reads the output of vLLM.
 """
 
 import os
@@ -54,7 +54,7 @@ def last_exception(text: str) -> str:
 class OutputTee:
     """Passes the output of this process and of child processes on to stderr, and keeps the last 400 lines.
 
-    vLLM's own process says only there why it does not start, or why it dies.
+    Only this output tells why vLLM's own process does not start, or why it dies.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Says whether this cluster has GPUs, and logs how long a job waits for one. The drivers call it.
+"""Finds out whether this cluster has GPUs, and logs how long a job waits for one. The drivers call it.
 
 If GPU nodes start on demand, none is up before a job requests a GPU. So the deployment says in `ASSAY_GPU` whether the
 cluster can have GPUs. Only if that is not set, the nodes that are up decide.

@@ -63,7 +63,7 @@ class PairedDifferences:
         return self.metric.range[1] - self.metric.range[0]
 
     def add(self, baseline: np.ndarray, candidate: np.ndarray, clusters: np.ndarray | None = None) -> None:
-        """Add a chunk: one value per image, in the same order on both sides, NaN where the value is missing.
+        """Add a chunk: one value per image, in the same order on both sides, NaN for a missing value.
 
         `clusters` has the number of each image's cluster, from 0.
         """

@@ -17,7 +17,7 @@ def describe_rejects(golden_uri: str) -> str:
     """A clause about the rejects in `rejects.parquet`; empty when the file cannot be read or has no rejects."""
     try:
         return summarise(_read(f"{golden_uri}/rejects.parquet"))
-    except (OSError, pa.ArrowException):  # the caller must write its own line all the same
+    except (OSError, pa.ArrowException):  # the caller still writes its own line
         return ""
 
 

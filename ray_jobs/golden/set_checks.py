@@ -14,7 +14,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 
 log = logging.getLogger("assay")
-MANY_REFERENCES = 50  # per image; PASCAL-50S has so many, COCO and Flickr30k have five
+MANY_REFERENCES = 50  # per image; PASCAL-50S has 50, COCO and Flickr30k have five
 
 
 def check_complete_set(spec: Spec, manifest: Manifest) -> None:

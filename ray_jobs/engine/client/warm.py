@@ -205,5 +205,5 @@ def _death_reason(error: Exception) -> str | None:
 
 
 def _is_silence_kill(error: Exception) -> bool:
-    """Whether a driver killed the running engine for its silence. Drivers kill a running engine for nothing else."""
+    """Whether a driver killed the running engine for its silence. Drivers kill a running engine for no other reason."""
     return "killed by `ray.kill`" in str(error) and "never ran" not in str(error)

@@ -1,7 +1,7 @@
 """Keeps the tasks of one job that engines have not answered yet, because engines may die. The job's driver uses it.
 
 Invariant: no row is lost. If engines keep dying of a row (a poison row), the row is quarantined: it gets a failure, and
-the other rows go on.
+the other rows are answered.
 """
 
 from collections import deque
@@ -35,7 +35,7 @@ class WorkQueue:
         return not (self.waiting or self.suspects or self.running)
 
     def next_task(self, engines: int = 1) -> Task | None:
-        """The next task, when so many engines run; None if no task waits, or if enough are in flight."""
+        """The next task for a job with this number of engines; None if no task waits, or if enough are in flight."""
         if self.suspects:
             if self.running:
                 return None

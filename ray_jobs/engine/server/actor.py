@@ -37,7 +37,7 @@ from ray_jobs.runtime.collector import collector_paused
 
 log = logging.getLogger("assay")
 
-START_TIMEOUT_S = 3600.0  # seconds for the download, for vLLM's start and for what vLLM compiles
+START_TIMEOUT_S = 3600.0  # seconds for the download, for vLLM's start and for its compilation
 WATCH_INTERVAL_S = 0.5  # seconds between checks of the lease and of the idle time
 LEASE_POLL_S = 0.02  # seconds between checks while a driver waits for the lease
 

@@ -84,7 +84,7 @@ class Renderer:
         self._requests.pop(number, None)
 
     def render(self, tokens: list[int], images: dict[str, Any]) -> Any:
-        """Prompt and images as vLLM's engine takes them. Raises what vLLM and the model's processor raise."""
+        """Prompt and images as vLLM's engine takes them. Raises the errors of vLLM and of the model's processor."""
         with self._lock:
             prompts = [{"prompt_token_ids": tokens, "multi_modal_data": images}]
             (inputs,) = run_limited(lambda: self._renderer.render_cmpl(prompts), self._prompt_builder.uri)

@@ -14,7 +14,7 @@ from ray_jobs.engine.protocol import Answer, Requests, Task, why_image_missing
 from ray_jobs.engine.sampling import make_params
 from ray_jobs.engine.server.renderers import RenderedRequest, RendererPool
 
-SMALL_TASK_ROWS = 32  # up to this size, tasks are so many that they do not all end together
+SMALL_TASK_ROWS = 32  # tasks up to this size are numerous, so they do not all end together
 IN_FLIGHT_FACTOR = 1.5  # requests in flight per sequence that vLLM runs at once, so that it never idles
 
 
