@@ -4,7 +4,7 @@
 
 Prints counts, five images as the jobs would use them, the prompt as the model gets it, and every fault and doubt. It
 needs no Ray cluster and writes only the page. The exit code is 2 if bad input would stop a job, 1 if trouble would, and
-else 0. A doubt stops nothing.
+else 0. A doubt does not change it.
 """
 
 import json

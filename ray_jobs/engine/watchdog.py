@@ -21,7 +21,7 @@ def silence_limit() -> float:
 
 
 class Watchdog:
-    """Kills this process (SIGKILL) if `beat` is not called for `seconds` seconds. The watchdog ends with this process."""
+    """Kills this process (SIGKILL) after `seconds` without a call of `beat`. The watchdog ends with this process."""
 
     def __init__(self, seconds: float) -> None:
         self._process = subprocess.Popen(

@@ -59,7 +59,7 @@ def answer_dataset(
     stop_ids: frozenset[int],
     checkpoint: Checkpoint | None = None,
 ) -> "ray.data.Dataset":
-    """A dataset with one answer per request. If there is a `checkpoint`, the engine's node fetches it before vLLM starts."""
+    """A dataset with one answer per request. The engine's node fetches `checkpoint`, unless None, before vLLM starts."""
     processor = build_processor(
         _build_processor_config(model, engine, has_gpus()),
         postprocess=_select_columns,
