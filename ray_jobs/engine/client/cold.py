@@ -59,7 +59,7 @@ def answer_dataset(
     stop_ids: frozenset[int],
     checkpoint: Checkpoint | None = None,
 ) -> "ray.data.Dataset":
-    """A dataset with one answer per request. The engine's node fetches `checkpoint`, unless None, before vLLM starts."""
+    """A dataset with one answer per request. The engine's node fetches any `checkpoint` before vLLM starts."""
     processor = build_processor(
         _build_processor_config(model, engine, has_gpus()),
         postprocess=_select_columns,
