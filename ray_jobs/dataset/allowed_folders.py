@@ -22,6 +22,7 @@ def list_allowed() -> list[str]:
 
 
 def list_allowed_folders() -> list[str]:
+    """Return the entries of ASSAY_SOURCES that are local folders."""
     return [entry for entry in list_allowed() if entry.startswith("/")]
 
 

@@ -42,6 +42,7 @@ def format_p(value: float | None) -> str:
 
 
 def format_count(value: int | None) -> str:
+    """A count with separators of thousands; a dash without a value."""
     return NONE if value is None else f"{value:,}"
 
 

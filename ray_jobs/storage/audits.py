@@ -69,6 +69,7 @@ class Audit(StoredModel):
 
 
 def uri_of(captions_uri: str) -> str:
+    """Returns the URI of the audit of these captions."""
     return f"{captions_uri}/audit.json"
 
 

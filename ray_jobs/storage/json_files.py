@@ -1,7 +1,7 @@
 """Reads and replaces the JSON files that Assay keeps, and never replaces a file of a newer Assay.
 
-The control plane and the jobs read and replace their JSON through this module. A reader keeps unknown keys, so to read
-a file and write it again loses nothing.
+The control plane and the jobs read and replace their JSON through this module. A reader keeps unknown keys, so a file
+that is read and written again loses nothing.
 """
 
 import json
@@ -59,7 +59,7 @@ def check(data: bytes, uri: str) -> None:
     """Raises NewerSchema when the bytes that were read at the URI are JSON of a newer schema."""
     try:
         header = _Header.model_validate_json(data)
-    except ValidationError:  # not JSON, or not an object: no Assay made it
+    except ValidationError:  # not JSON, or not an object: no version of Assay wrote it
         return
     try:
         check_schema(header.schema_version)
@@ -71,7 +71,7 @@ def check_replaceable(uri: str) -> None:
     """Raises NewerSchema when the file at the URI is of a newer schema, so must be neither replaced nor deleted."""
     try:
         data = objects.read(uri, LARGEST)
-    except (FileNotFoundError, InputError):  # Assay writes no file so large, and no pipe or device
+    except (FileNotFoundError, InputError):  # a file so large, a pipe or a device: Assay did not write it
         return
     check(data, uri)
 

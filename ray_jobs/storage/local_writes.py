@@ -1,6 +1,6 @@
 """Writes a file into a local folder so that it is complete and on disk, even after a power cut.
 
-`storage.objects` writes and deletes with it, in every process. A new file has a hidden name and a lock until it gets
+`storage.objects` calls this module, in every process. A new file has a hidden name and a lock until it gets
 its own name. A later writer removes the hidden files of killed writers.
 """
 

@@ -35,7 +35,7 @@ def uri_of_part(stage_uri: str, name: str, folder: str = "parts") -> str:
 
 
 def list_part_names(stage_uri: str, folder: str = "parts") -> set[str]:
-    """The names of the parts that are in the folder."""
+    """Returns the names of the parts that are in the folder."""
     return {
         entry.key.removesuffix(".parquet")
         for entry in object_listing.iterate_entries(f"{stage_uri}/{folder}")
@@ -44,17 +44,17 @@ def list_part_names(stage_uri: str, folder: str = "parts") -> set[str]:
 
 
 def parts_folder_of(manifest: Manifest | None) -> str:
-    """The folder of the manifest's parts, below the stage: a forced request has its own."""
+    """Returns the folder of the manifest's parts, below the stage. A forced request has a folder of its own."""
     return str(manifest.details.get("folder", "parts")) if manifest else "parts"
 
 
 def stage_folder_of(manifest: Manifest) -> str:
-    """The folder below the stage that holds everything of this manifest, "" for the stage itself."""
+    """Returns the folder below the stage that holds everything of this manifest, "" for the stage itself."""
     return parts_folder_of(manifest).removesuffix("parts").rstrip("/")
 
 
 def digest_parts(manifest: Manifest) -> str:
-    """A hash that differs between two manifests of one id when their parts differ."""
+    """Returns a hash that differs between two manifests of one id when their parts differ."""
     return digest(*((part.name, part.blake3) for part in manifest.parts))
 
 
@@ -65,7 +65,7 @@ def require_on_node(folder: str) -> None:
 
 
 def load_manifest(stage_uri: str, at_most: int = json_files.LARGEST) -> Manifest | None:
-    """The stage's manifest, None while the stage is not complete.
+    """Returns the stage's manifest, None while the stage is not complete.
 
     Raises InputError for a file that is no manifest, or has more than `at_most` bytes, and NewerSchema.
     """
@@ -75,12 +75,12 @@ def load_manifest(stage_uri: str, at_most: int = json_files.LARGEST) -> Manifest
     except FileNotFoundError:
         return None
     except ValueError as error:
-        why = error.__class__.__name__  # its text has many lines, and the remedy is at the end of ours
+        why = error.__class__.__name__  # the error's own text has many lines
         raise InputError(f"{uri}: not a manifest ({why}); delete it and rerun") from None
 
 
 def require_manifest(stage_uri: str, stage: str, at_most: int = json_files.LARGEST) -> Manifest:
-    """The manifest of a stage that must be complete, of at most this many bytes.
+    """Returns the manifest, of at most `at_most` bytes, of a stage that must be complete.
 
     Raises InputError when the stage has not begun, RetryableError when it has: another job may be at work.
     """
@@ -95,7 +95,7 @@ def require_manifest(stage_uri: str, stage: str, at_most: int = json_files.LARGE
 
 
 def count_lost(parts: Iterable[Part]) -> dict[str, int]:
-    """How many rows the parts lost, by reason."""
+    """Returns how many rows the parts lost, by reason."""
     return dict(sorted(sum((Counter(part.lost) for part in parts), Counter[str]()).items()))
 
 
@@ -108,7 +108,7 @@ def build_manifest(
     versions: dict[str, str],
     details: dict[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest over a stage's parts, written nowhere yet. Raises RetryableError when the sums do not hold.
+    """Returns the manifest over a stage's parts, without writing it. Raises RetryableError when the sums do not hold.
 
     The rows in equal the rows out plus the lost rows. A golden part has no row for a rejected image; a part of another
     stage keeps the row of a caption or score that failed.
@@ -156,7 +156,7 @@ def commit_forced(
 
 
 def with_parts_folder(manifest: Manifest, folder: str) -> Manifest:
-    """The manifest as the stage's own, with its parts in a folder below the stage."""
+    """Returns the manifest as the stage's own, with its parts in a folder below the stage."""
     return manifest.model_copy(
         update={"details": manifest.details | {"folder": f"{folder}/parts" if folder else "parts"}}
     )
@@ -185,7 +185,7 @@ def install_latest(
 
 
 def _list_forced_manifests(stage_uri: str) -> Iterator[Manifest]:
-    """The manifests of complete forced requests, each as the stage's own."""
+    """Yields the manifests of complete forced requests, each as the stage's own."""
     for entry in list(object_listing.iterate_entries(f"{stage_uri}/forced")):
         folder, _, name = entry.key.rpartition("/")
         if name == "manifest.json":

@@ -1,4 +1,4 @@
-"""Holds the S3 client of this process, and reads the answers of S3 that are no failures.
+"""Holds the S3 client of this process, and tells an expected refusal of S3 from a failure.
 
 `objects` and `object_listing` call this module, in the control plane and in the jobs. S3 takes the usual AWS variables,
 `AWS_ENDPOINT_URL` among them.

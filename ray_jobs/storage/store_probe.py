@@ -8,7 +8,7 @@ import uuid
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects, uris
 
-MARK = "probes/conditional-create"  # below the root, once the store has passed
+MARK = "probes/conditional-create"  # a file below the root, written once the store has passed
 
 
 def require_conditional_create(root: str) -> None:

@@ -40,6 +40,7 @@ def is_missing(value: Any) -> bool:
 
 
 def is_bytes(value: Any) -> bool:
+    """True for the types of bytes that tables hold."""
     return isinstance(value, bytes | bytearray | memoryview)
 
 

@@ -1,4 +1,7 @@
-"""Read Parquet files with an image column: bytes, the `{'bytes', 'path'}` struct of Hugging Face, or paths."""
+"""Read Parquet files with an image column: bytes, the `{'bytes', 'path'}` struct of Hugging Face, or paths.
+
+`open_source` calls this module. `table` lists and reads the row groups.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +16,8 @@ from ray_jobs.sources.source import SUFFIXES
 from ray_jobs.storage.arrow_files import open_arrow
 from ray_jobs.storage.arrow_guard import check_parquet
 
-BATCH = 16  # rows decoded at a time: images are large
-BUFFER = 4 * 2**20  # bytes of a column chunk read at a time: a row group may be larger than the memory
+BATCH = 16  # rows that are decoded at a time, because images are large
+BUFFER = 4 * 2**20  # bytes of a column chunk that are read at a time, because a row group may be larger than the memory
 
 
 def parquet_source(dataset: Dataset) -> TableSource:

@@ -1,4 +1,7 @@
-"""List the shards of a source, files with many images each: one file, a folder, or the files of a brace pattern."""
+"""List the shards of a source, files with many images each: one file, a folder, or the files of a brace pattern.
+
+`table` and `webdataset` call this module.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -17,8 +20,8 @@ log = logging.getLogger("assay")
 def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool = False) -> Iterator[str]:
     """Yield the names of the shards for `uri_of`, in order. The empty name is the source itself.
 
-    With `split`, only the shards of the split. If no file name tells a split and the files have columns, all shards are
-    yielded, because a column `split` may name the split. Raises InputError if there are none.
+    With `split`, only the shards of the split. If no file name says its split and the files have columns, all shards
+    are yielded, because a column `split` may name the split. Raises InputError if there are none.
     """
     source = dataset.source
     pattern = expand_pattern(source)
@@ -52,7 +55,8 @@ def list_shards(dataset: Dataset, suffixes: tuple[str, ...], has_columns: bool =
 
 
 def needs_split_column(dataset: Dataset, shard: str) -> bool:
-    """True if the shard's name does not tell the suite's split, so that a column `split` must tell it for each row."""
+    """True if the shard's name does not say whether it is of the suite's split. Then a column `split` must say it by
+    row."""
     if dataset.split in (None, ALL):
         return False
     return is_of_split(shard or shard_title(dataset, shard), str(dataset.split)) is None
@@ -79,7 +83,7 @@ def _keys(selection: Selection, others: SkippedFiles) -> Iterator[str]:
 
 
 def _refuse_split(dataset: Dataset, uri: str) -> None:
-    """Raise InputError if the suite names a file whose name does not tell the suite's split."""
+    """Raise InputError if the suite names a file whose name does not say that it is of the suite's split."""
     if needs_split_column(dataset, uri.rsplit("/", 1)[-1]):
         fault = f"`split: {dataset.split}` has no effect on a named file; take it out"
         raise InputError(f"dataset {dataset.source}: {fault}")

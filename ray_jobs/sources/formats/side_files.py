@@ -1,6 +1,7 @@
 """Read side files: `00000.txt` and `00000.json` beside `00000.jpg`, as img2dataset and training tools write them.
 
 The suite names references and labels as in a WebDataset: by the suffix of the file, or by a key of the JSON.
+`folder` calls this module.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""List the samples of a tar file from its headers: the members, and the bytes at which they lie."""
+"""List the samples of a tar file from its headers: the members, and the bytes at which they lie.
+
+`webdataset` calls this module.
+"""
 
 import re
 import tarfile
@@ -12,7 +15,7 @@ from ray_jobs.sources.listing.skipped_files import SkippedFiles
 from ray_jobs.storage.arrow_files import open_stored
 
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)  # webdataset.tariterators.base_plus_ext
-META = re.compile(r"__[^/]*__($|/)")  # what webdataset skips
+META = re.compile(r"__[^/]*__($|/)")  # members that webdataset skips
 COMPRESSED = {
     re.compile(rb"\x1f\x8b\x08"): "gzip",
     re.compile(rb"BZh[1-9]1AY&SY"): "bzip2",
@@ -83,7 +86,7 @@ def _members(uri: str, file: BufferedReader) -> Iterator[tarfile.TarInfo]:
     try:
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (the file is not its own)
         while member := tar.next():
-            if tar.offset <= offset:  # a size below zero leads back
+            if tar.offset <= offset:  # a size below zero, which leads back to an earlier header
                 raise ValueError(f"a member of {member.size} bytes")
             yield member
             tar.members.clear()  # type: ignore[attr-defined] # they are kept for a lookup that nobody asks for

@@ -151,7 +151,7 @@ class WebDatasetSource:
             return None
         try:
             return read_label(self._read_value(sample.texts, self.dataset.label))
-        except (InputError, CellFault):  # reported for this row when it is read
+        except (InputError, CellFault):  # the fault is reported when this row is read
             return None
 
     def _read_value(self, pieces: dict[str, bytes], name: str | None) -> Any:

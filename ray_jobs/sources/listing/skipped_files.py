@@ -1,4 +1,7 @@
-"""Log in one line which files a listing skipped, so that nobody has to guess. Skipped files are no loss."""
+"""Log in one line which files a listing skipped, so that nobody has to guess. Skipped files do not count as lost rows.
+
+The sources call this while they list.
+"""
 
 import logging
 from collections.abc import Iterator

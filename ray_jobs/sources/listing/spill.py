@@ -1,4 +1,7 @@
-"""Keep what a listing must remember of every image in tables on disk, so that memory does not grow with the images."""
+"""Keep what a listing must remember of every image in tables on disk, so that memory does not grow with the images.
+
+The sources, the readers of rows and the sample of a golden set use these tables.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +12,8 @@ from tempfile import TemporaryDirectory
 
 @contextmanager
 def open_database(*tables: str) -> Iterator[sqlite3.Connection]:
-    """A temporary database with these tables. No later process reads the database, so writes need not be durable."""
+    """Yields a temporary database with these tables. No later process reads the database, so writes need not be
+    durable."""
     with TemporaryDirectory(prefix="assay-") as folder:
         path = Path(folder, "listing.sqlite")
         # Any thread may collect and so close an unfinished generator.
@@ -46,5 +50,6 @@ class UniqueNames:
 
 @contextmanager
 def open_unique_names() -> Iterator[UniqueNames]:
+    """Yields a maker of unique names, with its names in a temporary database."""
     with open_database("given (name TEXT PRIMARY KEY) WITHOUT ROWID") as opened:
         yield UniqueNames(opened)

@@ -1,4 +1,7 @@
-"""Say in one line what to do with a file that no format reads."""
+"""Say in one line what to do with a file that no format reads.
+
+`open_source`, `folder` and `side_files` call this module.
+"""
 
 from pathlib import PurePosixPath
 
