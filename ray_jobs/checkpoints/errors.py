@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 class Incomplete(Exception):
-    """The checkpoint is not complete yet. The message says what is missing."""
+    """The checkpoint is not complete yet. The message names the missing file or bytes."""
 
 
 class NeverWhole(InputError):

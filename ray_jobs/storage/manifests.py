@@ -170,7 +170,7 @@ def install_latest(
 ) -> Manifest:
     """Make this manifest, or that of a later forced request, the stage's. Returns the stage's manifest afterwards.
 
-    Of the requests that are alike, the one that was complete last wins. No request removes the files of another one.
+    Among the requests that are alike, the last to be complete wins. No request removes the files of another.
     Each request looks again after it has written, so two concurrent requests leave the later one.
     """
     while True:

@@ -96,7 +96,7 @@ def download(uri: str, path: Path) -> None:
 
 
 def write(uri: str, data: bytes) -> None:
-    """Write the object and replace the one that is there: a reader sees the old bytes or the new bytes, never a mix."""
+    """Write the object, also over an older object. A reader sees the old bytes or the new bytes, never a mix."""
     with explain_errors(uri, "write"):
         if uris.is_s3(uri):
             bucket, key = uris.split_s3(uri)

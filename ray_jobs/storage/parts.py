@@ -139,7 +139,7 @@ def _load_cached(stage_uri: str, _size: int, _version: str) -> Manifest | None:
 
 
 def _compare(stage_uri: str, name: str, manifest: Manifest | None, uri: str, compute: Callable[[], str]) -> None:
-    """Raises InputError when a part is not the one that the manifest names."""
+    """Raises InputError when a part has other bytes than the manifest states."""
     stated = next((part.blake3 for part in manifest.parts if part.name == name), None) if manifest else None
     if stated and compute() != stated:
         _check_unchanged(stage_uri, manifest)

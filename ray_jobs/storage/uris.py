@@ -12,8 +12,8 @@ from ray_jobs.storage.error_lines import show_uri
 def is_s3(uri: str) -> bool:
     """Whether the URI names an object on S3.
 
-    Raises InputError for a scheme other than `s3://` and `file://`, for an S3 URI without a bucket, and for one that
-    holds a key.
+    Raises InputError for a scheme other than `s3://` and `file://`, for an S3 URI without a bucket, and for an
+    S3 URI that holds a key.
     """
     scheme, separator, rest = uri.partition("://")
     if separator and scheme not in ("s3", "file"):

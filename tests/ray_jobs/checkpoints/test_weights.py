@@ -30,7 +30,7 @@ def index(**files: str) -> bytes:
     return json.dumps({"metadata": {"total_size": 1}, "weight_map": files}).encode()
 
 
-# --- what is loaded ---------------------------------------------------------------------------------------------------
+# --- loaded files -----------------------------------------------------------------------------------------------------
 
 LOADED: dict[str, tuple[Files, list[str]]] = {
     "an index and its shards": (FILES, [FIRST, SECOND]),
@@ -96,7 +96,7 @@ def test_skipped_files_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert f"checkpoint {model}: passed over, for they are not of the model: {INDEX}" in caplog.text
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- refused folders --------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Files, str]] = {
     "one file, and an index with its shards": (

@@ -1,4 +1,4 @@
-"""Fields on the page: each checkpoint's answer, what is right, and why an answer is missing, all as plain text."""
+"""Fields on the page: each checkpoint's answer, the right values, and why an answer is missing, all as plain text."""
 
 import json
 from pathlib import Path

@@ -43,7 +43,7 @@ def test_what_a_line_says(store: str) -> None:
         published.run_uri, published.checkpoint, "FAIL", "worse",
     )  # fmt: skip
     assert (line.baseline, line.published_at, line.images) == ("step-0", NOON, published.images)
-    assert line.means == {"chrf": (61.2346, 0.333333), "words": (12.0, None)}  # what is missing is not there
+    assert line.means == {"chrf": (61.2346, 0.333333), "words": (12.0, None)}  # a missing mean has no entry
 
 
 def test_newest_last_and_each_suite_its_own(store: str) -> None:

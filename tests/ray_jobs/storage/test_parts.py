@@ -117,7 +117,7 @@ def test_forgetting_happens_once_a_token(store: str) -> None:
 
 
 def test_forgetting_takes_the_manifest_first(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill in between leaves an incomplete stage, never one that claims parts it lost."""
+    """A kill in between leaves an incomplete stage, never a stage that claims lost parts."""
     parts.write(store, "part-00000", TABLE, {"lost": {}})
     objects.write(f"{store}/manifest.json", b"{}")
     deleted: list[str] = []

@@ -17,7 +17,8 @@ Picture = Callable[[], Image.Image]
 class File:
     """One file of the corpus: the `repairs` of an accepted file, or the allowed `reasons` of a rejected one.
 
-    What is kept must look like `shows`, resized: the mean absolute difference, in the worst channel, is under `within`.
+    An image that is kept must look like `shows`, resized: the mean absolute difference, in the worst channel, is under
+    `within`.
     """
 
     make: Make

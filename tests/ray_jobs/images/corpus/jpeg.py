@@ -13,7 +13,7 @@ from .entry import File, Make, encode_image, expect_kept, expect_rejected, trunc
 from .pictures import scene
 
 ORIENTATION = 0x0112
-STORED = {  # orientation -> what is done to an upright picture to store it so (the inverse of how it is shown)
+STORED = {  # orientation -> what stores an upright picture so (the inverse of what shows it)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -1,4 +1,4 @@
-"""Annotation files in the forms that users have: what is read of each, or the line that refuses it."""
+"""Annotation files in the forms that users have: the rows of each, or the line that refuses it."""
 
 import gzip
 import json
