@@ -184,7 +184,7 @@ def test_forced_captions_are_computed_again_and_equal(captioned_spec: Spec, fold
     assert "engine: asking" in run_stage("caption", forced_spec)
     assert read_captions(forced_spec) == before
     parts_folder = manifests.parts_folder_of(manifests.load_manifest(forced_spec.captions_uri))
-    assert parts_folder != "parts"  # made beside, then swapped: what was there stays for whoever reads it
+    assert parts_folder != "parts"  # written beside the old folder, which stays for its readers
     assert take_snapshot(f"{captioned_spec.captions_uri}/parts") == old
     assert set(take_snapshot(f"{forced_spec.captions_uri}/{parts_folder}")) == set(old)
     assert "are complete" in run_stage("caption", forced_spec)  # a retry of the same forced request

@@ -1,4 +1,4 @@
-"""Adapters as checkpoints: whole or not, over which base, another one when either changes, fetched merged."""
+"""Adapters as checkpoints: complete or not, with which base, a new fingerprint when either changes, fetched merged."""
 
 import json
 from pathlib import Path

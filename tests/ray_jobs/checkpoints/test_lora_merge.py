@@ -1,4 +1,4 @@
-"""The merge against sums made by hand, tensor by tensor and byte by byte, and what it refuses."""
+"""The merge compared with sums by hand, tensor by tensor and byte by byte, and the adapters that it refuses."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""This node's copies of checkpoints: whole or not there, made once, and making room for others."""
+"""This node's copies of checkpoints: complete or absent, made once, and evicted for others."""
 
 import errno
 import os

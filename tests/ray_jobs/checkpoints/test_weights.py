@@ -1,4 +1,4 @@
-"""Which files of a folder are the model, whatever lies beside them."""
+"""The files of a folder that are the model, among any others."""
 
 import json
 import logging

@@ -18,7 +18,7 @@ HOSTILE = "step\x1b[31m\n2"
 
 
 def publish(spec: Spec, day: int, outcome: str = "PASS", reason: str = "as told") -> Record:
-    """A record with one metric that has values and one that has none."""
+    """Publish a record with one metric that has values and another without values."""
     images = [Image(f"{number}.png") for number in range(4)]
     results = [CaptionResult(values={"words": 4.0 + number, "empty": None}) for number in range(4)]
     write_golden(spec, images)

@@ -1,4 +1,4 @@
-"""Any two kept runs side by side, from what they left and nothing else."""
+"""Any two stored runs, compared by their files alone."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The ids of e0c6db2 as literals, and the rule by which a later setting at its default moves none of them."""
+"""The ids of e0c6db2 as literals, and the rule that a later setting at its default changes none of them."""
 
 from typing import Any, Literal
 

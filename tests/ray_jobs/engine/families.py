@@ -261,9 +261,10 @@ def save(folder: Path, kind: Any, config: Any, processor: Any) -> None:
 
 
 def as_published(folder: Path) -> None:
-    """Name the vision tower's tensors as in the published model; a network trained on from it is saved with them too.
+    """Name the vision tower's tensors as in the published model; a network trained on from it is saved with them
+    too.
 
-    transformers saves one that was never loaded under names of its own, which vLLM does not know.
+    transformers saves a network that was never loaded under its own names, which vLLM does not know.
     """
     file = folder / "model.safetensors"
     renamed = {

@@ -30,7 +30,7 @@ from ray_jobs.contract.spec import Spec
 
 pytestmark = pytest.mark.integration
 
-# Sides that no patch divides, and a strip that Qwen's processor refuses: it takes no more than 200 to 1.
+# Sides that no patch divides, and a strip that Qwen's processor refuses: it takes at most 200 to 1.
 SIZES = {"astronaut": (97, 131), "cat": (112, 74), "clock": (61, 33), "hubble": (300, 210), "coins": (28, 28),
          "flower": (1010, 5)}  # fmt: skip
 STRIP = "flower.png"

@@ -54,7 +54,7 @@ def test_the_interval_is_what_is_not_rejected(counts: tuple[int, int, int], alph
     low, high = make_test(losses, gains, n).interval(alpha)
     assert -1 <= low <= (gains - losses) / n <= high <= 1
     for limit in (low, high):
-        if 0 < abs(limit) < 1 - 1e-9:  # not at the ends of what is possible
+        if 0 < abs(limit) < 1 - 1e-9:  # not at an end of the possible range
             p = losses_p_value(gains, losses, n, limit) if limit == low else losses_p_value(losses, gains, n, -limit)
             assert p == pytest.approx(alpha, rel=1e-3)
 

@@ -1,4 +1,4 @@
-"""What the tests of a judge's endpoint share: six captions, replies, and what is stored of the answers."""
+"""Shared by the tests of a judge's endpoint: six captions, replies, and the stored answers."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Answers of real endpoints: one that is no completion counts as the endpoint's failure; any other is parsed or
+"""Answers of real endpoints: an answer without a completion is the endpoint's failure; any other is parsed or
 reported."""
 
 import json

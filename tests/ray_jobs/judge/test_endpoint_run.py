@@ -163,7 +163,7 @@ def test_the_endpoint_says_how_long_to_wait(tmp_path: Path) -> None:
         assert len(bodies) in (
             6,
             7,
-        )  # when it comes last, one that was answered is asked again to prove the endpoint up
+        )  # when it comes last, an answered question is repeated to probe the endpoint
 
     times: list[float] = []
 

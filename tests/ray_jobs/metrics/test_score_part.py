@@ -286,7 +286,7 @@ ANEW = [*CAPTIONS[:2], CAPTIONS[2] | {"caption": "A dot."}, CAPTIONS[3]]
 
 @pytest.mark.parametrize("remaining", ["all", "no manifest", "a manifest that came late"])
 def test_scores_of_other_captions_are_computed_again(two_parts: Spec, remaining: str) -> None:
-    """For every scoring id, because only the one that forced the captions would otherwise notice."""
+    """For every scoring id, because only the scoring id of the forced request would otherwise notice."""
     old = scoring.score_captions(two_parts, two_parts.caption_id)
     assert rows_of(old, two_parts)["a"]["collapse"] == 0
     manifest = f"{two_parts.scores_uri}/manifest.json"

@@ -23,7 +23,7 @@ PLANNED = Checkpoint(uri="s3://b/model", name="model", fingerprint=NAME)
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The cache's path, still empty, and a checkpoint on S3 to copy."""
-    monkeypatch.setattr(node_cache, "verify", lambda _: None)  # of S3, which is not what is attacked
+    monkeypatch.setattr(node_cache, "verify", lambda _: None)  # S3 is not the target of this attack
     monkeypatch.setattr(node_cache, "_sound", set())
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     with lying_s3.running() as server:

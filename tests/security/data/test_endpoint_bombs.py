@@ -165,7 +165,7 @@ def ask(url: str) -> Reply:
 def test_a_bomb_is_a_failure_of_the_judge(send: Send, failures: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_JUDGE_KEY", KEY)
     with serve_bytes(send) as url:
-        ask(url)  # what is imported and set up at the first question is not the answer's
+        ask(url)  # imports and setup at the first question do not count
         tracemalloc.start()
         reply = ask(url)
         _, most = tracemalloc.get_traced_memory()

@@ -241,7 +241,7 @@ def test_idle_engines_are_evicted_until_the_first_answer(monkeypatch: pytest.Mon
     threads = threading.active_count()
     items = eviction.evict_until_first(answers(), 1, "engine")
     assert next(items) == 1
-    while threading.active_count() > threads:  # the one that makes room ends by itself, before the second item
+    while threading.active_count() > threads:  # the evicting thread ends by itself, before the second item
         evicted.again.wait(0.05)
     assert (list(items), evicted.times) == ([2], 1)
 

@@ -1,4 +1,4 @@
-"""Names from outside: what no later use can bear is refused with one line, what is kept can be used everywhere."""
+"""Names from outside: a name that a later use cannot handle is refused in one line; any other works everywhere."""
 
 import re
 from datetime import UTC, datetime

@@ -163,7 +163,9 @@ def test_an_incomplete_download_fails(
     if case == "a byte now and then":
         monkeypatch.setattr(s3_body, "PATIENCE", 0.5)
     liar.objects["x"], (kind, _) = BROKEN[case]
-    with pytest.raises((kind, RetryableError, FileNotFoundError)):  # the answer to a HEAD does not say what is missing
+    with pytest.raises(
+        (kind, RetryableError, FileNotFoundError)
+    ):  # the reply to a HEAD does not name the missing object
         storage.download("s3://b/x", tmp_path / "x")
 
 
