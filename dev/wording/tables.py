@@ -26,7 +26,7 @@ DEFENDED: dict[str, str] = {
 # Private words that stay in one file, with the reason.
 DEFENDED_WORDS: dict[tuple[str, str], str] = {
     ("plugins/assay_airflow/quarantine.py", "failures"): "a stored key: a number of failures",
-    ("ray_jobs/checkpoints/weights.py", "Weights"): "the files of a checkpoint's weights; the old word was for a worker",
+    ("ray_jobs/checkpoints/weights.py", "Weights"): "the files of a checkpoint's weights",
     ("ray_jobs/engine/client/stream.py", "answers"): "a noun: a count of answers",
     ("ray_jobs/engine/protocol.py", "answers"): "a noun: the answers of a block",
     ("ray_jobs/judge/judgements.py", "judgements"): "a noun: the module loads judgements",
