@@ -25,7 +25,7 @@ STAGES = ("preprocess", "caption", "evaluate", "audit")
 BAD_INPUT_EXIT = 2  # of a job that left no failure.json, because it could not read its spec
 MAX_FAILURE_BYTES = 2**20
 MAX_MESSAGE_CHARS = 1000
-CLOCK_SLACK = timedelta(seconds=5)  # between the clock that stamps a job and the one that stamps its failure
+CLOCK_SLACK = timedelta(seconds=5)  # the clocks of Ray and of the job may differ by this much
 
 
 @dataclass(frozen=True)

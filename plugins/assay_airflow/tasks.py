@@ -165,7 +165,7 @@ def reconcile(
     occasion: str | None = None,
     after: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The runs that the router must trigger now, for the watched folder or the one that a person named.
+    """The runs that the router must trigger now, for the watched folder or the folder that a person named.
 
     Calls `tell` with a summary of the pass. A pass that continues another gets its `occasion`, and in `after` the last
     checkpoint that it requested. Raises InputError for an empty folder or a suite that does not exist.

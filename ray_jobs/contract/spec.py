@@ -52,7 +52,7 @@ class Baseline(FrozenModel):
 
 
 class Predecessor(Identified, FrozenModel):
-    """The last accepted run of an earlier series of the suite, for a spec whose own series has no accepted run.
+    """The last accepted run of an earlier series of the suite. A spec has it if its own series has no accepted run.
 
     If the spec lacks only its anchor, this is the first accepted run of the earlier series.
     """

@@ -32,7 +32,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def find_name_fault(name: str, folder: bool = False) -> str | None:
-    """Returns what is wrong with a name, in words that follow "its name"; None if nothing is wrong.
+    """Returns the fault of a name, in words that follow "its name"; None if the name is right.
 
     The name of a `folder` may have letters and digits of any script. Any other name becomes part of a key as it is, so
     it may have ASCII only.

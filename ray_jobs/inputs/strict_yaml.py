@@ -118,9 +118,16 @@ def _check_values(value: Any) -> None:
         if number > MAX_VALUES:
             raise YamlFault(f"more than {MAX_VALUES:,} values with its aliases written out")
         if isinstance(item, str):
-            odd = next((x for x in item if x not in "\n\t" and unicodedata.category(x) in REFUSED_CATEGORIES), None)
-            if odd:
-                raise YamlFault(f"the character {printable(odd)} in {printable(item, 60)!r}")
+            refused = next(
+                (
+                    character
+                    for character in item
+                    if character not in "\n\t" and unicodedata.category(character) in REFUSED_CATEGORIES
+                ),
+                None,
+            )
+            if refused:
+                raise YamlFault(f"the character {printable(refused)} in {printable(item, 60)!r}")
 
 
 def _iterate_values(value: Any, depth: int) -> Iterator[Any]:

@@ -16,9 +16,13 @@ def ensure_cache_folder() -> Path:
     An existing folder that others may use too, such as a volume of the cluster or a group's folder, stays as it is and
     gets a private folder in it. Raises InputError if no folder can be this user's alone.
     """
-    named, uid = os.environ.get("ASSAY_CACHE"), os.getuid()
+    configured, uid = os.environ.get("ASSAY_CACHE"), os.getuid()
     try:
-        folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "assay"
+        folder = (
+            Path(configured)
+            if configured
+            else Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "assay"
+        )
         folder.parent.mkdir(parents=True, exist_ok=True)
         if _is_shared(folder, uid):
             folder /= f"assay-{uid}"

@@ -37,7 +37,7 @@ class GoldenReadyTrigger(BaseTrigger):
 
 
 def describe_missing_golden(golden_uri: str) -> str | None:
-    """One line that says what is missing, or None if the golden set is complete.
+    """One line that names the missing file, or None if the golden set is complete.
 
     Raises InputError for a manifest that is not valid or that a newer Assay wrote.
     """
