@@ -72,7 +72,7 @@ def list_criterion_rows(truth: np.ndarray, judged: np.ndarray, image: np.ndarray
     """One line per criterion: accuracy and kappa, with intervals from a bootstrap over images.
 
     The captions of an image stay together. If every verdict is right, so is every resample. The lower bound is then
-    Clopper and Pearson's, for as many right images as there are.
+    the bound of Clopper and Pearson, computed from the number of images.
     """
     rng = np.random.default_rng(0)
     images = int(image.max()) + 1
