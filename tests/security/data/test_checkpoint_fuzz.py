@@ -35,7 +35,7 @@ def test_a_finding_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def raise_fault(*_: object) -> None:
         raise KeyError("architectures")
 
-    monkeypatch.setattr("ray_jobs.checkpoints.config_files.read_config", raise_fault)
+    monkeypatch.setattr("ray_jobs.checkpoints.inspect.read_config", raise_fault)
     with pytest.raises(AssertionError, match="cannot be judged"):
         checkpoint_folder.try_input(checkpoint_folder.encode(good_files()))
 
