@@ -69,6 +69,8 @@ def connect() -> None:
     A process that has joined a cluster stays in it: `assay run` does its stages in one process.
     """
     if ray.is_initialized():
+        if os.environ.get("RAY_ADDRESS"):
+            find_ray()  # its head may have died since the stage before
         return
     address = find_ray()
     # The code that waits for an engine reports the engine's end itself, and the last line of the log is to be ours.

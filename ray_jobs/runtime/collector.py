@@ -1,6 +1,6 @@
 """Pauses Python's garbage collector while a process imports vLLM or transformers.
 
-The processes that run vLLM call it, and the probe's process.
+The warm engine's actor, the audit's task and the probe's process call it.
 """
 
 import gc

@@ -203,7 +203,7 @@ def tokenizer(
 ) -> PreTrainedTokenizerFast:
     """Byte-level BPE of ASCII alone, so that any tokens are a text.
 
-    `named` special tokens are attributes of the tokenizer, `breaks` plain words.
+    The special `tokens` are attributes of the tokenizer, `breaks` are plain words.
     """
     special = ["<pad>", ends, *([begins] if begins else []), *(token for token in special if token != ends)]
     bpe = Tokenizer(models.BPE())

@@ -1,7 +1,9 @@
 """Plants faults between a checkpoint's file and vLLM's loader, on some ranks of a model that is spread over
 processes.
 
-python planted_weights.py FIRST SECOND OUT    # two checkpoints of one layout; writes the sums for each fault
+python planted_weights.py FIRST SECOND OUT
+
+The checkpoints have one layout. Writes whether the sums of each load agree, or the error.
 """
 
 import json

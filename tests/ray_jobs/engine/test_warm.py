@@ -223,4 +223,4 @@ def test_a_swap_that_leaves_one_layer_as_it_was_is_noticed() -> None:
     assert result.code == 0, result.output[-5000:]
     (line,) = [line for line in result.output.splitlines() if line.startswith('{"good"')]
     results = json.loads(line)
-    assert results == {"good": True, "dropped": False, "stale": False, "empty": False}
+    assert results == {"good": True, "drop_tensor": False, "change_tensor": False, "zero_tensor": False}
