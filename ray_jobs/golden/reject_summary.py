@@ -45,7 +45,7 @@ def summarise(rejects: Iterable[tuple[str, str, str]]) -> str:
 
 
 def shorten(detail: str) -> str:
-    """The detail on one line of at most MAX_CHARACTERS characters. A long detail loses part of the place, not the cause."""
+    """One line of at most MAX_CHARACTERS. A long detail loses part of the place, not the cause."""
     detail = " ".join(detail.split())
     if len(shown := printable(detail, 3 * MAX_CHARACTERS)) <= MAX_CHARACTERS:
         return shown
