@@ -45,9 +45,10 @@ def plan(
     suite = load_suite(suite_name, by_hand)
     requested = baseline or suite.gate.baseline  # part of the spec: the same words make the same run
     suite = suite.model_copy(update={"gate": suite.gate.model_copy(update={"baseline": requested})})
+    root = uris.make_absolute(root)  # before the checkpoint is read, which may take minutes
     checkpoint = inspect.resolve(checkpoint_uri, suite.engine.base_model)
     spec = Spec(
-        root=uris.make_absolute(root),
+        root=root,
         suite=suite,
         checkpoint=checkpoint.model_copy(update=find_former_fingerprint(root, checkpoint)),
         judge=_resolve_judge(suite.judge),

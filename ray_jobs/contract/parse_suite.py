@@ -1,6 +1,6 @@
 """Parse the YAML of a suite. If the suite has a fault, raise InputError with one line.
 
-`plan` and `assay suite check` call this. A spec reads its stored suite with the model alone. So an old spec stays
+`planning.suites` calls this, for `plan`, `assay suite check` and the control plane's tasks. A spec reads its stored suite with the model alone. So an old spec stays
 readable, even if a newer version of this file refuses its suite.
 """
 

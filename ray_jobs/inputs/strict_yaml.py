@@ -1,4 +1,4 @@
-"""Read the YAML of a suite: mappings and lists of text, numbers and booleans, and nothing else of YAML.
+"""Read the YAML of a suite: mappings and lists of text, numbers and booleans, without YAML's surprises.
 
 Both planes read suites with this. It checks the size before it parses, and the depth and the number of values while it
 parses. So no file takes long or takes much memory.

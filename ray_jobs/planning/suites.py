@@ -1,6 +1,6 @@
 """Load a suite and the files that it names, and make its paths absolute.
 
-`plan` and `assay suite check` call this.
+`plan`, `assay suite check` and the control plane's tasks call this.
 """
 
 from collections.abc import Sequence

@@ -83,6 +83,12 @@ def test_an_incomplete_checkpoint_is_not_planned(place: Place) -> None:
     assert not Path(place.root).exists()
 
 
+def test_a_wrong_root_is_reported_before_the_checkpoint_is_read(place: Place) -> None:
+    place.root = "gs://bucket/root"
+    with pytest.raises(InputError, match="gs://bucket/root: cannot open gs://"):
+        place.plan(str(place.folder / "models" / "step-9"))
+
+
 # --- the baseline -----------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 """A file that harms the process decoding it costs only itself.
 
-No file is known that crashes a codec of today, so `misbehaving` stands in for one: it does to a real process what such
+No file is known that crashes a codec of today, so `misbehave` stands in for one: it does to a real process what such
 a file would do.
 """
 

@@ -156,5 +156,5 @@ def test_many_checkpoints_are_requested_in_passes_that_airflow_can_expand(
         run_ids_so_far += [request["trigger_run_id"] for request in result.requests]
         has_rest = result.rest
     assert len(run_ids_so_far) == len(set(run_ids_so_far)) == count
-    monkeypatch.setattr(fingerprints, "compute_fingerprint", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(fingerprints, "with_fingerprint", lambda *_: pytest.fail("hashed again"))
     assert router.run_pass(root, "small", watched, count_known, "night", NOW).requests == []
