@@ -1,7 +1,7 @@
 """Parse the YAML of a suite. If the suite has a fault, raise InputError with one line.
 
-`planning.suites` calls this, for `plan`, `assay suite check` and the control plane's tasks. A spec reads its stored suite with the model alone. So an old spec stays
-readable, even if a newer version of this file refuses its suite.
+`planning.suites` calls this for `plan`, `suite check` and the control plane's tasks. A spec reads its stored suite
+with the model alone. So an old spec stays readable, even if a newer version of this file refuses its suite.
 """
 
 import re
