@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stage_versions import use_released_versions
 
 from ray_jobs.contract.spec import Spec
 from ray_jobs.plan import plan
@@ -29,8 +30,10 @@ def restore(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay the corpus, the demo and its suite below a folder as if that release had run there; the root.
 
     The path of the images is part of the golden set's id, and no other path is part of any id. So the suite names the
-    images where they were, and storage finds them below the folder, as a mount would have it.
+    images where they were, and storage finds them below the folder, as a mount would have it. The stage versions are
+    those of that release until the test ends.
     """
+    use_released_versions(monkeypatch)
     local_path = uris.path_of
     monkeypatch.setattr(
         uris,
@@ -64,7 +67,7 @@ def suite_in(home: Path) -> Path:
 
 
 def plan_again(home: Path, name: str) -> Spec:
-    """What this version asks of the checkpoint."""
+    """The spec of the checkpoint by this version's code."""
     return plan(str(home / "root"), str(suite_in(home)), str(checkpoint_in(home, name)), by_hand=True)
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, create_model
 from samples import make_baseline, make_spec
+from stage_versions import use_released_versions
 
 from ray_jobs.contract.identity import Identified
 from ray_jobs.contract.sections.caption import Caption
@@ -38,7 +39,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "metrics__language": "de",
     },
 }  # fmt: skip
-# By the code of e0c6db2: golden_id, series_id, caption_id, judge_id, scale_id, run_id; the last three of `further` too.
+# By the code and the stage versions of e0c6db2: golden_id, series_id, caption_id, judge_id, scoring_id (stored as
+# `scale_id`), run_id; then the last three of `make_spec_beside_suite`.
 FROZEN: dict[str, tuple[str, ...]] = {
     "bare": (
         "acf4c646ebb99752", "254cceb30c40785c", "9e53205c2c78b0e2", "893de386edcfd2dc", "377687eb2fd890ad",
@@ -95,11 +97,13 @@ def make_spec_beside_suite(name: str) -> Spec:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_ids_of_e0c6db2_stay(name: str) -> None:
+def test_the_ids_of_e0c6db2_stay(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_released_versions(monkeypatch)
     assert list_ids(make_spec(**SETTINGS[name])) + list_ids(make_spec_beside_suite(name))[3:] == FROZEN[name]
 
 
-def test_where_the_answers_of_e0c6db2_are_kept_stays() -> None:
+def test_where_the_answers_of_e0c6db2_are_kept_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_released_versions(monkeypatch)
     assert make_spec(**SETTINGS["judged"]).judge_uri == "/root/judge/b99db103e4ab3731/acf4c646ebb99752"
     assert make_spec(**SETTINGS["endpoint"]).judge_uri == "/root/judge/a7c42d783fdb246b/acf4c646ebb99752"
 

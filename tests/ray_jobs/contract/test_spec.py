@@ -1,5 +1,6 @@
 """The spec: which settings move which ids, and where outputs are."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 from samples import make_baseline, make_spec, make_suite
+from stage_versions import LOOKED_UP_IN, PRESENT, RELEASED, use_released_versions, variables_of
 
+from ray_jobs.contract import spec as contract
 from ray_jobs.contract.ids import digest
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.suite import Suite
@@ -154,20 +157,74 @@ def test_what_is_not_in_the_suite_moves_its_ids_too() -> None:
     assert list_moved_ids(force="again") == set()
 
 
-def test_the_ids_are_the_same_in_every_process_and_release() -> None:
+# Of golden set, captions, scores and run, by the code and the stage versions of e0c6db2.
+RELEASED_IDS = ["acf4c646ebb99752", "9e53205c2c78b0e2", "377687eb2fd890ad", "a24f4386256d7a96"]
+
+
+def list_ids(spec: Spec) -> list[str]:
+    return [spec.golden_id, spec.caption_id, spec.scoring_id, spec.run_id]
+
+
+def test_the_ids_are_the_same_in_every_release(monkeypatch: pytest.MonkeyPatch) -> None:
     """Literals: if an id changes without a raised version, everything in storage is silently computed again."""
-    spec = make_spec()
+    use_released_versions(monkeypatch)
     assert digest({"b": 1, "a": [None, "é"]}) == "9ffd7d0c37a46551"
-    assert (spec.golden_id, spec.caption_id, spec.scoring_id, spec.run_id) == (
-        "acf4c646ebb99752",
-        "9e53205c2c78b0e2",
-        "377687eb2fd890ad",
-        "a24f4386256d7a96",
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
+    assert list_ids(make_spec()) == RELEASED_IDS
+
+
+def print_ids(**environment: str) -> list[str]:
+    """The ids of the same spec in another process."""
+    path = f"{ROOT}:{ROOT / 'tests' / 'startup'}"
     command = [sys.executable, str(Path(__file__).parents[1] / "print_ids.py")]
-    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert printed.stdout.split() == [spec.golden_id, spec.caption_id, spec.scoring_id, spec.run_id]
+    variables = os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "7"} | environment
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_ids_are_the_same_in_every_process() -> None:
+    assert print_ids() == list_ids(make_spec())
+
+
+def test_a_process_of_the_tests_has_the_versions_that_it_is_given() -> None:
+    assert print_ids(**variables_of(RELEASED)) == RELEASED_IDS
+    raised = print_ids(**variables_of(RELEASED | {"EVALUATE_VERSION": RELEASED["EVALUATE_VERSION"] + 1}))
+    assert [new == old for new, old in zip(raised, RELEASED_IDS, strict=True)] == [True, True, False, False]
+
+
+def test_no_stage_version_is_lower_than_that_of_a_release() -> None:
+    """A lower version would mix new outputs with those that the release stored under the same ids."""
+    assert {name for name in vars(contract) if name.endswith("_VERSION")} == RELEASED.keys()
+    assert {name: max(PRESENT[name], RELEASED[name]) for name in RELEASED} == PRESENT
+
+
+@pytest.mark.parametrize(
+    ("version", "moved"),
+    [
+        ("PREPROCESS_VERSION", IMAGES),
+        ("CAPTION_VERSION", ASKED),
+        ("JUDGE_VERSION", {SCALE, RUN}),
+        ("EVALUATE_VERSION", {SCALE, RUN}),
+    ],
+)
+def test_a_raised_version_moves_exactly_the_ids_of_its_stage(
+    version: str, moved: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(**JUDGED)
+    before, answers = {name: getattr(spec, name) for name in ALL}, spec.judge_uri
+    monkeypatch.setattr(contract, version, PRESENT[version] + 1)
+    assert {name for name in ALL if getattr(spec, name) != before[name]} == moved
+    assert (spec.judge_uri != answers) == (version in ("PREPROCESS_VERSION", "JUDGE_VERSION"))
+
+
+def test_versions_are_read_only_where_the_tests_set_them() -> None:
+    """A module that imports a version by its name would keep the present one in a test of stored files."""
+    importing = {
+        file.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+        for folder in ("ray_jobs", "plugins", "dags")
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} & RELEASED.keys()
+    }
+    assert {contract.__name__, *importing} == {module.__name__ for module in LOOKED_UP_IN}
 
 
 def test_every_image_is_sampled_with_a_seed_of_its_own() -> None:

@@ -31,7 +31,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(params=["CAPTION_VERSION", "PREPROCESS_VERSION"])
-def upgrade(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def upgrade(root: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version after that of the corpus, which `root` sets."""
     monkeypatch.setattr(contract, request.param, getattr(contract, request.param) + 1)
 
 
