@@ -16,6 +16,7 @@ from ray_jobs.contract.stored_model import StoredModel
 from ray_jobs.contract.suite import Suite
 
 # Raise a version when the code of its stage writes other content for the same settings. The outputs then get new ids.
+# CONTRIBUTING.md, "Versions", names the other lines that change with it.
 PREPROCESS_VERSION, CAPTION_VERSION, JUDGE_VERSION, EVALUATE_VERSION = 3, 3, 2, 2
 
 

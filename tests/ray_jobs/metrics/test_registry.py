@@ -4,13 +4,16 @@ from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from release_corpus import CORPUS
 from samples import make_spec, make_suite
+from stage_versions import RELEASED
 
 import ray_jobs.metrics.builtin
 from ray_jobs.contract import metric_names
 from ray_jobs.contract.metric_names import METRICS, RESERVED, MetricFacts
-from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.spec import EVALUATE_VERSION, Checkpoint
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import CaptionContext, Metric, score_part
 from ray_jobs.metrics.clip import similarity
@@ -43,6 +46,32 @@ def test_the_table_that_suites_are_checked_against_is_that_of_the_metrics() -> N
     assert list(metric_names.BUILT_IN.items()) == list(facts_of(BUILT_IN.values()).items())
     assert facts_of(similarity.METRICS) == metric_names.CLIP
     assert {name: metric.direction for name, metric in BUILT_IN.items()} == METRICS
+
+
+# The metrics of every run by each EVALUATE_VERSION, in the order of the columns. Add a line for a raised version, and
+# leave the lines above it as they are.
+METRICS_OF_VERSION = {
+    2: "characters words tokens empty truncated repetition distinct_2 collapse refusal boilerplate language label_hit "
+    "exact_match bleu4 rouge_l cider_d chrf",
+}
+
+
+def test_other_built_in_metrics_have_another_version() -> None:
+    """Else stored scores of this version, which lack the new column, would be used again."""
+    assert EVALUATE_VERSION in METRICS_OF_VERSION, (
+        f"EVALUATE_VERSION {EVALUATE_VERSION} is new: add its line with all metrics to METRICS_OF_VERSION in {__file__}"
+    )
+    assert METRICS_OF_VERSION[EVALUATE_VERSION].split() == list(METRICS), (
+        "the built-in metrics have changed: raise EVALUATE_VERSION in ray_jobs/contract/spec.py"
+    )
+
+
+def test_the_stored_scores_of_a_release_have_the_metrics_of_its_version() -> None:
+    files = sorted(CORPUS.glob("scores/*/parts/*.parquet"))
+    assert len(files) >= 20
+    for file in files:
+        columns = [name for name in pq.read_schema(file).names if name not in RESERVED and not name.startswith("judge")]
+        assert columns == METRICS_OF_VERSION[RELEASED["EVALUATE_VERSION"]].split()
 
 
 @pytest.mark.parametrize("criteria", [[], ["colour", "count"]])
