@@ -49,6 +49,10 @@ class Choice:
 NO_ANSWER = Judgement(failure="judge-silent")
 
 
+# The texts of this file are in no id: only JUDGE_VERSION stands for them. So raise it in ray_jobs/contract/spec.py when
+# you change what `build_system_message`, `_build_answer_schema` or `_quote` writes. Otherwise answers to the old text
+# and to the new text are mixed. `tests/ray_jobs/judge/test_rubric.py` fails until you raise it. A reworded prompt of a
+# suite needs no version, because the text of a question is part of the key of its answer.
 def build_question(judge: Judge, caption: str, references: list[str]) -> str:
     """The question about one caption."""
     return _fill_prompt(judge, judge.prompt, {"caption": caption}, references)

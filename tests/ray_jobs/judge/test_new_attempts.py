@@ -41,6 +41,21 @@ def test_a_failure_is_asked_again_by_another_run_and_by_a_forced_one(tmp_path: P
         assert read_failures(third) == read_failures(other) == {}
 
 
+def test_every_question_is_asked_again_with_another_prompt_and_none_with_the_same(tmp_path: Path) -> None:
+    with serve_endpoint(answer_well) as endpoint:
+        spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)
+        run_judge(spec, [spec.caption_id])
+        endpoint.asked.clear()
+        run_judge(spec, [spec.caption_id])
+        assert endpoint.asked == []
+        reworded = make_judge_spec(str(tmp_path), endpoint.url, prompt="Rate this: {caption}")
+        assert (reworded.captions_uri, reworded.judge_uri) == (spec.captions_uri, spec.judge_uri)
+        totals = run_judge(reworded, [reworded.caption_id])
+        assert (totals.questions, totals.answered, totals.cached) == (6, 6, 0)
+        assert sorted(map(find_caption, endpoint.texts())) == sorted(SIX.values())
+        assert all(text.startswith("Rate this: ") for text in endpoint.texts())
+
+
 def test_a_forced_request_keeps_its_totals_beside_those_that_stand(tmp_path: Path) -> None:
     with serve_endpoint(answer_badly(2, error_reply(400))) as endpoint:
         spec = write_judge_inputs(make_judge_spec(str(tmp_path), endpoint.url), SIX)

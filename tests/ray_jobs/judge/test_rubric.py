@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 from samples import make_suite
 
 from ray_jobs.contract.sections.judge import Judge
+from ray_jobs.contract.spec import JUDGE_VERSION
 from ray_jobs.judge import rubric
 
 PLAIN = Judge(kind="vllm", model="/m")
@@ -146,6 +148,39 @@ def test_a_choice_is_first_second_or_tie(answer: str) -> None:
     assert (judgement.better, judgement.failure) == (None, "judge-invalid-answer")
     assert rubric.parse_pair_answer(None, None).failure == "judge-silent"
     assert rubric.parse_pair_answer(answer, "timeout").failure == "judge-timeout"
+
+
+# The SHA-256 of the texts by each JUDGE_VERSION. Add a line for a raised version, and leave the lines above it.
+TEXTS_OF_VERSION = {
+    2: "2021850ef6b5681ccbd458fa448e399c76db4070f5f4c90868e73451bc3100e1",
+}
+
+
+def list_texts() -> list[str]:
+    """All texts that Assay, not the suite, adds to a question and to the schema of its answer."""
+    prompts = {"prompt": "{caption}|{references}", "pairwise_prompt": "{first}|{second}|{references}"}
+    texts = []
+    for criteria in ((), ("colour", "shape")):
+        for settings in ({"kind": "vllm", "model": "/m"}, {"kind": "openai", "model": "m", "base_url": "http://h/v1"}):
+            judge = Judge.model_validate(settings | prompts | {"criteria": criteria})
+            texts += [
+                rubric.build_question(judge, "a <b>", ["one", "two"]),
+                rubric.build_pair_question(judge, "a <b>", "é", ["one", "two"]),
+                rubric.build_schema(judge),
+                rubric.build_pair_schema(judge),
+            ]
+    return [rubric.build_system_message("SCHEMA"), *texts]
+
+
+def test_other_texts_of_assay_have_another_version_of_the_judge() -> None:
+    """Else answers to the old and to the new texts are mixed, because the texts are in no id."""
+    sha = hashlib.sha256("\n".join(list_texts()).encode()).hexdigest()
+    assert JUDGE_VERSION in TEXTS_OF_VERSION, (
+        f"JUDGE_VERSION {JUDGE_VERSION} is new: add its line {JUDGE_VERSION}: {sha!r} to TEXTS_OF_VERSION in {__file__}"
+    )
+    assert sha == TEXTS_OF_VERSION[JUDGE_VERSION], (
+        "what the judge reads has changed: raise JUDGE_VERSION in ray_jobs/contract/spec.py"
+    )
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
