@@ -37,9 +37,14 @@ def classify_error(error: Exception, uri: str) -> Exception:
             "another; save config and weights together (save_pretrained)"
         )
     if "creation task" in text:
-        return RetryableError(f"checkpoint {uri}: vLLM does not start; {last_exception(text)}")
+        return RetryableError(
+            f"checkpoint {uri}: vLLM does not start ({last_exception(text)}); look at the engine's log on Ray"
+        )
     if "EngineDeadError" in text or "ActorDiedError" in text or "actor died" in text.lower():
-        return RetryableError(f"checkpoint {uri}: the engine died {MAX_RESTARTS + 1} times; {last_exception(text)}")
+        return RetryableError(
+            f"checkpoint {uri}: the engine died {MAX_RESTARTS + 1} times ({last_exception(text)}); "
+            "look at the engine's log on Ray"
+        )
     return error
 
 

@@ -8,6 +8,7 @@ why. `manifests` lists the parts.
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -97,9 +98,7 @@ def read(
     except FileNotFoundError:
         raise _explain_missing(stage_uri, name, manifest, uri) from None
     except pa.ArrowInvalid as error:
-        raise RetryableError(
-            f"{uri}: not readable as Parquet ({error}); delete it and its manifest, then rerun"
-        ) from None
+        raise _explain_unreadable(uri, error) from None
 
 
 def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
@@ -121,10 +120,7 @@ def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
     except FileNotFoundError:
         raise _explain_missing(stage_uri, name, manifest, uri) from None
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise RetryableError(
-            f"{uri}: not readable as Parquet ({reason}); delete it and its manifest, then rerun"
-        ) from None
+        raise _explain_unreadable(uri, error) from None
 
 
 def _load_current_manifest(stage_uri: str) -> Manifest | None:
@@ -159,6 +155,16 @@ def _explain_missing(stage_uri: str, name: str, manifest: Manifest | None, uri: 
         f"{uri}: the part is missing though its manifest names it; restore it (a root that is a directory must be one "
         f"that all nodes share), or delete {stage_uri}/manifest.json and rerun the stage"
     )
+
+
+def _explain_unreadable(uri: str, error: Exception) -> RetryableError:
+    reason = " ".join(str(error).split())
+    if column := re.match(r"No match for FieldRef\.Name\((.+?)\) in ", reason):
+        return RetryableError(
+            f"{uri}: it has no column {column[1]}, because another version of the stage wrote it; delete it and its "
+            "manifest, then rerun (if you changed the stage's code, raise its version in ray_jobs/contract/spec.py)"
+        )
+    return RetryableError(f"{uri}: not readable as Parquet ({reason}); delete it and its manifest, then rerun")
 
 
 def _check_unchanged(stage_uri: str, manifest: Manifest | None) -> None:

@@ -116,7 +116,10 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
         if queue.is_done:  # else a new engine would start without work
             return
         if queue.unexplained_deaths > MAX_RESTARTS:
-            raise RetryableError(f"checkpoint {checkpoint.uri}: the engine died {queue.deaths} times; last: {reason}")
+            raise RetryableError(
+                f"checkpoint {checkpoint.uri}: the engine died {queue.deaths} times (last: {reason}); "
+                "look at the engine's log on Ray"
+            )
         report = replace(report, reason=f"a fresh engine, for {reason}")
         log.warning("engine: %s; going on with a fresh one", reason)
 

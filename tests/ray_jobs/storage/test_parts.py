@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -40,6 +41,21 @@ def test_a_missing_or_broken_part_is_a_retryable_error_with_a_remedy(store: str)
     objects.write(f"{store}/parts/part-00000.parquet", b"PAR1 and nothing")
     with pytest.raises(RetryableError, match="not readable as Parquet"):
         parts.read(store, "part-00000")
+
+
+@pytest.mark.parametrize("stage", [None, "golden", "captions"])
+def test_a_missing_column_is_a_retryable_error_that_names_it(store: str, stage: Literal["golden", "captions"]) -> None:
+    part = parts.write(store, "part-00000", TABLE, {"lost": {}})
+    if stage:
+        manifests.commit(store, manifests.build_manifest(stage, "x", [part], 2, {}, {}))
+    for read in (parts.read, parts.read_columns):
+        with pytest.raises(RetryableError) as error:
+            read(store, "part-00000", ["image_id", "polite"])
+        assert str(error.value) == (
+            f"{store}/parts/part-00000.parquet: it has no column polite, because another version of the stage wrote "
+            "it; delete it and its manifest, then rerun (if you changed the stage's code, raise its version in "
+            "ray_jobs/contract/spec.py)"
+        )
 
 
 def make_parts(*rows_and_lost: tuple[int, dict[str, int]]) -> list[Part]:
