@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
-from assay_airflow.triggers.polling import poll_until_ready
+from assay_airflow.triggers.polling import PollingTrigger, poll_until_ready
 from ray_jobs.checkpoints.errors import Incomplete, NeverWhole
 from ray_jobs.checkpoints.inspect import require_complete
 from ray_jobs.contract.ids import digest
@@ -20,7 +20,7 @@ QUIET_POLLS = 12  # a minute: in a directory, every poll sees a growing file cha
 QUIET_POLLS_ON_S3 = 120  # ten minutes: S3 shows no large file, such as an optimizer's, before its upload has ended
 
 
-class CheckpointWholeTrigger(BaseTrigger):
+class CheckpointWholeTrigger(PollingTrigger):
     """Ready if two polls, `poll_interval` apart, find the checkpoint complete and its listing the same.
 
     A folder with another form of a model may be an upload under way. It ends as bad input if its listing stays the same

@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 from pydantic import ValidationError
 
 from assay_airflow import limits
-from assay_airflow.triggers.polling import poll_until_ready
+from assay_airflow.triggers.polling import PollingTrigger, poll_until_ready
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import json_files
 from ray_jobs.storage.manifests import uri_of_manifest
 
 
-class GoldenReadyTrigger(BaseTrigger):
+class GoldenReadyTrigger(PollingTrigger):
     def __init__(self, golden_uri: str, deadline: float, poll_interval: float = 10.0) -> None:
         super().__init__()
         self.golden_uri, self.deadline, self.poll_interval = golden_uri, deadline, poll_interval

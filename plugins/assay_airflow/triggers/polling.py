@@ -1,13 +1,25 @@
 """The loop of the sensors' triggers: poll until the thing is ready, can never be ready, or the deadline passes."""
 
+# mypy: allow-untyped-calls
+
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from airflow.triggers.base import BaseTrigger
+
 from ray_jobs.inputs.errors import InputError, RetryableError
 
 Poll = Callable[[], Awaitable[str | None]]
+
+
+class PollingTrigger(BaseTrigger):
+    """A trigger that waits by `poll_until_ready`."""
+
+    async def poll(self) -> str | None:
+        """None if the thing is ready, else one line that names what is missing. Raises InputError, RetryableError."""
+        raise NotImplementedError
 
 
 async def poll_until_ready(

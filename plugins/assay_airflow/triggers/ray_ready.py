@@ -5,13 +5,13 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import TriggerEvent
 
 from assay_airflow.hooks.ray import RayHook
-from assay_airflow.triggers.polling import poll_until_ready
+from assay_airflow.triggers.polling import PollingTrigger, poll_until_ready
 
 
-class RayReadyTrigger(BaseTrigger):
+class RayReadyTrigger(PollingTrigger):
     def __init__(self, ray_conn_id: str, deadline: float, poll_interval: float = 10.0) -> None:
         super().__init__()
         self.ray_conn_id, self.deadline, self.poll_interval = ray_conn_id, deadline, poll_interval

@@ -1,5 +1,5 @@
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,9 +8,13 @@ from assay_airflow.sensors.base import DeferrableSensor
 from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from assay_airflow.sensors.ray_ready import RayReadySensor
+from ray_server import RayServer
 
+from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import json_files
+from ray_jobs.storage.manifests import uri_of_manifest
 
 HOUR = timedelta(hours=1)
 
@@ -24,7 +28,8 @@ def read_trigger_arguments(sensor: DeferrableSensor) -> dict[str, Any]:
     return arguments | {"deadline": round((arguments["deadline"] - time.time()) / 60)}
 
 
-def test_the_ray_sensor_defers_to_its_trigger() -> None:
+def test_the_ray_sensor_defers_to_its_trigger(ray: RayServer) -> None:
+    ray.agent = False
     assert read_trigger_arguments(RayReadySensor(task_id="t", patience=HOUR)) == {
         "ray_conn_id": "ray_default",
         "deadline": 60,
@@ -47,6 +52,19 @@ def test_the_checkpoint_sensor_defers_to_its_trigger() -> None:
     assert round(arguments.pop("appears_by") - time.time()) == 150
     assert arguments == {"uri": "/c/step-1", "deadline": 60, "poll_interval": 5.0}
     assert CheckpointWholeSensor.template_fields == ("checkpoint", "appear_minutes")
+
+
+def test_what_is_ready_at_the_first_look_is_not_deferred(ray: RayServer, spec: Spec) -> None:
+    RayReadySensor(task_id="t", patience=HOUR).execute({})
+    manifest = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(), created_at=datetime.now(UTC))
+    json_files.replace(uri_of_manifest(spec.golden_uri), manifest)
+    GoldenReadySensor(task_id="t", spec_uri=spec.uri, patience=HOUR).execute({})
+
+
+def test_a_checkpoint_that_never_comes_is_an_input_error_at_the_first_look() -> None:
+    sensor = CheckpointWholeSensor(task_id="t", checkpoint="/c/step-1", patience=HOUR)
+    with pytest.raises(InputError, match=r"checkpoint /c/step-1: nothing is there; check the URI"):
+        sensor.execute({})
 
 
 def test_an_unknown_scheme_is_an_input_error() -> None:
