@@ -30,7 +30,7 @@ from ray_jobs.storage import uris
 
 HEALTHY_WITHIN_S = 300
 SAY_AFTER_S, SAY_EVERY_S = 10, 60  # when a wait prints what it still lacks
-RAY_ANSWERS_WITHIN_S = 20  # because Ray looks for its agent for ten
+RAY_ANSWERS_WITHIN_S = 20  # Ray itself looks for its agent for 10 s
 QUIET = {  # a run in this process prints the tasks' log lines, and only warnings of Airflow
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
     "AIRFLOW__LOGGING__NAMESPACE_LEVELS": "assay_airflow=INFO airflow.task.operators.assay_airflow=INFO",

@@ -31,7 +31,7 @@ def build_page(
         golden=manifests.require_manifest(f"{spec.root}/golden/{record.golden_id}", "preprocess"),
         captions=manifests.require_manifest(spec.captions_uri_of(record.caption_id), "caption"),
         candidate=_side_of(new_name, candidate),
-        own=trend.describe_run(record.checkpoint, record.scoring_id, record.verdict.outcome, scores.metrics),
+        current_run=trend.describe_run(record.checkpoint, record.scoring_id, record.verdict.outcome, scores.metrics),
         baseline=_side_of(old_name, baseline),
         compared_with={"baseline": baseline.record.checkpoint},
         comparisons=comparisons,

@@ -51,7 +51,7 @@ class PageContext:
     golden: Manifest
     captions: Manifest
     candidate: Side
-    own: series.TrendRun
+    current_run: series.TrendRun
     baseline: Side | None = None
     compared_with: Mapping[str, Checkpoint] = field(default_factory=dict)
     comparisons: Sequence[Comparison] = ()
@@ -88,7 +88,7 @@ def render_page(context: PageContext) -> str:
     )
     sides = [context.baseline, context.candidate] if context.baseline else [context.candidate]
     shown_metrics = [*dict.fromkeys([*(metric for metric, _ in ranking), *gating])]
-    trends = series.build_trend(spec.root, spec.suite.name, spec.series_id, context.own, plotted)
+    trends = series.build_trend(spec.root, spec.suite.name, spec.series_id, context.current_run, plotted)
     return TEMPLATES.get_template("report.html").render(
         about=context,
         headline=context.headline,

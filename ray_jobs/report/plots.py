@@ -43,8 +43,8 @@ def draw_trend(points: Sequence[TrendPoint]) -> str:
     for place, point in enumerate(points):
         colour, shape = OUTCOMES.get(point.outcome or "", ("candidate", "circle"))
         plot.draw_line([(place, point.mean + side * point.error) for side in (-1.96, 1.96)], colour, 1.2)
-        plot.draw_marker(place, point.mean, shape, 3.75 if point.own else 2.5, colour)
-        if point.own:
+        plot.draw_marker(place, point.mean, shape, 3.75 if point.is_current else 2.5, colour)
+        if point.is_current:
             plot.draw_ring(place, point.mean, 6.5, "ink")
     return plot.svg()
 

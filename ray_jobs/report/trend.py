@@ -22,13 +22,13 @@ log = logging.getLogger("assay")
 
 @dataclass(frozen=True)
 class TrendPoint:
-    """A checkpoint's mean of one metric with its standard error. `own`: the report is about this checkpoint's run."""
+    """A checkpoint's mean of one metric with its standard error. `is_current`: it belongs to the run of this report."""
 
     checkpoint: str
     outcome: Outcome | None
     mean: float
     error: float
-    own: bool
+    is_current: bool
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def build_trend(
     for metric in metrics:
         comparable = [runs[run] for run in order if metric in METRICS or runs[run].scoring_id == current.scoring_id]
         points = [
-            TrendPoint(sanitise_name(run.checkpoint.name), run.outcome, *_mean(run, metric), own=run is current)
+            TrendPoint(sanitise_name(run.checkpoint.name), run.outcome, *_mean(run, metric), is_current=run is current)
             for run in comparable
             if metric in run.means and (run is current or _can_be_drawn(*run.means[metric]))
         ]

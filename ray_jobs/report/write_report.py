@@ -40,7 +40,7 @@ def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         golden=manifests.require_manifest(spec.golden_uri, "preprocess"),
         captions=manifests.require_manifest(spec.captions_uri, "caption"),
         candidate=describe_side(spec, spec.checkpoint, spec.caption_id),
-        own=trend.describe_run(spec.checkpoint, spec.scoring_id, verdict.outcome, scores.metrics),
+        current_run=trend.describe_run(spec.checkpoint, spec.scoring_id, verdict.outcome, scores.metrics),
         baseline=describe_side(spec, baseline.checkpoint, baseline.caption_id) if baseline else None,
         compared_with={role: run.checkpoint for role, run in compared_with.items() if run},
         comparisons=verdict.comparisons,

@@ -53,7 +53,7 @@ def test_all_of_the_series_and_this_run_at_the_end(store: str) -> None:
 def test_a_repeated_run_keeps_its_place(tmp_path: Path) -> None:
     first = publish_run(str(tmp_path), 1, 50.0)
     publish_run(str(tmp_path), 2, 52.0)
-    assert [(point.checkpoint, point.mean, point.own) for point in trend(first)["chrf"]] == [
+    assert [(point.checkpoint, point.mean, point.is_current) for point in trend(first)["chrf"]] == [
         ("step-1", 60.0, True),
         ("step-2", 52.0, False),
     ]

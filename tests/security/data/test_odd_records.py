@@ -360,7 +360,7 @@ def test_an_odd_value_of_another_run_costs_no_report(change: dict[str, Any], tmp
     spec = publish(tmp_path, 2, metrics={metric: Summary(**fields) for metric, fields in summary().items()})
     own_entry = series.describe_run(spec.checkpoint, spec.scoring_id, "PASS", {"words": Summary(**summary()["words"])})
     points = series.build_trend(str(tmp_path), "small", spec.series_id, own_entry, ["words"])["words"]
-    assert points[-1].own
+    assert points[-1].is_current
     assert "<svg" in plots.draw_trend(points)
 
 
