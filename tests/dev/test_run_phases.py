@@ -1,0 +1,120 @@
+"""The waterfall of a run: what its logs say about the times, and the sums by cause."""
+
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree import ElementTree
+
+from benchmarks.run_phases import Span, find_phases, sum_by_cause
+from benchmarks.run_picture import draw_run
+
+BEGAN = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
+JOB = "assay-caption-0123-4567-g0"
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(BEGAN + seconds, UTC).isoformat()
+
+
+def build_task(name: str, start: float, end: float, queued: float) -> dict[str, Any]:
+    return {
+        "task_id": name, "start_date": at(start), "end_date": at(end), "queued_when": at(queued), "try_number": 1,
+    }  # fmt: skip
+
+
+def build_log(*lines: tuple[float, str]) -> list[dict[str, Any]]:
+    return [{"timestamp": at(seconds), "event": event} for seconds, event in lines]
+
+
+def build_recording() -> dict[str, Any]:
+    """A plain task, and a task that defers to a job whose end is noticed late."""
+    return {
+        "began": BEGAN,
+        "tasks": [build_task("caption", 4.0, 22.0, 20.5), build_task("plan", 1.0, 3.5, 0.5)],
+        "states": [(BEGAN + 3.8, "caption", "queued", 1), (BEGAN + 20.6, "caption", "queued", 1)],
+        "logs": {
+            "plan": build_log((1.1, "::group::Pre Execute"), (1.4, "Worker startup parse complete"), (2.0, "done")),
+            "caption": build_log(
+                (4.1, "::group::Pre Execute"),
+                (4.3, "Worker startup parse complete"),
+                (4.9, f"Ray job {JOB}: http://ray/#/jobs/{JOB}"),
+                (5.0, "Pausing task as DEFERRED. "),
+                (6.0, "trigger validate_checkpoint/run/caption/-1/1 (ID 2) starting"),
+                (19.0, "Trigger fired event"),
+                (21.0, "::group::Pre Execute"),
+                (21.2, "Worker startup parse complete"),
+                (21.9, "::endgroup::"),
+            ),
+        },
+        "jobs": {
+            JOB: {
+                "info": {"start_time": (BEGAN + 4.8) * 1000, "end_time": (BEGAN + 16.0) * 1000,
+                         "metadata": {"airflow_task": "caption"}},
+                "statuses": [(BEGAN + 5.5, "RUNNING")],
+                "process_gone": BEGAN + 15.8,
+                "lines": [
+                    (BEGAN + 5.4, f"Running entrypoint for job {JOB}: python"),
+                    (BEGAN + 8.0, "12:00:08 caption: checkpoint"),
+                    (BEGAN + 14.0, "12:00:14 caption: complete"),
+                ],
+            },
+            "assay-evaluate-of-another-run": {
+                "info": {"start_time": BEGAN * 1000, "end_time": 0}, "statuses": [], "process_gone": None, "lines": [],
+            },
+        },
+    }  # fmt: skip
+
+
+def test_a_task_that_deferred_has_its_times_in_order() -> None:
+    (plan, caption), _ = find_phases(build_recording())
+    assert (plan.name, plan.queued, plan.resumed) == ("plan", 0.5, None)
+    times = [
+        caption.queued, caption.started, caption.deferred, caption.trigger_began, caption.event, caption.requeued,
+        caption.resumed, caption.ended,
+    ]  # fmt: skip
+    assert [round(time, 3) for time in times if time is not None] == [3.8, 4.0, 5.0, 6.0, 19.0, 20.5, 21.0, 22.0]
+
+
+def test_only_jobs_that_a_task_names_belong_to_the_run() -> None:
+    _, jobs = find_phases(build_recording())
+    [job] = jobs
+    assert job.name == JOB
+    times = [job.submitted, job.running, job.first_line, job.last_line, job.process_gone, job.over]
+    assert [round(time, 3) for time in times if time is not None] == [4.8, 5.5, 8.0, 14.0, 15.8, 16.0]
+
+
+def test_lines_that_nobody_saw_are_placed_by_their_clock() -> None:
+    recording = build_recording()
+    lines = recording["jobs"][JOB]["lines"]
+    recording["jobs"][JOB]["lines"] = [(None, line) for _, line in lines]
+    _, [job] = find_phases(recording)
+    assert (job.first_line, job.last_line) == (8.0, 14.0)
+
+
+def test_the_sums_by_cause_add_up_to_the_run() -> None:
+    tasks, _ = find_phases(build_recording())
+    sums = sum_by_cause([span for task in tasks for span in task.spans], 23.0)
+    assert {cause: round(seconds, 3) for cause, seconds in sums.items()} == {
+        "job-work": 6.0,  # 8 to 14
+        "job-start": 3.2,  # 4.8 to 8: the task's last moments and its deferral are beside it
+        "job-exit": 2.0,  # 14 to 16
+        "notice": 3.0,  # 16 to 19
+        "task-work": 1.8,  # plan 0.6, caption 4.3 to 4.8 and 21.2 to 21.9
+        "task-start": 0.9,  # plan 1.0 to 1.4, caption 4.0 to 4.3 and 21.0 to 21.2
+        "task-exit": 1.6,  # plan 2.0 to 3.5, caption 21.9 to 22.0
+        "sensor-wait": 0.0,
+        "deferral": 2.0,  # 19 to 21
+        "scheduler": 2.5,  # 0 to 1, 3.5 to 4, 22 to 23
+    }
+
+
+def test_a_second_counts_for_one_cause() -> None:
+    spans = [Span("job-work", 1.0, 3.0, "a"), Span("task-work", 0.0, 2.0, "b"), Span("deferral", -1.0, 9.0, "c")]
+    sums = sum_by_cause(spans, 4.0)
+    assert (sums["job-work"], sums["task-work"], sums["deferral"], sum(sums.values())) == (2.0, 1.0, 1.0, 4.0)
+
+
+def test_the_picture_has_a_bar_for_each_span() -> None:
+    tasks, _ = find_phases(build_recording())
+    picture = ElementTree.fromstring(draw_run("step-0800 <new>", tasks, 23.0))
+    titles = [title.text for title in picture.iter("{http://www.w3.org/2000/svg}title")]
+    assert sum(len(task.spans) for task in tasks) + 3 == len(titles)  # and three waits in a queue
