@@ -6,6 +6,11 @@ A warm engine swaps weights to load a checkpoint, with many checks. The audit re
 is drawn by a hash: the same captions always have the same sample, and other captions have another one.
 """
 
+if __name__ == "__main__":
+    from ray_jobs.fork_server.entrypoint import run_forked
+
+    run_forked()  # does not return if a fork server runs this program; before the imports, which take seconds
+
 import hashlib
 import heapq
 import logging

@@ -5,6 +5,11 @@
 Existing parts are not captioned again. An image without a caption keeps its row, with the reason.
 """
 
+if __name__ == "__main__":
+    from ray_jobs.fork_server.entrypoint import run_forked
+
+    run_forked()  # does not return if a fork server runs this program; before the imports, which take seconds
+
 import logging
 import sys
 import time

@@ -8,6 +8,11 @@ baseline's. The seconds in `scores.json` are those of the process that reached t
 scores and results to its own folders, which then become the run's current ones (`results_folders.py`).
 """
 
+if __name__ == "__main__":
+    from ray_jobs.fork_server.entrypoint import run_forked
+
+    run_forked()  # does not return if a fork server runs this program; before the imports, which take seconds
+
 import logging
 import sys
 import time

@@ -6,6 +6,11 @@ The job plans the sample into parts. Ray Data builds the missing parts. Each rej
 golden set stays as it is.
 """
 
+if __name__ == "__main__":
+    from ray_jobs.fork_server.entrypoint import run_forked
+
+    run_forked()  # does not return if a fork server runs this program; before the imports, which take seconds
+
 import sys
 import time
 from functools import partial

@@ -2,6 +2,7 @@
 
 ORDER: tuple[str, ...] = (
     "inputs",
+    "fork_server",
     "runtime",
     "contract",
     "storage",

@@ -1,0 +1,63 @@
+"""Imports what the processes of a kind need, and leaves the fork server with one thread."""
+
+import ctypes
+import gc
+import importlib
+import os
+import sys
+
+# What the processes of each kind import. The server imports these by name, because it lies below them.
+MODULES: dict[str, tuple[str, ...]] = {
+    "bare": (),  # the tests' kind: it is there at once
+    "driver": (
+        "ray_jobs.preprocess",
+        "ray_jobs.caption",
+        "ray_jobs.evaluate",
+        "ray_jobs.command_line.stages",
+    ),
+    "vllm": ("ray_jobs.engine.prompt", "vllm.v1.engine.async_llm", "vllm.v1.engine.core"),
+}
+# Arrow's second allocator would start a thread when Arrow is loaded. The first one is used.
+LOADER_VARIABLES = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+
+class Unfit(Exception):
+    """This process cannot fork others: it has more than one thread."""
+
+
+def load(kind: str) -> None:
+    """Import the modules of the kind. Raises Unfit, or what an import raises."""
+    gc.disable()
+    for name in MODULES[kind]:
+        importlib.import_module(name)
+    _stop_openblas()
+    gc.collect()
+    gc.freeze()  # a collection in a forked process then touches, and so copies, no page of these objects
+    require_one_thread()
+
+
+def require_one_thread() -> None:
+    """Raises Unfit if this process has more than one thread: a lock that another holds would stay held in a fork."""
+    if len(names := list_threads()) != 1:
+        raise Unfit(f"{len(names)} threads: {', '.join(names)}")
+
+
+def list_threads() -> list[str]:
+    """Returns the names of this process's threads, as the kernel knows them."""
+    names = []
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/comm", encoding="utf-8", errors="replace") as file:
+            names.append(file.read().strip())
+    return names
+
+
+def _stop_openblas() -> None:
+    """End the threads of each OpenBLAS that NumPy and SciPy have loaded. It starts them again when it computes."""
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        libraries = {line.split(maxsplit=5)[5].strip() for line in file if "openblas" in line}
+    for library in sorted(libraries):
+        stop = getattr(ctypes.CDLL(library), "blas_thread_shutdown_", None)
+        if stop is None:
+            print(f"{library} cannot end its threads", file=sys.stderr)
+        else:
+            stop()
