@@ -14,7 +14,9 @@ from itertools import pairwise
 from typing import Any
 
 CAUSES = {
-    "job-work": "jobs: from the driver's first line to its last",
+    "engine-work": "engines: from the first answer of a job to the last",
+    "engine-start": "engines: from the first question of a job to the first answer (start or swap)",
+    "job-work": "jobs: the rest, from the driver's first line to its last",
     "job-start": "jobs: start and imports, from the submission to the driver's first line",
     "job-exit": "jobs: from the driver's last line to Ray's end of the job",
     "notice": "from Ray's end of a job to the trigger's event",
@@ -24,11 +26,15 @@ CAUSES = {
     "sensor-wait": "sensors: waiting in the triggerer",
     "deferral": "deferrals: from the task to its trigger, and from the event back to a process",
     "scheduler": "scheduler: hops, queueing, and the ends of the run",
+    "upload": "the checkpoint's upload",
+    "router": "from the end of the upload to the request of the run",
 }
 PROCESS_BEGINS, PARSED = "::group::Pre Execute", "Worker startup parse complete"
 TRIGGER_BEGINS, TRIGGER_ENDS = re.compile(r"^trigger .* starting$"), "Trigger fired event"
 JOB_NAMED = re.compile(r"Ray job (assay-[\w-]+)(?::| \()")
 RAYS_LINES = re.compile(r"Running entrypoint for job|Runtime env is setting up")
+ENGINE_ASKED, ENGINE_ANSWERS = re.compile(r"engine: asking "), re.compile(r"engine: answering")
+ENGINE_DONE = re.compile(r"captions complete:|judge: \d+ of \d+ questions answered")
 CLOCK = re.compile(r"^(\d\d):(\d\d):(\d\d) ")
 
 
@@ -202,9 +208,25 @@ def list_job_spans(job: JobPhases, task: str, event: float | None) -> list[Span]
         Span("job-start", job.submitted, first, task),
         Span("job-work", first, last, task),
         Span("job-exit", last, over, task),
+        *_list_engine_spans(job, task, over),
     ]
     if event is not None and event > over:
         spans.append(Span("notice", over, event, task))
+    return spans
+
+
+def _list_engine_spans(job: JobPhases, task: str, over: float) -> list[Span]:
+    """An engine's start and its work, as the job's lines tell them. A job may ask several engines, in turn."""
+    spans, asked, answers = list[Span](), None, None
+    for time, line in [*job.lines, (over, "captions complete:")]:
+        if ENGINE_ASKED.search(line):
+            asked = time
+        elif ENGINE_ANSWERS.search(line) and asked is not None:
+            spans.append(Span("engine-start", asked, time, task))
+            asked, answers = None, time
+        elif ENGINE_DONE.search(line) and answers is not None:
+            spans.append(Span("engine-work", answers, time, task))
+            answers = None
     return spans
 
 

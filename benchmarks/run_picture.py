@@ -5,6 +5,8 @@ from html import escape
 from benchmarks.run_phases import CAUSES, Span, TaskPhases
 
 COLOURS = {
+    "engine-work": "#14532d",
+    "engine-start": "#4ade80",
     "job-work": "#2f7d4f",
     "job-start": "#8fbf9f",
     "job-exit": "#c9b458",
@@ -14,9 +16,13 @@ COLOURS = {
     "task-exit": "#b04a4a",
     "sensor-wait": "#8d7bb5",
     "deferral": "#c5bcd9",
+    "upload": "#6b7280",
+    "router": "#f3e8c8",
     "scheduler": "#dddddd",
 }
 LABELS = {
+    "engine-work": "engine answers",
+    "engine-start": "engine starts",
     "job-work": "job works",
     "job-start": "job starts, imports",
     "job-exit": "driver exits",
@@ -26,9 +32,11 @@ LABELS = {
     "task-exit": "task exits",
     "sensor-wait": "sensor waits",
     "deferral": "deferral",
+    "upload": "upload",
+    "router": "router",
     "scheduler": "scheduler",
 }
-WIDTH, LEFT, ROW, TOP = 1100, 150, 20, 48
+WIDTH, LEFT, ROW, TOP = 1180, 150, 20, 66
 
 
 def draw_run(title: str, tasks: list[TaskPhases], length: float) -> str:
@@ -66,11 +74,11 @@ def _list_queueing(task: TaskPhases) -> list[Span]:
 
 
 def _draw_legend() -> list[str]:
-    step, marks = (WIDTH - 16) / len(COLOURS), []
+    marks, columns = list[str](), (len(COLOURS) + 1) // 2
     for number, (cause, colour) in enumerate(COLOURS.items()):
-        x = 8 + number * step
-        marks.append(f'<rect x="{x:.0f}" y="24" width="10" height="10" fill="{colour}"/>')
-        marks.append(f'<text x="{x + 14:.0f}" y="33" class="dim">{escape(LABELS[cause])}</text>')
+        x, y = 8 + (number % columns) * (WIDTH - 16) / columns, 24 + 16 * (number // columns)
+        marks.append(f'<rect x="{x:.0f}" y="{y}" width="10" height="10" fill="{colour}"/>')
+        marks.append(f'<text x="{x + 14:.0f}" y="{y + 9}" class="dim">{escape(LABELS[cause])}</text>')
     return marks
 
 

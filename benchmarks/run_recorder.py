@@ -7,6 +7,8 @@ and the tasks' logs give by themselves are exact.
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,28 +51,32 @@ class Recording:
 
 def record_run(settings: Settings, api: AirflowAPI, conf: dict[str, Any]) -> dict[str, Any]:
     """Trigger a run and watch it to its end. Returns the `Recording` as JSON has it."""
-    load = Path("/proc/loadavg").read_text().split()[:3]
-    began = time.time()
-    stop = threading.Event()
-    recording = Recording("", began, load=tuple(map(float, load)), conf=conf)
-    watcher = _JobWatcher(settings, recording)
-    threads = [threading.Thread(target=_repeat, args=(stop, *work)) for work in watcher.list_work()]
-    for thread in threads:
-        thread.start()
-    try:
+    recording = Recording("", time.time(), load=read_load(), conf=conf)
+    with watch_jobs(settings, recording):
         recording.run_id = api.trigger(conf)
         _watch_states(api, recording)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-    watcher.finish()
     recording.logs = {task["task_id"]: _read_log(api, recording.run_id, task) for task in recording.tasks}
     return asdict(recording)
 
 
+def read_load() -> tuple[float, ...]:
+    """The load averages of the last 1, 5 and 15 minutes."""
+    return tuple(map(float, Path("/proc/loadavg").read_text().split()[:3]))
+
+
 def read_run(settings: Settings, api: AirflowAPI, run_id: str) -> dict[str, Any]:
     """The `Recording` of a run that has ended, as JSON has it. No state was seen, and a job's lines have no time."""
+    recording = read_tasks(api, run_id)
+    watcher = _JobWatcher(settings, recording)
+    watcher.finish()
+    for job in recording.jobs.values():
+        job.statuses, job.process_gone = [], None
+        job.lines = [(None, line) for _, line in job.lines]
+    return asdict(recording)
+
+
+def read_tasks(api: AirflowAPI, run_id: str) -> Recording:
+    """What Airflow knows afterwards of a run that has ended."""
     path = f"/api/v2/dags/{DAG}/dagRuns/{quote(run_id)}"
     run = api.get(path)
     recording = Recording(
@@ -78,12 +84,23 @@ def read_run(settings: Settings, api: AirflowAPI, run_id: str) -> dict[str, Any]
     )
     recording.tasks = api.get(f"{path}/taskInstances")["task_instances"]
     recording.logs = {task["task_id"]: _read_log(api, run_id, task) for task in recording.tasks}
-    watcher = _JobWatcher(settings, recording)
+    return recording
+
+
+@contextmanager
+def watch_jobs(settings: Settings, recording: Recording) -> Iterator[None]:
+    """Record Ray's jobs while the block runs."""
+    watcher, stop = _JobWatcher(settings, recording), threading.Event()
+    threads = [threading.Thread(target=_repeat, args=(stop, *work)) for work in watcher.list_work()]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     watcher.finish()
-    for job in recording.jobs.values():
-        job.statuses, job.process_gone = [], None
-        job.lines = [(None, line) for _, line in job.lines]
-    return asdict(recording)
 
 
 def _watch_states(api: AirflowAPI, recording: Recording) -> None:
@@ -144,20 +161,22 @@ class _JobWatcher:
                 job.statuses.append((now, info["status"]))
             job.info = info
 
-    def poll_files(self) -> None:
-        now = time.time()
+    def poll_files(self, all_jobs: bool = False) -> None:
         for name, job in list(self.jobs.items()):
-            file = self.logs / f"job-driver-{name}.log"
+            if job.process_gone and not all_jobs:
+                continue
+            pid = (job.info.get("driver_info") or {}).get("pid")
+            is_gone = bool(pid) and not Path(f"/proc/{pid}").exists()
+            file, now = self.logs / f"job-driver-{name}.log", time.time()
             if file.exists():
                 new_lines = file.read_text(errors="replace").splitlines()[len(job.lines) :]
                 job.lines.extend((now, line) for line in new_lines)
-            pid = (job.info.get("driver_info") or {}).get("pid")
-            if pid and not job.process_gone and not Path(f"/proc/{pid}").exists():
-                job.process_gone = now
+            if is_gone:  # asked before its log was read, so that its last lines are there
+                job.process_gone = job.process_gone or now
 
     def finish(self) -> None:
         self.poll_jobs()
-        self.poll_files()
+        self.poll_files(all_jobs=True)
         self.client.close()
 
 

@@ -106,7 +106,8 @@ def format_sums(rows: list[tuple[str, tuple[float, ...], float, dict[str, float]
         "| --- |" + " ---: |" * len(rows),
     ]
     for cause, words in CAUSES.items():
-        lines.append(f"| {words} | {' | '.join(f'{sums[cause]:.1f}' for *_, sums in rows)} |")
+        if any(sums[cause] for *_, sums in rows):
+            lines.append(f"| {words} | {' | '.join(f'{sums[cause]:.1f}' for *_, sums in rows)} |")
     lines.append(f"| **all** | {' | '.join(f'**{length:.1f}**' for _, _, length, _ in rows)} |")
     lines.append(f"| load average before | {' | '.join(f'{load[0]:.1f}' if load else '' for _, load, *_ in rows)} |")
     return lines

@@ -1,67 +1,11 @@
 """The waterfall of a run: what its logs say about the times, and the sums by cause."""
 
-from datetime import UTC, datetime
-from typing import Any
 from xml.etree import ElementTree
+
+from recorded_run import JOB, build_recording
 
 from benchmarks.run_phases import Span, find_phases, sum_by_cause
 from benchmarks.run_picture import draw_run
-
-BEGAN = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
-JOB = "assay-caption-0123-4567-g0"
-
-
-def at(seconds: float) -> str:
-    return datetime.fromtimestamp(BEGAN + seconds, UTC).isoformat()
-
-
-def build_task(name: str, start: float, end: float, queued: float) -> dict[str, Any]:
-    return {
-        "task_id": name, "start_date": at(start), "end_date": at(end), "queued_when": at(queued), "try_number": 1,
-    }  # fmt: skip
-
-
-def build_log(*lines: tuple[float, str]) -> list[dict[str, Any]]:
-    return [{"timestamp": at(seconds), "event": event} for seconds, event in lines]
-
-
-def build_recording() -> dict[str, Any]:
-    """A plain task, and a task that defers to a job whose end is noticed late."""
-    return {
-        "began": BEGAN,
-        "tasks": [build_task("caption", 4.0, 22.0, 20.5), build_task("plan", 1.0, 3.5, 0.5)],
-        "states": [(BEGAN + 3.8, "caption", "queued", 1), (BEGAN + 20.6, "caption", "queued", 1)],
-        "logs": {
-            "plan": build_log((1.1, "::group::Pre Execute"), (1.4, "Worker startup parse complete"), (2.0, "done")),
-            "caption": build_log(
-                (4.1, "::group::Pre Execute"),
-                (4.3, "Worker startup parse complete"),
-                (4.9, f"Ray job {JOB}: http://ray/#/jobs/{JOB}"),
-                (5.0, "Pausing task as DEFERRED. "),
-                (6.0, "trigger validate_checkpoint/run/caption/-1/1 (ID 2) starting"),
-                (19.0, "Trigger fired event"),
-                (21.0, "::group::Pre Execute"),
-                (21.2, "Worker startup parse complete"),
-                (21.9, "::endgroup::"),
-            ),
-        },
-        "jobs": {
-            JOB: {
-                "info": {"start_time": (BEGAN + 4.8) * 1000, "end_time": (BEGAN + 16.0) * 1000,
-                         "metadata": {"airflow_task": "caption"}},
-                "statuses": [(BEGAN + 5.5, "RUNNING")],
-                "process_gone": BEGAN + 15.8,
-                "lines": [
-                    (BEGAN + 5.4, f"Running entrypoint for job {JOB}: python"),
-                    (BEGAN + 8.0, "12:00:08 caption: checkpoint"),
-                    (BEGAN + 14.0, "12:00:14 caption: complete"),
-                ],
-            },
-            "assay-evaluate-of-another-run": {
-                "info": {"start_time": BEGAN * 1000, "end_time": 0}, "statuses": [], "process_gone": None, "lines": [],
-            },
-        },
-    }  # fmt: skip
 
 
 def test_a_task_that_deferred_has_its_times_in_order() -> None:
@@ -94,7 +38,9 @@ def test_the_sums_by_cause_add_up_to_the_run() -> None:
     tasks, _ = find_phases(build_recording())
     sums = sum_by_cause([span for task in tasks for span in task.spans], 23.0)
     assert {cause: round(seconds, 3) for cause, seconds in sums.items()} == {
-        "job-work": 6.0,  # 8 to 14
+        "engine-work": 3.0,  # 9.5 to 12.5
+        "engine-start": 1.0,  # 8.5 to 9.5
+        "job-work": 2.0,  # the rest of 8 to 14
         "job-start": 3.2,  # 4.8 to 8: the task's last moments and its deferral are beside it
         "job-exit": 2.0,  # 14 to 16
         "notice": 3.0,  # 16 to 19
@@ -103,6 +49,8 @@ def test_the_sums_by_cause_add_up_to_the_run() -> None:
         "task-exit": 1.6,  # plan 2.0 to 3.5, caption 21.9 to 22.0
         "sensor-wait": 0.0,
         "deferral": 2.0,  # 19 to 21
+        "upload": 0.0,
+        "router": 0.0,
         "scheduler": 2.5,  # 0 to 1, 3.5 to 4, 22 to 23
     }
 
