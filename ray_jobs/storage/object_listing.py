@@ -7,10 +7,13 @@ a limit, so that a folder of any size fits into memory. Faults become an InputEr
 
 import errno
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import uris
@@ -23,13 +26,15 @@ class Entry:
     """One object: its key relative to the listed prefix, its size in bytes, and its version.
 
     The version is a token that changes when the content changes. `has_sha256`: the store keeps a SHA-256 of the object;
-    only `list_folder` sets it.
+    only `list_folder` sets it. `age`: seconds since the last change, negative if its time is in the future, None if
+    unknown; only `iterate_entries` sets it.
     """
 
     key: str
     size: int
     version: str
     has_sha256: bool = False
+    age: float | None = field(default=None, compare=False)  # each listing measures another age of the same object
 
 
 def iterate_entries(prefix: str, at_most: int | None = None, follow_folders: bool = True) -> Iterator[Entry]:
@@ -46,11 +51,13 @@ def iterate_entries(prefix: str, at_most: int | None = None, follow_folders: boo
             bucket, key = uris.split_s3(prefix)
             folder = f"{key.rstrip('/')}/" if key else ""
             for page in get_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
+                now = _read_store_time(page)
                 for item in page.get("Contents", ()):
                     count.add_name()
                     name = item["Key"][len(folder) :]
                     if name and not name.endswith("/") and not name.startswith(".") and "/." not in name:
-                        yield Entry(name, item["Size"], item["ETag"].strip('"'))
+                        age = now - item["LastModified"].timestamp() if now is not None else None
+                        yield Entry(name, item["Size"], item["ETag"].strip('"'), age=age)
         else:
             yield from _walk_folders(str(uris.path_of(prefix)), count, follow_folders)
 
@@ -116,6 +123,17 @@ def read_sha256(uri: str) -> str | None:
         return checksum if checksum and "-" not in checksum else None
 
 
+def _read_store_time(page: Mapping[str, Any]) -> float | None:
+    """Returns the store's own time of a listing, in epoch seconds, so that a skewed clock here does not matter.
+
+    None if the store sent no readable date.
+    """
+    try:
+        return parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+    except (KeyError, ValueError):
+        return None
+
+
 class _NameLimit:
     """Counts the names of a listing. Raises InputError when there are more than `at_most`."""
 
@@ -158,7 +176,9 @@ def _walk_folders(root: str, count: _NameLimit, follow_folders: bool) -> Iterato
             if os.path.islink(path):
                 yield Entry(key, 0, "")
             continue
-        yield Entry(key, status.st_size, str(status.st_mtime_ns))
+        # A copy can set the modification time (`cp -p`, `rsync -t`), but not the time of the last change.
+        age = time.time() - max(status.st_mtime, status.st_ctime)
+        yield Entry(key, status.st_size, str(status.st_mtime_ns), age=age)
 
 
 def _list_names(folder: str, count: _NameLimit, follow_folders: bool) -> list[str]:

@@ -18,10 +18,16 @@ from ray_jobs.storage import object_listing, uris
 
 QUIET_POLLS = 12  # a minute: in a directory, every poll sees a growing file change
 QUIET_POLLS_ON_S3 = 120  # ten minutes: S3 shows no large file, such as an optimizer's, before its upload has ended
+SETTLED_S = 60.0
+SETTLED_PARTS_S = 600.0  # S3 dates an object that is uploaded in parts by the start of its upload
 
 
 class CheckpointWholeTrigger(PollingTrigger):
     """Ready if two polls, `poll_interval` apart, find the checkpoint complete and its listing the same.
+
+    One poll is enough if no file has changed for SETTLED_S seconds, by the clock of the store. A file whose time is
+    unknown or in the future never counts as unchanged. If the clock of a file server is a minute late, a growing
+    checkpoint may pass. Then the fingerprint, which is checked again when the weights are loaded, is the wrong one.
 
     A folder with another form of a model may be an upload under way. It ends as bad input if its listing stays the same
     for QUIET_POLLS polls, or on S3 for QUIET_POLLS_ON_S3.
@@ -34,6 +40,7 @@ class CheckpointWholeTrigger(PollingTrigger):
         self.uri, self.deadline, self.appears_by, self.poll_interval = uri, deadline, appears_by, poll_interval
         self._listing: str | None = None
         self._quiet = 0
+        self.is_whole = False  # at the last poll
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -53,7 +60,9 @@ class CheckpointWholeTrigger(PollingTrigger):
         return await asyncio.to_thread(self._describe_missing)
 
     def _describe_missing(self) -> str | None:
-        before, self._listing = self._listing, digest_listing(self.uri)
+        files = list(object_listing.iterate_entries(self.uri))
+        before, self._listing = self._listing, digest_listing(files)
+        self.is_whole = False
         if self._listing is None:
             if time.time() >= self.appears_by:
                 raise InputError(f"checkpoint {self.uri}: nothing is there; check the URI, or trigger again once it is")
@@ -69,10 +78,18 @@ class CheckpointWholeTrigger(PollingTrigger):
                 raise
             how_long = "ten minutes" if on_s3 else "a minute"
             return f"{fault} (looking again for {how_long}, whether an upload is under way)"
-        return None if self._listing == before else f"checkpoint {self.uri}: whole; looking again whether it changes"
+        self.is_whole = True
+        if self._listing == before or all(map(is_settled, files)):
+            return None
+        return f"checkpoint {self.uri}: whole; looking again whether it changes"
 
 
-def digest_listing(uri: str) -> str | None:
+def digest_listing(files: list[object_listing.Entry]) -> str | None:
     """A digest of names, sizes and versions that changes when any file does. None if there is no file."""
-    files = [(entry.key, entry.size, entry.version) for entry in object_listing.iterate_entries(uri)]
-    return digest(files) if files else None
+    return digest([(entry.key, entry.size, entry.version) for entry in files]) if files else None
+
+
+def is_settled(file: object_listing.Entry) -> bool:
+    """Whether the file has not changed for so long that no writer is at work on the checkpoint."""
+    is_in_parts = "-" in file.version  # in the ETag of such an object; the version of a local file is a number
+    return file.age is not None and file.age >= (SETTLED_PARTS_S if is_in_parts else SETTLED_S)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,6 +36,39 @@ def test_entries_are_in_the_order_of_their_keys(store: str) -> None:
     assert [entry.key for entry in object_listing.iterate_entries(f"{store}/a")] == sorted(
         key[2:] for key in keys if key[:2] == "a/"
     )
+
+
+def test_an_entry_has_the_age_of_its_last_change_by_the_clock_of_its_store(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects.write(f"{store}/a", b"1")
+    ages = [entry.age for entry in object_listing.iterate_entries(store)]
+    if store.startswith("s3:"):
+        wrong_clock = SimpleNamespace(time=lambda: 0.0)
+        monkeypatch.setattr(object_listing, "time", wrong_clock)
+        ages += [entry.age for entry in object_listing.iterate_entries(store)]
+    assert all(age is not None and -2 < age < 3600 for age in ages), ages
+
+
+def test_an_s3_listing_without_a_date_has_no_ages(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects.write(f"{s3}/a", b"1")
+    monkeypatch.setattr(object_listing, "_read_store_time", lambda page: None)
+    assert [entry.age for entry in object_listing.iterate_entries(s3)] == [None]
+    monkeypatch.undo()
+    for headers in ({}, {"date": "yesterday"}):
+        assert object_listing._read_store_time({"ResponseMetadata": {"HTTPHeaders": headers}}) is None
+
+
+@pytest.mark.parametrize(("shift", "is_young"), [(-86400.0, True), (86400.0, False)])
+def test_a_copied_time_does_not_make_a_file_old_and_a_future_one_is_told(
+    tmp_path: Path, shift: float, is_young: bool
+) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    os.utime(file, (0, file.stat().st_mtime + shift))
+    (entry,) = object_listing.iterate_entries(str(tmp_path))
+    assert entry.age is not None
+    assert (0 <= entry.age < 3600) if is_young else entry.age < 0
 
 
 def test_entries_of_a_directory_are_not_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

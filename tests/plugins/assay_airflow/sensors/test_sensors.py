@@ -1,5 +1,6 @@
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from assay_airflow.sensors.ray_ready import RayReadySensor
 from ray_server import RayServer
+from specs import write_checkpoint
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
@@ -59,6 +61,27 @@ def test_what_is_ready_at_the_first_look_is_not_deferred(ray: RayServer, spec: S
     manifest = Manifest(stage="golden", id="g", rows_in=3, rows_out=3, parts=(), created_at=datetime.now(UTC))
     json_files.replace(uri_of_manifest(spec.golden_uri), manifest)
     GoldenReadySensor(task_id="t", spec_uri=spec.uri, patience=HOUR).execute({})
+
+
+def test_a_young_checkpoint_gets_its_second_look_in_the_worker(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "step-1")
+    CheckpointWholeSensor(task_id="t", checkpoint=str(folder), poll_interval=0.01, patience=HOUR).execute({})
+
+
+def test_a_checkpoint_that_changes_between_two_looks_is_waited_for_in_the_triggerer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_checkpoint(tmp_path / "step-1")
+    pauses = []
+
+    def change(seconds: float) -> None:
+        pauses.append(seconds)
+        write_checkpoint(folder, b"other weights")
+
+    monkeypatch.setattr(time, "sleep", change)
+    with pytest.raises(TaskDeferred):
+        CheckpointWholeSensor(task_id="t", checkpoint=str(folder), patience=HOUR).execute({})
+    assert pauses == [5.0]
 
 
 def test_a_checkpoint_that_never_comes_is_an_input_error_at_the_first_look() -> None:

@@ -1,15 +1,17 @@
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from assay_airflow.triggers import checkpoint_whole
-from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, digest_listing
+from assay_airflow.triggers.checkpoint_whole import CheckpointWholeTrigger, digest_listing, is_settled
 from specs import write_adapter, write_checkpoint
 
 from ray_jobs.checkpoints.errors import NeverWhole
 from ray_jobs.inputs.errors import InputError
+from ray_jobs.storage import object_listing
 
 
 def make_trigger(uri: Path, seconds: float = 60, appears: float = 0) -> CheckpointWholeTrigger:
@@ -85,12 +87,54 @@ def test_a_checkpoint_that_can_never_be_whole_fails_at_once(tmp_path: Path) -> N
     assert "names no `architectures`" in event["message"]
 
 
+def list_files(folder: Path) -> list[object_listing.Entry]:
+    return list(object_listing.iterate_entries(str(folder)))
+
+
 def test_a_listing_tells_content_apart(tmp_path: Path) -> None:
-    assert digest_listing(str(tmp_path / "none")) is None
-    first = digest_listing(str(write_checkpoint(tmp_path / "step-1")))
-    assert digest_listing(str(tmp_path / "step-1")) == first
+    assert digest_listing(list_files(tmp_path / "none")) is None
+    first = digest_listing(list_files(write_checkpoint(tmp_path / "step-1")))
+    assert digest_listing(list_files(tmp_path / "step-1")) == first
     write_checkpoint(tmp_path / "step-1", b"WEIGHTS!")
-    assert digest_listing(str(tmp_path / "step-1")) != first
+    assert digest_listing(list_files(tmp_path / "step-1")) != first
+
+
+@pytest.mark.parametrize(
+    ("age", "version", "expected"),
+    [
+        (59, "17", False),
+        (61, "17", True),
+        (61, "d41d8cd98f00b204e9800998ecf8427e", True),
+        (599, "d41d8cd98f00b204e9800998ecf8427e-8", False),  # uploaded in parts, and dated by the first
+        (601, "d41d8cd98f00b204e9800998ecf8427e-8", True),
+        (-3600, "17", False),
+        (None, "17", False),
+    ],
+)
+def test_a_file_is_settled_if_nobody_changed_it_for_a_while(age: float | None, version: str, expected: bool) -> None:
+    assert is_settled(object_listing.Entry("model.safetensors", 1, version, age=age)) is expected
+
+
+@pytest.mark.parametrize(("youngest", "looks"), [(3600, 1), (5, 2), (-3600, 2)])
+def test_one_look_is_enough_if_every_file_is_settled(
+    tmp_path: Path, youngest: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = list_files(write_checkpoint(tmp_path / "step-1"))
+    files = [replace(file, age=7200) for file in files[:-1]] + [replace(files[-1], age=youngest)]
+    monkeypatch.setattr(object_listing, "iterate_entries", lambda uri: iter(files))
+    trigger = make_trigger(tmp_path / "step-1")
+    answers = [trigger._describe_missing() is None for _ in range(looks)]
+    assert answers == [*[False] * (looks - 1), True]
+
+
+def test_old_files_do_not_make_an_incomplete_checkpoint_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_checkpoint(tmp_path / "step-1")
+    (folder / "model.safetensors").unlink()
+    files = [replace(file, age=7200) for file in list_files(folder)]
+    monkeypatch.setattr(object_listing, "iterate_entries", lambda uri: iter(files))
+    trigger = make_trigger(folder)
+    assert "no .safetensors file yet" in (trigger._describe_missing() or "")
+    assert not trigger.is_whole
 
 
 @pytest.mark.parametrize(
@@ -104,6 +148,7 @@ def test_states_that_come_before_the_weights_are_waited_for_while_anything_chang
     def require_complete(uri: str) -> None:
         raise NeverWhole(f"checkpoint {uri}: DeepSpeed's own state")
 
+    monkeypatch.setattr(object_listing, "iterate_entries", lambda _: iter(()))
     monkeypatch.setattr(checkpoint_whole, "digest_listing", lambda _: " ".join(keys))
     monkeypatch.setattr(checkpoint_whole, "require_complete", require_complete)
     trigger = CheckpointWholeTrigger(uri, time.time() + 60, 0)
