@@ -22,9 +22,17 @@ TI = SimpleNamespace(
 CONTEXT: Any = {"ti": TI}
 
 
-def make_operator(spec: Spec, stage: str = "caption", next_uri: str | None = None) -> RayJobOperator:
-    hour = timedelta(hours=1)
-    return RayJobOperator(task_id=stage, stage=stage, spec_uri=spec.uri, next_spec_uri=next_uri, job_timeout=hour)
+def make_operator(
+    spec: Spec, stage: str = "caption", next_uri: str | None = None, worker_wait: float = 0
+) -> RayJobOperator:
+    return RayJobOperator(
+        task_id=stage,
+        stage=stage,
+        spec_uri=spec.uri,
+        next_spec_uri=next_uri,
+        job_timeout=timedelta(hours=1),
+        worker_wait=worker_wait,
+    )
 
 
 def defer(spec: Spec, stage: str = "caption", next_uri: str | None = None) -> TaskDeferred:

@@ -6,12 +6,14 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 TOKEN = "the-token"
+STREAM_LAG_S = 0.5  # from the end of a job to the end of its log stream; 2 to 5 s on a real head
 
 
 class RayServer:
@@ -21,12 +23,16 @@ class RayServer:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.stopped: list[str] = []
         self.unseen: set[str] = set()  # jobs that the next look does not find, as if they were submitted right after it
+        self.on_look: Callable[[int], object] = lambda looks: None  # called with the number of looks at any job so far
         self.broken = 0  # requests to answer with an error
         self.agent = True  # whether the head has an agent, which starts the jobs
-        self.log_lines: list[str] = []
+        self.log_lines: list[str] = []  # what the log stream brings
+        self.late_log_lines: list[str] = []  # what is in the log, but not in the stream yet
+        self.has_log = True  # whether Ray gives the whole log in one answer
+        self.log_requests = 0
         self.drop_log_after: int | None = None  # lines of the first log stream before its connection breaks
         self.log_streams = 0
-        self.port = 0
+        self.port = self._looks = 0
         self._closing = False
 
     def __enter__(self) -> "RayServer":
@@ -59,6 +65,7 @@ class RayServer:
         app.router.add_get("/api/jobs/{id}", self._get)
         app.router.add_post("/api/jobs/", self._submit)
         app.router.add_post("/api/jobs/{id}/stop", self._stop)
+        app.router.add_get("/api/jobs/{id}/logs", self._log)
         app.router.add_get("/api/jobs/{id}/logs/tail", self._tail)
         self._runner = web.AppRunner(app, shutdown_timeout=0)
         await self._runner.setup()
@@ -78,6 +85,8 @@ class RayServer:
 
     async def _get(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
+        self._looks += 1
+        self.on_look(self._looks)
         if name in self.unseen:
             self.unseen.discard(name)
             return web.Response(status=404, text=f"Job {name} does not exist")
@@ -105,6 +114,12 @@ class RayServer:
         self.jobs[name]["status"] = "STOPPED"
         return web.json_response({"stopped": True})
 
+    async def _log(self, request: web.Request) -> web.Response:
+        self.log_requests += 1
+        if not self.has_log:
+            return web.Response(status=500, text="Traceback (most recent call last):\nConnectionError: no agent")
+        return web.json_response({"logs": "".join([*self.log_lines, *self.late_log_lines])})
+
     async def _tail(self, request: web.Request) -> web.WebSocketResponse:
         stream = web.WebSocketResponse()
         await stream.prepare(request)
@@ -118,6 +133,9 @@ class RayServer:
         final = ("SUCCEEDED", "FAILED", "STOPPED")
         while not self._closing and self.jobs.get(request.match_info["id"], {}).get("status") not in final:
             await asyncio.sleep(0.02)
+        await asyncio.sleep(STREAM_LAG_S)
+        for line in self.late_log_lines:
+            await stream.send_str(line)
         await stream.close()
         return stream
 

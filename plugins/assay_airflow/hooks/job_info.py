@@ -1,12 +1,13 @@
-"""Validate the job details of Ray's Jobs API, because another program or another version of Ray may answer."""
+"""Validate the answers of Ray's Jobs API, because another program or another version of Ray may answer."""
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 MAX_RESPONSE_BYTES = 4 * 2**20
 MAX_MESSAGE_CHARS = 4000  # the last ones, because the exception is at the end
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class JobInfo(BaseModel):
@@ -31,10 +32,27 @@ class JobInfo(BaseModel):
         return ({} if info.field_name == "metadata" else 0) if value is None else value
 
 
+class JobLog(BaseModel):
+    """The whole log of one job."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    logs: str
+
+
 def parse_job_info(data: bytes) -> dict[str, Any]:
     """The job as a dict of `JobInfo`. Raises ValueError with one short line if `data` is no job."""
+    return _parse(JobInfo, data).model_dump()
+
+
+def parse_log(data: bytes) -> str:
+    """The log in an answer. Raises ValueError with one short line if `data` has none."""
+    return _parse(JobLog, data).logs
+
+
+def _parse(model: type[Model], data: bytes) -> Model:
     try:
-        return JobInfo.model_validate(json.loads(data)).model_dump()
+        return model.model_validate(json.loads(data))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:200]}") from None

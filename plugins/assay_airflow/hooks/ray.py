@@ -4,10 +4,10 @@ The connection has type `ray`: host, port (8265), schema (http or https) and the
 `dashboard_url` in its extra if people reach the dashboard under another address than Airflow does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import httpx
@@ -15,13 +15,14 @@ from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from assay_airflow.exceptions import RayUnreachable
-from assay_airflow.hooks.job_info import MAX_RESPONSE_BYTES, parse_job_info
+from assay_airflow.hooks.job_info import MAX_RESPONSE_BYTES, parse_job_info, parse_log
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.job import submission_probe
 
 TIMEOUT_S = 30
 Job = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,18 @@ class Address:
 
     def job(self, body: bytes) -> Job:
         """The job in a response. Raises RayUnreachable if the body is no job."""
+        return self._parse(parse_job_info, body, "job")
+
+    def log(self, body: bytes) -> str:
+        """The job's log in a response. Raises RayUnreachable if the body has no log."""
+        return self._parse(parse_log, body, "log")
+
+    def _parse(self, parse: Callable[[bytes], T], body: bytes, name: str) -> T:
         try:
-            return parse_job_info(body)
+            return parse(body)
         except ValueError as error:
             why = printable(str(error), 300)
-            raise RayUnreachable(f"Ray at {self.url} answers what is no job: {why}; is it Ray?") from None
+            raise RayUnreachable(f"Ray at {self.url} answers what is no {name}: {why}; is it Ray?") from None
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
@@ -88,12 +96,15 @@ class RayHook(BaseHook):
     def __init__(self, ray_conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.ray_conn_id = ray_conn_id
+        self._address: Address | None = None
 
     def address(self) -> Address:
+        """Looks the connection up once, so that a signal handler can use the hook while an event loop runs."""
         try:
-            return Address.of(self.get_connection(self.ray_conn_id))
+            self._address = self._address or Address.of(self.get_connection(self.ray_conn_id))
         except AirflowNotFoundException:
             raise self._undefined_error() from None
+        return self._address
 
     async def aget_address(self) -> Address:
         try:
@@ -141,6 +152,14 @@ class RayHook(BaseHook):
                 body = await _abody(response, address)
                 address.check(response.status, body.decode(errors="replace"))
                 return address.job(body)
+
+    async def aget_log(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> str:
+        """All of a job's log. Raises RayUnreachable if Ray does not give it, or if it exceeds MAX_RESPONSE_BYTES."""
+        with address.translate_errors():
+            async with session.get(f"/api/jobs/{submission_id}/logs") as response:
+                body = await _abody(response, address)
+                address.check(response.status, body.decode(errors="replace"))
+                return address.log(body)
 
     async def astop(self, session: aiohttp.ClientSession, address: Address, submission_id: str) -> None:
         with address.translate_errors():

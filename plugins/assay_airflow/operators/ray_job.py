@@ -1,5 +1,6 @@
 """Run one stage of a validation as a Ray job. A new try continues where the last one stopped."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,6 +22,8 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.inputs.names import printable
 from ray_jobs.storage.specs import load_spec
 
+WORKER_WAIT_S = 20.0  # a deferral costs 2 to 3 s, so it pays only for a job that takes longer
+
 
 class RayJobLink(BaseOperatorLink):
     """A button on the task: the job's page on the Ray dashboard."""
@@ -32,7 +35,9 @@ class RayJobLink(BaseOperatorLink):
 
 
 class RayJobOperator(UntemplatedOperator):
-    """Submit `python -m ray_jobs.{stage} --spec {spec_uri}` and wait in the triggerer until it is over.
+    """Submit `python -m ray_jobs.{stage} --spec {spec_uri}` and wait until it is over.
+
+    Waits in the worker for the first `worker_wait` seconds, then in the triggerer.
 
     Does nothing if the stage is complete. If the job runs already, submitted by an earlier try or by another run that
     needs the same result, attaches to it. Returns the URI of the file that says the stage is complete.
@@ -58,12 +63,16 @@ class RayJobOperator(UntemplatedOperator):
         next_spec_uri: str | None = None,
         ray_conn_id: str = RayHook.default_conn_name,
         poll_interval: float = 5.0,
+        worker_wait: float = WORKER_WAIT_S,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.stage, self.spec_uri, self.job_timeout = stage, spec_uri, job_timeout
-        self.next_spec_uri, self.ray_conn_id, self.poll_interval = next_spec_uri, ray_conn_id, poll_interval
+        self.next_spec_uri, self.ray_conn_id = next_spec_uri, ray_conn_id
+        self.poll_interval, self.worker_wait = poll_interval, worker_wait
         self._submission_id: str | None = None
+        self._hook: RayHook | None = None
+        self._is_killed = False
 
     def execute(self, context: Context) -> str:
         return self._run(context)
@@ -80,7 +89,7 @@ class RayJobOperator(UntemplatedOperator):
         job_info = self._attach_or_submit(job, context)
         submission_id = self._submission_id
         assert submission_id
-        page = RayHook(self.ray_conn_id).address().job_page(submission_id)
+        page = self._find_hook().address().job_page(submission_id)
         ti.xcom_push(key=RayJobLink().xcom_key, value=page)
         self.log.info("Ray job %s: %s", submission_id, page)
         # Of two pending jobs either may start first, so the next job waits until this one runs.
@@ -90,6 +99,10 @@ class RayJobOperator(UntemplatedOperator):
             return job.marker
         deadline = time.time() + self._limit(spec).total_seconds()
         trigger = RayJobTrigger(self.ray_conn_id, submission_id, deadline, self.poll_interval)
+        event = asyncio.run(trigger.follow(self.worker_wait))
+        if event and not self._is_killed:
+            return self.execute_complete(context, event, stops, before)
+        # Airflow refuses this from a task that was marked or cleared, and accepts it from a worker that shuts down.
         self.defer(trigger=trigger, method_name="execute_complete", kwargs={"stops": stops, "before": before})
 
     def execute_complete(
@@ -133,10 +146,18 @@ class RayJobOperator(UntemplatedOperator):
         return limits.limit_job_time(self.stage, spec, self.job_timeout)
 
     def on_kill(self) -> None:
-        """Stop the job when the task is killed before the trigger has it; from then on the trigger does."""
+        """Stop the job when the task is killed before the trigger has it; from then on the trigger does.
+
+        Airflow calls this in a signal handler, and `execute` goes on afterwards. It must not submit the job again.
+        """
+        self._is_killed = True
         if self._submission_id:
             self.log.info("Stopping Ray job %s", self._submission_id)
-            RayHook(self.ray_conn_id).stop(self._submission_id)
+            self._find_hook().stop(self._submission_id)
+
+    def _find_hook(self) -> RayHook:
+        self._hook = self._hook or RayHook(self.ray_conn_id)
+        return self._hook
 
     def _attach_or_submit(self, job: StageJob, context: Context) -> Job | None:
         """Attach to the one job that may make the result, or submit it. Returns Ray's details, None if submitted.
@@ -144,7 +165,7 @@ class RayJobOperator(UntemplatedOperator):
         Skips the generations that ended without a result. Every task that needs the result tries the same ids, and a
         generation starts only after the one before is over. So no two jobs write the same content.
         """
-        hook, submitter = RayHook(self.ray_conn_id), _describe_submitter(context)
+        hook, submitter = self._find_hook(), _describe_submitter(context)
         for generation in count():
             submission_id = job.submission_id(generation)
             job_info = hook.job(submission_id)
@@ -171,7 +192,7 @@ class RayJobOperator(UntemplatedOperator):
             return
         try:
             job = StageJob.of(self.stage, load_spec(self.next_spec_uri))
-            hook, submission_id = RayHook(self.ray_conn_id), job.submission_id(0)
+            hook, submission_id = self._find_hook(), job.submission_id(0)
             if job.is_done() or hook.job(submission_id) is not None:
                 return
             if hook.submit(job.payload(0, _describe_submitter(context))):

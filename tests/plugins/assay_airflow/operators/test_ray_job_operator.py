@@ -1,6 +1,7 @@
 """A stage's task submits a job, attaches to one or finds the result; each end of a job is a result or an error."""
 
 import time
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -38,7 +39,14 @@ def test_a_missing_stage_submits_a_job_and_defers(ray: RayServer, spec: Spec) ->
     _, arguments = wait.trigger.serialize()
     deadline = arguments.pop("deadline")
     assert 3600 <= deadline - before < 3660
-    assert arguments == {"ray_conn_id": "ray_default", "submission_id": name, "poll_interval": 5.0, "patience": 7200.0}
+    assert arguments == {
+        "ray_conn_id": "ray_default",
+        "submission_id": name,
+        "poll_interval": 5.0,
+        "patience": 7200.0,
+        "lines": 0,
+        "characters": 0,
+    }
     assert (wait.method_name, wait.timeout) == ("execute_complete", None)  # a timeout here would orphan the job
     assert PUSHED[RayJobLink().xcom_key] == f"http://127.0.0.1:{ray.port}/#/jobs/{name}"
 
@@ -212,6 +220,51 @@ def test_killing_the_task_stops_the_job_it_has_submitted(ray: RayServer, spec: S
         task.execute(CONTEXT)
     task.on_kill()
     assert ray.stopped == list(ray.jobs)
+
+
+def test_a_job_that_is_over_within_the_wait_is_not_deferred(ray: RayServer, spec: Spec) -> None:
+    name = StageJob.of("caption", spec).submission_id(0)
+    ray.add(name, "RUNNING")
+
+    def finish(looks: int) -> None:
+        if looks == 4:
+            write_marker(spec)
+            ray.jobs[name]["status"] = "SUCCEEDED"
+
+    ray.on_look = finish
+    assert make_operator(spec, worker_wait=60).execute(CONTEXT) == StageJob.of("caption", spec).marker
+    assert list(ray.jobs) == [name]
+
+
+def test_a_job_that_fails_within_the_wait_is_its_error(ray: RayServer, spec: Spec) -> None:
+    name = StageJob.of("caption", spec).submission_id(0)
+    ray.add(name, "RUNNING", message="the GPU fell off")
+    ray.on_look = lambda looks: ray.jobs[name].update(status="FAILED" if looks > 3 else "RUNNING")
+    with pytest.raises(RayJobFailed, match="left no reason: the GPU fell off"):
+        make_operator(spec, worker_wait=60).execute(CONTEXT)
+
+
+def test_a_job_that_outlasts_the_wait_goes_to_the_triggerer_with_its_log_so_far(ray: RayServer, spec: Spec) -> None:
+    ray.add(StageJob.of("caption", spec).submission_id(0), "RUNNING")
+    ray.log_lines = ["one\n", "two\n", "thr"]
+    with pytest.raises(TaskDeferred) as raised:
+        make_operator(spec, worker_wait=0.5).execute(CONTEXT)
+    arguments = raised.value.trigger.serialize()[1]
+    assert (arguments["lines"], arguments["characters"]) == (2, 6)
+
+
+def test_a_task_that_is_killed_while_it_waits_does_not_submit_again(ray: RayServer, spec: Spec) -> None:
+    task = make_operator(spec, worker_wait=60)
+
+    def kill(looks: int) -> None:
+        if looks == 3:
+            Thread(target=task.on_kill).start()
+
+    ray.on_look = kill
+    with pytest.raises(TaskDeferred):  # Airflow refuses the deferral of a task that was marked or cleared
+        task.execute(CONTEXT)
+    name = StageJob.of("caption", spec).submission_id(0)
+    assert (list(ray.jobs), ray.stopped) == ([name], [name])
 
 
 def test_the_specs_are_templates() -> None:
