@@ -14,10 +14,20 @@ def dag(bag: DagBag) -> Any:
 
 
 def test_the_stages_follow_each_other(dag: Any) -> None:
-    order = ["plan", "preprocess", "golden_ready", "caption", "evaluate", "publish", "verdict"]
+    order = ["wait_for_checkpoint", "plan", "preprocess", "caption", "evaluate", "publish", "verdict"]
     for before, after in pairwise(order):
         assert after in dag.get_task(before).downstream_task_ids
-    assert dag.get_task("plan").upstream_task_ids == {"wait_for_ray", "wait_for_checkpoint"}
+
+
+def test_no_check_delays_what_does_not_need_it(dag: Any) -> None:
+    neighbours = {
+        name: (dag.get_task(name).upstream_task_ids, dag.get_task(name).downstream_task_ids)
+        for name in ("wait_for_ray", "golden_ready")
+    }
+    assert neighbours == {
+        "wait_for_ray": (set(), {"preprocess"}),
+        "golden_ready": ({"preprocess", "plan"}, {"evaluate"}),
+    }
 
 
 def test_the_next_checkpoint_is_planned_after_this_one_and_passed_to_caption_only(dag: Any) -> None:
