@@ -15,8 +15,28 @@ from ray_jobs.storage.error_lines import error_code
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_cache = SimpleNamespace(client=None, owner=None)
+SERVICE_FILES = ("service-2", "endpoint-rule-set-1", "waiters-2", "paginators-1")
+COMMON_FILES = ("endpoints", "partitions", "sdk-default-configuration", "_retry")
+
+_cache = SimpleNamespace(client=None, owner=None, session=None)
 _lock = threading.Lock()
+
+
+def read_descriptions() -> None:
+    """Read boto3 and its descriptions of S3, so that this process and its forks make a client without reading them.
+
+    Opens no connection and looks for no credentials.
+    """
+    import boto3
+    from botocore.session import get_session
+
+    session = get_session()
+    loader = session.get_component("data_loader")
+    for name in COMMON_FILES:
+        loader.load_data(name)
+    for name in SERVICE_FILES:
+        loader.load_service_model("s3", name)
+    _cache.session = boto3.session.Session(botocore_session=session)
 
 
 def get_client() -> "S3Client":
@@ -26,7 +46,8 @@ def get_client() -> "S3Client":
             import boto3
             from botocore.config import Config
 
-            _cache.client = boto3.session.Session().client(
+            session = _cache.session or boto3.session.Session()
+            _cache.client = session.client(
                 "s3",
                 config=Config(
                     retries={"mode": "standard", "max_attempts": 5},

@@ -48,3 +48,26 @@ def test_an_endpoint_that_does_not_answer_is_trouble(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)  # between its tries
     with pytest.raises(RetryableError, match=r"cannot read s3://b/x: .*127.0.0.1:9"):
         objects.read("s3://b/x")
+
+
+def test_a_client_is_made_without_reading_files_after_the_descriptions_were_read(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a description was read again")
+
+    monkeypatch.setattr(s3_client._cache, "session", None)
+    s3_client.read_descriptions()
+    monkeypatch.setattr(s3_client._cache, "owner", None)
+    monkeypatch.setattr("botocore.loaders.JSONFileLoader.load_file", refuse)
+    objects.write(f"{s3}/x", b"1")
+    assert objects.read(f"{s3}/x") == b"1"
+
+
+def test_reading_the_descriptions_looks_for_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("credentials were looked up")
+
+    monkeypatch.setattr(s3_client._cache, "session", None)
+    monkeypatch.setattr("botocore.credentials.CredentialResolver.load_credentials", refuse)
+    s3_client.read_descriptions()
