@@ -148,12 +148,12 @@ def environment(settings: Settings, airflow_home: Path | None = None) -> dict[st
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPO / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        # So many tasks may run at once. A run has at most three, and each worker holds some 25 MB, even if it is idle.
+        # So many tasks may run at once. A run has at most three, and each worker holds some 20 MB, even if it is idle.
         "AIRFLOW__CORE__PARALLELISM": "8",
         # A worker holds its slot until its supervisor notices that the task has ended, which takes so many seconds.
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         # Seconds between two looks of an idle scheduler, so the delay before each task (default: 1). At 0.1, looking
-        # takes 2% of a core.
+        # takes a tenth of a core.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__CORE__FERNET_KEY": keys["fernet_key"],
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",

@@ -5,6 +5,7 @@ loaded. `.airflowignore` beside it keeps Airflow from running the modules of `as
 """
 
 import os
+import warnings
 from importlib import import_module
 
 from ray_jobs.storage import s3_client, uris
@@ -15,8 +16,11 @@ MODULES = (
     "airflow.providers.standard.decorators.python",
     "airflow.providers.standard.operators.empty",
     "airflow.sdk.bases.sensor",
+    "airflow.sdk.definitions.asset.metadata",
     "airflow.sdk.definitions.decorators.task_group",
+    "airflow.sdk.execution_time.cache",
     "airflow.sdk.execution_time.supervisor",
+    "airflow.sdk.execution_time.timeout",
     "assay_airflow.operators.continue_pass",
     "assay_airflow.operators.ray_job",
     "assay_airflow.operators.trigger_validation",
@@ -26,8 +30,11 @@ MODULES = (
     "assay_airflow.sensors.ray_ready",
     "assay_airflow.tasks",
     "assay_airflow.triggers.checkpoint_prefix",
+    "jinja2.ext",
 )
 
+# Airflow's own reader of `.airflowignore` uses an old name of a library, and would say so in the log of each task.
+warnings.filterwarnings("ignore", message="GitWildMatchPattern", category=DeprecationWarning)
 for name in MODULES:
     import_module(name)
 if uris.is_s3(os.environ.get("ASSAY_ROOT", "")):
