@@ -126,7 +126,7 @@ def checkpoint_router() -> None:
         allowed_states=["success", "failed"],
         failed_states=[],
         skip_when_already_exists=True,
-        poke_interval=10,
+        poke_interval=2,  # seconds; the next validation waits for it, and only the pool's slots poll at once
         pool="router",
         map_index_template="{{ task.trigger_run_id[:250] }}",  # its column's length
     ).expand_kwargs(requests)

@@ -11,6 +11,9 @@ from airflow.triggers.base import BaseTrigger
 
 from ray_jobs.inputs.errors import InputError, RetryableError
 
+# Airflow fails the try of a task whose event comes before the scheduler has seen the worker end (apache/airflow#66374).
+HANDOVER_S = 2.0
+
 Poll = Callable[[], Awaitable[str | None]]
 
 
@@ -31,11 +34,14 @@ async def poll_until_ready(
 ) -> dict[str, Any]:
     """Call `poll` until it returns None. Until then it returns a line that names the missing thing.
 
+    The first call comes after HANDOVER_S seconds, or `poll_interval` if that is shorter. The worker has just looked.
+
     Returns `{"status": "ready" | "bad-input" | "timeout", "message": ...}`. The message of a timeout is the last
     line. A RetryableError counts as a line too, and extends the deadline by `outage` seconds, because a store that is
     down may be back in an hour. Calls `say` with each new line.
     """
     last: str | None = None
+    await asyncio.sleep(min(HANDOVER_S, poll_interval))
     while True:
         until = deadline
         try:

@@ -19,6 +19,7 @@ from assay_airflow import limits
 from assay_airflow.exceptions import RayUnreachable
 from assay_airflow.hooks.ray import Address, Job, RayHook
 from assay_airflow.triggers.log_lines import MAX_CHARS, MAX_LINES, LogLines, format_line
+from assay_airflow.triggers.polling import HANDOVER_S
 from ray_jobs.inputs.errors import InputError
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
@@ -28,7 +29,6 @@ UNRECOVERABLE_CODES = {
     aiohttp.WSCloseCode.INVALID_TEXT,
 }  # and again after each replay
 LAST_LINES_S = 10.0
-HANDOVER_S = 2.0  # Airflow fails the try if its event comes before the scheduler has seen the worker end (#66374)
 FIRST_POLL_S = 0.2
 
 

@@ -59,3 +59,16 @@ def test_an_outage_may_last_past_the_deadline() -> None:
 
 def test_there_is_one_poll_even_without_time() -> None:
     assert poll_answers([None], seconds=-1)[0]["status"] == "ready"
+
+
+def test_the_worker_has_time_to_end_before_the_first_poll() -> None:
+    looks: list[float] = []
+
+    async def poll() -> str | None:
+        looks.append(time.monotonic() - began)
+        return None
+
+    began = time.monotonic()
+    asyncio.run(poll_until_ready(poll, 0.3, time.time() + 60, lambda line: None))
+    assert len(looks) == 1
+    assert looks[0] >= 0.3
