@@ -4,10 +4,10 @@ The connection has type `ray`: host, port (8265), schema (http or https) and the
 `dashboard_url` in its extra if people reach the dashboard under another address than Airflow does.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import httpx
@@ -22,7 +22,6 @@ from ray_jobs.job import submission_probe
 
 TIMEOUT_S = 30
 Job = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,18 +61,19 @@ class Address:
 
     def job(self, body: bytes) -> Job:
         """The job in a response. Raises RayUnreachable if the body is no job."""
-        return self._parse(parse_job_info, body, "job")
+        try:
+            return parse_job_info(body)
+        except ValueError as error:
+            why = printable(str(error), 300)
+            raise RayUnreachable(f"Ray at {self.url} answers what is no job: {why}; is it Ray?") from None
 
     def log(self, body: bytes) -> str:
         """The job's log in a response. Raises RayUnreachable if the body has no log."""
-        return self._parse(parse_log, body, "log")
-
-    def _parse(self, parse: Callable[[bytes], T], body: bytes, name: str) -> T:
         try:
-            return parse(body)
+            return parse_log(body)
         except ValueError as error:
             why = printable(str(error), 300)
-            raise RayUnreachable(f"Ray at {self.url} answers what is no {name}: {why}; is it Ray?") from None
+            raise RayUnreachable(f"Ray at {self.url} answers what is no log: {why}; is it Ray?") from None
 
     @contextmanager
     def translate_errors(self) -> Iterator[None]:
