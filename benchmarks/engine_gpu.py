@@ -1,11 +1,12 @@
 """Measures the engine at real size on a GPU (`--geometry tiny` tries the script on a CPU); prints Markdown tables.
 
     .assay/data/bin/python -m benchmarks.engine_gpu warm sweep separate            # 8 checkpoints x 1,000 images
-    .assay/data/bin/python -m benchmarks.engine_gpu ours generate plain rendered   # captions/s; the ceiling
+    .assay/data/bin/python -m benchmarks.engine_gpu ours generate expert plain rendered   # captions/s; the ceiling
+    .assay/data/bin/python -m benchmarks.engine_gpu ours expert --size 1024x768 --tokens 128
     .assay/data/bin/python -m benchmarks.engine_gpu memory                         # 2,000 images and 20,000
 
-Weights are random, captions have 64 tokens, images have 504x364 pixels (295 prompt tokens). Jobs run as Airflow runs
-them, on a running Ray cluster. The images are in a golden set, as after `preprocess`.
+Weights are random, captions have 64 tokens, images have 504x364 pixels (295 prompt tokens) unless told otherwise. Jobs
+run as Airflow runs them, on a running Ray cluster. The images are in a golden set, as after `preprocess`.
 """
 
 import argparse
@@ -67,10 +68,11 @@ class Bench:
         suite = {
             "name": "benchmark",
             "dataset": {"source": "benchmark"},
-            "caption": {"prompt": "describe the image " * 12, "max_tokens": 8 if tiny else 64},
+            "caption": {"prompt": "describe the image " * 12, "max_tokens": 8 if tiny else self.options.tokens},
             "engine": shape | engine,
         }
-        pictures = draw_photographs(images, (112, 112) if tiny else (504, 364))
+        width, height = (112, 112) if tiny else map(int, self.options.size.split("x"))
+        pictures = draw_photographs(images, (width, height))
         return write_job(self.work / "root", suite, model, f"made {images}", pictures, next_model)
 
 
@@ -245,7 +247,7 @@ def _print_row(method: str, results: list[dict[str, Any]]) -> None:
 
 STEPS: dict[str, Callable[[Bench], None]] = {
     "warm": run_warm, "sweep": run_sweep, "separate": run_separate, "ours": run_assay, "memory": measure_memory,
-    **{method: partial(run_vllm, method) for method in ("generate", "plain", "rendered")},
+    **{method: partial(run_vllm, method) for method in ("generate", "expert", "plain", "rendered")},
 }  # fmt: skip
 
 if __name__ == "__main__":
@@ -257,6 +259,8 @@ if __name__ == "__main__":
     parser.add_argument("--separate", type=int, default=8, help="how many separate jobs are run")
     parser.add_argument("--feed", type=int, default=4096, help="images of the other steps")
     parser.add_argument("--memory", type=int, nargs="+", default=[2000, 20000], help="images of the jobs of `memory`")
+    parser.add_argument("--size", default="504x364", help="pixels of an image")
+    parser.add_argument("--tokens", type=int, default=64, help="of a caption")
     parser.add_argument("--replicas", type=int, default=1, help="engines on the GPU")
     parser.add_argument("--sequences", type=int, default=512, help="under way at once, in all engines")
     parser.add_argument("--engine", type=json.loads, default={}, help="further settings of a suite's engine, as JSON")

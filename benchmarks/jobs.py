@@ -2,7 +2,11 @@
 
 import io
 import json
+import multiprocessing
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import manifests, objects, parts
 
 PART = 256  # images
+PROCESS_COUNT = 1024  # images, from which on processes draw them
 
 
 def write_job(
@@ -44,13 +49,25 @@ def write_job(
 
 
 def draw_photographs(count: int, size: tuple[int, int]) -> Iterator[bytes]:
-    """`count` JPEGs that look like photographs. All are different."""
-    pictures = [np.asarray(draw_photograph(number, *size)) for number in range(VARIANTS)]
-    for key in range(count):
-        sink = io.BytesIO()
-        rolled = np.roll(pictures[key % VARIANTS], divmod(key // VARIANTS, size[0]), (0, 1))
-        Image.fromarray(rolled).save(sink, "JPEG", quality=90)
-        yield sink.getvalue()
+    """`count` JPEGs that look like photographs. All are different. Many are drawn by a process per core."""
+    draw = partial(_draw_photograph, size)
+    if count < PROCESS_COUNT:
+        yield from map(draw, range(count))
+        return
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(draw, range(count), chunksize=32)
+
+
+def _draw_photograph(size: tuple[int, int], key: int) -> bytes:
+    sink = io.BytesIO()
+    rolled = np.roll(_draw_variants(size)[key % VARIANTS], divmod(key // VARIANTS, size[0]), (0, 1))
+    Image.fromarray(rolled).save(sink, "JPEG", quality=90)
+    return sink.getvalue()
+
+
+@lru_cache(maxsize=1)
+def _draw_variants(size: tuple[int, int]) -> list[np.ndarray[Any, Any]]:
+    return [np.asarray(draw_photograph(number, *size)) for number in range(VARIANTS)]
 
 
 def read_captions(spec: Spec, columns: list[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Measures vLLM without Assay, with Assay's images and prompts; prints one line of JSON per method.
 
     .assay/data/bin/python -m benchmarks.plain_vllm generate --spec SPEC    # LLM.generate
+    .assay/data/bin/python -m benchmarks.plain_vllm expert --spec SPEC      # LLM.generate with Assay's compilation
     .assay/data/bin/python -m benchmarks.plain_vllm plain --spec SPEC       # AsyncLLM
     .assay/data/bin/python -m benchmarks.plain_vllm rendered --spec SPEC    # Assay's settings, inputs rendered before
 
@@ -21,9 +22,10 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.gpu import Watch
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.prompt import PromptBuilder
-from ray_jobs.engine.settings import build_warm_config, vllm_arguments
+from ray_jobs.engine.settings import build_warm_config, choose_compilation, vllm_arguments
 from ray_jobs.storage import manifests, objects, parts
 
 ASSAY_ONLY = ("compilation_config",)  # settings that Assay adds to a user's own
@@ -59,13 +61,18 @@ def print_result(method: str, began: float, ended: list[float], tokens: int, wat
     }), flush=True)  # fmt: skip
 
 
-def generate(spec: Spec, has_gpu: bool) -> None:
+def list_plain_arguments(engine: Engine, has_gpu: bool) -> dict[str, Any]:
+    """The user's own settings as vLLM's arguments, without what Assay adds."""
+    return {name: value for name, value in vllm_arguments(engine, has_gpu).items() if name not in ASSAY_ONLY}
+
+
+def generate(spec: Spec, has_gpu: bool, is_expert: bool) -> None:
     from vllm import LLM, SamplingParams
 
     prompts, settings = list_prompts(spec, slice(None)), spec.suite.caption
-    engine_arguments = {
-        name: value for name, value in vllm_arguments(spec.suite.engine, has_gpu).items() if name not in ASSAY_ONLY
-    }
+    engine_arguments = list_plain_arguments(spec.suite.engine, has_gpu)
+    if is_expert and (compilation := choose_compilation(spec.suite.engine, has_gpu)):
+        engine_arguments["compilation_config"] = compilation
     start = time.time()
     llm = LLM(spec.checkpoint.uri, trust_remote_code=False, **engine_arguments)
     start = time.time() - start
@@ -76,9 +83,9 @@ def generate(spec: Spec, has_gpu: bool) -> None:
         outputs = llm.generate([open_image(prompt) for prompt in prompts], sampling, use_tqdm=False)
         ended = time.time()
     finish_times = [began + (ended - began) * share / len(outputs) for share in range(1, len(outputs) + 1)]
-    print_result(
-        "LLM.generate", began, finish_times, sum(len(prompt.outputs[0].token_ids) for prompt in outputs), watch, start
-    )
+    method = "LLM.generate, expert" if is_expert else "LLM.generate"
+    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    print_result(method, began, finish_times, tokens, watch, start)
 
 
 async def asynchronous(spec: Spec, has_gpu: bool, wait: str | None, engines: int, number: int, method: str) -> None:
@@ -89,9 +96,7 @@ async def asynchronous(spec: Spec, has_gpu: bool, wait: str | None, engines: int
     prompts, settings = list_prompts(spec, slice(number, None, engines)), spec.suite.caption
     start = time.time()
     if method == "plain":
-        engine_arguments = {
-            name: value for name, value in vllm_arguments(spec.suite.engine, has_gpu).items() if name not in ASSAY_ONLY
-        }
+        engine_arguments = list_plain_arguments(spec.suite.engine, has_gpu)
         llm = AsyncLLM.from_engine_args(
             AsyncEngineArgs(model=spec.checkpoint.uri, trust_remote_code=False, **engine_arguments)
         )
@@ -141,7 +146,7 @@ async def asynchronous(spec: Spec, has_gpu: bool, wait: str | None, engines: int
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plain_vllm")
-    parser.add_argument("way", choices=["generate", "plain", "rendered"])
+    parser.add_argument("way", choices=["generate", "expert", "plain", "rendered"])
     parser.add_argument("--spec", required=True)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--engines", type=int, default=1)
@@ -149,8 +154,8 @@ if __name__ == "__main__":
     parser.add_argument("--wait")
     arguments = parser.parse_args()
     spec = Spec.model_validate_json(objects.read(arguments.spec))
-    if arguments.way == "generate":
-        generate(spec, arguments.gpu)
+    if arguments.way in ("generate", "expert"):
+        generate(spec, arguments.gpu, arguments.way == "expert")
     else:
         asyncio.run(
             asynchronous(spec, arguments.gpu, arguments.wait, arguments.engines, arguments.number, arguments.way)

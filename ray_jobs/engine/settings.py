@@ -50,12 +50,8 @@ def build_warm_config(engine: Engine, has_gpu: bool, path: str) -> Any:
     from vllm.usage.usage_lib import UsageContext
 
     arguments = vllm_arguments(engine, has_gpu) | WARM_ARGUMENTS
-    if "compilation_config" in arguments and engine.max_num_seqs > MAX_VLLM_GRAPHS:
-        # With so many sequences, a step with an image is too large for any of vLLM's graphs. And vLLM has no graph of
-        # that size for a step without an image.
-        arguments["compilation_config"] |= {
-            "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graph_sizes(engine.max_num_seqs)
-        }  # fmt: skip
+    if compilation := choose_compilation(engine, has_gpu):
+        arguments["compilation_config"] = compilation
     config = AsyncEngineArgs(model=path, trust_remote_code=False, **arguments).create_engine_config(
         UsageContext.ENGINE_CONTEXT
     )
@@ -64,6 +60,18 @@ def build_warm_config(engine: Engine, has_gpu: bool, path: str) -> Any:
         # of one step, so every other step would be short of images.
         config.scheduler_config.encoder_cache_size *= 2
     return config
+
+
+def choose_compilation(engine: Engine, has_gpu: bool) -> dict[str, Any]:
+    """What vLLM compiles, and the CUDA graphs that it captures, of a warm engine: vLLM's `compilation_config`."""
+    compilation: dict[str, Any] = dict(vllm_arguments(engine, has_gpu).get("compilation_config", {}))
+    if compilation and engine.max_num_seqs > MAX_VLLM_GRAPHS:
+        # With so many sequences, a step with an image is too large for any of vLLM's graphs. And vLLM has no graph of
+        # that size for a step without an image.
+        compilation |= {
+            "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graph_sizes(engine.max_num_seqs)
+        }  # fmt: skip
+    return compilation
 
 
 def _graph_sizes(most: int) -> list[int]:
