@@ -3,7 +3,7 @@
 vLLM only warns if a reload leaves a layer as it was. So the worker hashes the values that it reads and the values in
 the model's parameters: a sum over all elements of a 64-bit function of the value. The sum does not depend on how vLLM
 fuses, splits, reshapes or pads parameters (with zeros); one element that is stale, missing or doubled changes it.
-Layers that vLLM packs for its kernels are hashed just before vLLM packs them.
+Layers that vLLM packs for its kernels or quantises are hashed just before vLLM does that.
 
 If a model is spread over several processes (ranks), some values are on one rank and others on several. Each rank keeps
 one hash per number of ranks that hold the same values, and `reconcile_ranks` compares them.
@@ -65,7 +65,7 @@ HashesByReplication = defaultdict[int, WeightHash]
 @contextmanager
 def hash_loads(model: torch.nn.Module, hashes_by_count: HashesByReplication, ranks: int = 1) -> Iterator[None]:
     """A context: load weights within it. Then `hashes_by_count` has the hash of each parameter once, tied ones too."""
-    tied, before = _find_tied_parameters(model), dict[int, HashesByReplication]()
+    tied, before = _find_tied_parameters(model), dict[int, tuple[_Form, HashesByReplication]]()
 
     def hash_module(module: torch.nn.Module) -> HashesByReplication:
         module_hashes = HashesByReplication(WeightHash)
@@ -77,7 +77,7 @@ def hash_loads(model: torch.nn.Module, hashes_by_count: HashesByReplication, ran
 
     def hash_before(process: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], None]:
         def hash_and_process(layer: torch.nn.Module) -> None:
-            before[id(layer)] = hash_module(layer)
+            before[id(layer)] = _find_form(layer), hash_module(layer)
             process(layer)
 
         return hash_and_process
@@ -91,15 +91,20 @@ def hash_loads(model: torch.nn.Module, hashes_by_count: HashesByReplication, ran
         for method in methods:
             del method.process_weights_after_loading
     for module in model.modules():
-        now, loaded = hash_module(module), before.get(id(module))
-        # If vLLM has packed the layer, the hash from before the packing counts.
-        packed = loaded and _count_values(loaded) != _count_values(now)
-        for count, values in (loaded if loaded and packed else now).items():
+        form, loaded = before.get(id(module), (None, None))
+        # If vLLM has packed or quantised the layer, the hash from before that counts.
+        processed = loaded and form != _find_form(module)
+        for count, values in (loaded if loaded and processed else hash_module(module)).items():
             hashes_by_count[count].merge(values)
 
 
-def _count_values(hashes_by_count: HashesByReplication) -> int:
-    return sum(hash_of_count.size for hash_of_count in hashes_by_count.values())
+_Form = tuple[int, frozenset[torch.dtype]]
+
+
+def _find_form(module: torch.nn.Module) -> _Form:
+    """The number of values in the module's own parameters, and their types."""
+    parameters = list(module.parameters(recurse=False))
+    return sum(parameter.numel() for parameter in parameters), frozenset(parameter.dtype for parameter in parameters)
 
 
 def _find_quantize_method(module: torch.nn.Module) -> Any:
