@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ray_jobs.contract.artifacts import Comparison, Manifest, Record
 from ray_jobs.inputs.errors import InputError, RetryableError, suggest
 from ray_jobs.storage import index, manifests, records, uris
-from ray_jobs.storage.index import RecordSummary
+from ray_jobs.storage.record_summary import RecordSummary
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -35,7 +35,8 @@ from ray_jobs.golden.part_plan import GoldenPlan, PlannedPart
 from ray_jobs.judge import answer_store, preference
 from ray_jobs.judge.totals import JudgeTotals, TokenUsage
 from ray_jobs.storage.audits import Audit, Difference
-from ray_jobs.storage.index import Index, RecordSummary
+from ray_jobs.storage.index import Index
+from ray_jobs.storage.record_summary import RecordSummary
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ FILES = (
     StoredFile("runs/{checkpoint}/{run_id}/failure.json", "Why the last job failed.", "Failure"),
     StoredFile("runs/{checkpoint}/{run_id}/timed-out-{stage}.json", "A stage ran into its time limit once.", "Failure"),
     StoredFile("runs/{checkpoint}/{run_id}/attempt", "The attempt that an INCOMPLETE run is on."),
-    StoredFile("index/{suite}/{series_id}/{entry}.json", "One empty object per record; its name says it all."),
-    StoredFile("index/{suite}/index.json", "All records of the suite, newest last.", "Index"),
+    StoredFile("index/{suite}/{series_id}/{entry}.json", "A copy of each record; its name holds what a search needs."),
+    StoredFile("index/{suite}/index.json", "The records of the suite, newest last.", "Index"),
     StoredFile("same_content/{content_id}.json", "The golden set that was made of this content. May be deleted.",
                "SameContent"),
     StoredFile("router/{folder}.json", "What the router knows about each checkpoint folder. May be deleted."),

@@ -77,6 +77,7 @@ LIGHT: tuple[str, ...] = (
     "ray_jobs/storage/object_listing.py",
     "ray_jobs/storage/objects.py",
     "ray_jobs/storage/odd_items.py",
+    "ray_jobs/storage/record_summary.py",
     "ray_jobs/storage/records.py",
     "ray_jobs/storage/s3_body.py",
     "ray_jobs/storage/s3_client.py",

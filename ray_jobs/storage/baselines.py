@@ -30,9 +30,9 @@ def find_baseline(spec: Spec, requested: str) -> Baseline | None:
     """
     if requested == "none":
         return None
-    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
     if requested not in ("last-accepted", "previous"):
         return _find_named_run(spec, requested, "baseline")
+    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
     for earlier in iterate_earlier_specs(spec, entries):
         if earlier.suite.gate.baseline == requested and not earlier.has_lost_baseline:
             return earlier.baseline
@@ -51,8 +51,8 @@ def find_anchor(spec: Spec, requested: str | None) -> Baseline | None:
     """
     if requested is None:
         return None
-    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
     if requested == "first":
+        entries = list_entries(spec.root, spec.suite.name, spec.series_id)
         for earlier in iterate_earlier_specs(spec, entries):
             is_same_request = (earlier.suite.gate.anchor, earlier.suite.gate.baseline) == (
                 requested,
@@ -83,14 +83,17 @@ def _find_named_run(spec: Spec, requested: str, role: str) -> Baseline:
     """
     uri = uris.make_absolute(requested)
     lines = index.load_complete(spec.root, spec.suite.name).records
-    entries = {entry.key: entry for entry in list_entries(spec.root, spec.suite.name, spec.series_id)}
-    keys = [key for key, line in lines.items() if key in entries and uri in (line.run_uri, line.checkpoint.uri)]
-    if not keys:
+    entries = [
+        index.entry_of_key(spec.suite.name, key)
+        for key, line in lines.items()
+        if key.startswith(f"{spec.series_id}/") and uri in (line.run_uri, line.checkpoint.uri)
+    ]
+    if not entries:
         raise InputError(
             f"{role} {requested}: no record of it in suite {spec.suite.name} with these images and this prompt; "
             "validate it first"
         )
-    return _load_baseline(spec.root, entries[keys[-1]], f"{role} {requested}")
+    return _load_baseline(spec.root, entries[-1], f"{role} {requested}")
 
 
 def _choose_readable(root: str, entries: list[IndexEntry], requested: str) -> Baseline | None:

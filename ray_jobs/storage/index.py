@@ -5,36 +5,37 @@
 
 `storage.records`, the report and `ray_jobs.api` call this module. An entry's key holds all that a search needs. Each
 record has an entry of its own, so two concurrent publishers cannot lose each other's. The file is built from the
-entries: every publisher rewrites it until it holds all listed entries, so the last writer leaves a complete file. After
-a kill, the file can hold fewer records than there are entries, until the next publish or rebuild.
+entries. A publisher rewrites it only when it lacks more entries than `max_lag` allows, because a file of 10,000 runs
+has 8 MB. `load_complete` reads the entries that the file lacks one by one, so a kill or a lag hides no run.
 """
 
 import json
 import logging
-import math
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ray_jobs.contract.artifacts import Outcome, Record
-from ray_jobs.contract.frozen_model import FrozenModel
-from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.contract.artifacts import Record
 from ray_jobs.contract.stored_model import SCHEMA, NewerSchema, StoredModel, check_schema
-from ray_jobs.inputs.errors import RetryableError
+from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import json_files, object_listing, objects
 from ray_jobs.storage.odd_items import raise_outage
+from ray_jobs.storage.record_summary import RecordSummary, parse_summary, summarise_record
 
 LARGEST = 64 << 20  # bytes of a record; a larger file is not read, because it is no record
 READS = 16  # entries read at once
-OURS = frozenset(("schema", "schema_version", "suite", "newer", "is_of_newer"))  # `load` keeps all other keys
+MAX_LAG, RUNS_PER_LAG = 64, 100  # entries that the file may lack: one of each 100 runs, at most 64
+OURS = frozenset(("schema", "schema_version", "suite", "count", "newer", "is_of_newer"))  # `load` keeps all other keys
 # The fields of `IndexEntry`, in its order. A key with other characters is no entry, and no path is built from it.
 KEY = re.compile(
     r"([A-Za-z0-9_]+)/(\d{8}T\d{6}\.\d{6}Z)--([A-Za-z0-9_][A-Za-z0-9_.-]*)--([A-Za-z0-9_]+)--([A-Z]+)\.json", re.ASCII
 )
+
+HEAD_BYTES = 512  # of the file; they hold its `count`
+HEAD = re.compile(rb'\{"schema":%d,"suite":"[A-Za-z0-9_.-]*","count":(\d{1,9}),"records":\{' % SCHEMA)
 
 log = logging.getLogger("assay")
 
@@ -58,38 +59,6 @@ class IndexEntry(NamedTuple):
         return f"{self.series_id}/{name}.json"
 
 
-class RecordSummary(FrozenModel):
-    """A published run as the index file lists it. Keys of a newer version are kept."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="allow", allow_inf_nan=False, validate_by_name=True, validate_by_alias=True,
-        serialize_by_alias=True,
-    )  # fmt: skip
-
-    run_id: str
-    """The run."""
-    run_uri: str
-    """The run's folder."""
-    series_id: str
-    """Runs with the same one can be compared."""
-    scoring_id: str = Field(alias="scale_id")
-    """Runs with the same one were measured alike."""
-    checkpoint: Checkpoint
-    """The checkpoint."""
-    outcome: Outcome
-    """The verdict's outcome."""
-    reason: str
-    """The verdict's reason."""
-    baseline: str | None
-    """The name of the checkpoint that it was compared with."""
-    published_at: datetime
-    """When the run was published."""
-    means: dict[str, tuple[float, float | None]]
-    """The mean and standard error of each metric, to six significant digits."""
-    images: dict[str, int]
-    """How many images were read, rejected, captioned, failed and scored."""
-
-
 class _Lines(BaseModel):
     """The index file before its lines are parsed, so that only an odd line is left out."""
 
@@ -99,13 +68,15 @@ class _Lines(BaseModel):
 
 
 class Index(StoredModel):
-    """`index.json`: all records of a suite, newest last.
+    """`index.json`: the records of a suite, newest last.
 
-    The file is stale while it lacks a readable entry that `list_entries` returns.
+    It may lack one of each 100 records, at most 64. `assay records list` and `ray_jobs.api` read these too.
     """
 
     suite: str
     """The suite."""
+    count: int = 0
+    """The number of records in the file. A file of an earlier version has no such key."""
     records: dict[str, RecordSummary] = {}
     """Each record by the key of its entry."""
     newer: dict[str, Any] = Field({}, exclude=True)
@@ -123,27 +94,46 @@ def list_entries(root: str, suite: str, series_id: str | None = None) -> list[In
     return sorted(suite_entries, key=lambda entry: (entry.published_at, entry.run_id))
 
 
+def entry_of_key(suite: str, key: str) -> IndexEntry:
+    """Returns the entry with this key, which `list_entries` has listed."""
+    match = KEY.fullmatch(key)
+    assert match
+    return IndexEntry(suite, *match.groups())
+
+
 def load(root: str, suite: str) -> Index:
     """Returns the index file in one read, without unreadable lines, because the file can be built again.
 
     A file of a newer Assay counts as missing: this function logs that, and `refresh` leaves the file as it is. Raises
     RetryableError when the store does not answer.
     """
-    uri, lines, others, is_of_newer = _index_uri(root, suite), dict[str, Any](), dict[str, Any](), False
+    uri = _index_uri(root, suite)
+    return _parse_file(suite, uri, _read_file(uri))
+
+
+def _read_file(uri: str) -> bytes:
+    """Returns the bytes of the index file, none if it is missing or not a file. Raises RetryableError."""
     try:
-        content = objects.read(uri, json_files.LARGEST)
+        return objects.read(uri, json_files.LARGEST)
+    except RetryableError:
+        raise
+    except Exception:  # the caller builds the index from the entries
+        return b""
+
+
+def _parse_file(suite: str, uri: str, content: bytes) -> Index:
+    lines, others, is_of_newer = dict[str, Any](), dict[str, Any](), False
+    try:
         json_files.check(content, uri)
         file = _Lines.model_validate_json(content)
         lines, others = file.records, {key: value for key, value in (file.model_extra or {}).items() if key not in OURS}
-    except RetryableError:
-        raise
     except NewerSchema as newer:
         log.warning("%s; it is left as it is, and its entries are read one by one", newer)
         is_of_newer = True
-    except Exception:  # missing, not JSON or not a file: the caller builds the index from the entries
+    except ValueError:  # missing or not JSON
         lines = {}
     newer_lines = {key: value for key, value in lines.items() if _is_newer(value)}
-    readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := _parse_summary(value))}
+    readable = {key: line for key, value in lines.items() if key not in newer_lines and (line := parse_summary(value))}
     return Index(suite=suite, records=readable, newer=newer_lines, is_of_newer=is_of_newer, **others)
 
 
@@ -175,59 +165,77 @@ def add(root: str, records: Iterable[Record]) -> None:
         list(pool.map(put, records))
 
 
+def max_lag(runs: int) -> int:
+    """Returns how many entries the index file of a suite with this many runs may lack: none below 100 runs."""
+    return min(runs // RUNS_PER_LAG, MAX_LAG)
+
+
+def refresh_if_behind(root: str, suite: str, runs: int, known: Mapping[str, RecordSummary]) -> None:
+    """Rewrite the index file if it lacks more entries than `max_lag` allows. `runs` is the number of listed entries.
+
+    Reads only the head of the file when the lag is allowed. Otherwise does what `refresh` does.
+    """
+    allowed = max_lag(runs)
+    count = _read_count(_index_uri(root, suite)) if allowed else None
+    if count is None or runs - count > allowed:
+        refresh(root, suite, known)
+
+
 def refresh(root: str, suite: str, known: Mapping[str, RecordSummary] | None = None) -> Index:
     """Rewrite the index file until it holds all listed entries. Returns that index.
 
     No store that we use can compare and swap, so another writer may replace our file by an older one. Every writer
-    therefore reads the file again after writing.
+    therefore reads the file again after writing. If its own file is still there, the file may lack the entries of runs
+    that were published meanwhile, as many as `max_lag` allows.
     """
+    uri, known = _index_uri(root, suite), dict(known or {})
+    written, written_index = b"", Index(suite=suite)
     while True:
-        stored = load(root, suite)
-        rebuilt = _build_index(root, suite, {**stored.records, **(known or {})})
-        content = _encode_index(stored, rebuilt.records)
-        if content == _encode_index(stored, stored.records):
+        content = _read_file(uri)
+        is_ours = bool(written) and content == written
+        stored = written_index if is_ours else _parse_file(suite, uri, content)
+        rebuilt = _build_index(root, suite, {**stored.records, **known})
+        if _are_same_lines(stored.records, rebuilt.records):
             return rebuilt
-        known = rebuilt.records
+        if is_ours and len(rebuilt.records.keys() - stored.records.keys()) <= max_lag(len(rebuilt.records)):
+            return rebuilt
+        known = dict(rebuilt.records)
         if stored.is_of_newer:  # a newer Assay finds our records by their entries
             return rebuilt
-        objects.write(_index_uri(root, suite), content)
+        written_index = stored.model_copy(update={"records": rebuilt.records})
+        written = _encode_index(written_index)
+        objects.write(uri, written)
 
 
-def _encode_index(stored: Index, records: Mapping[str, RecordSummary]) -> bytes:
-    """Returns the index file with these lines, and with the lines and keys of a newer Assay that were in it."""
-    content = stored.model_copy(update={"records": records}).model_dump(mode="json")
-    lines = content["records"] | stored.newer
-    content["records"] = dict(sorted(lines.items(), key=lambda line: _sort_key(line[0])))
-    return json.dumps(content, separators=(",", ":")).encode()
+def _are_same_lines(lines: Mapping[str, RecordSummary], others: Mapping[str, RecordSummary]) -> bool:
+    return lines.keys() == others.keys() and all(
+        line is others[key] or line.model_dump_json() == others[key].model_dump_json() for key, line in lines.items()
+    )
+
+
+def _encode_index(index: Index) -> bytes:
+    """Returns the index file, with the lines and keys of a newer Assay. `count` stands before the lines (`HEAD`)."""
+    lines = {key: line.model_dump_json() for key, line in index.records.items()}
+    lines |= {key: json.dumps(line, separators=(",", ":")) for key, line in index.newer.items()}
+    content = index.model_copy(update={"records": {}, "count": len(lines)}).model_dump(mode="json")
+    head, tail = json.dumps(content, separators=(",", ":")).split('"records":{}', 1)
+    ordered = sorted(lines, key=_sort_key)
+    return f'{head}"records":{{{",".join(f"{json.dumps(key)}:{lines[key]}" for key in ordered)}}}{tail}'.encode()
+
+
+def _read_count(uri: str) -> int | None:
+    """Returns the number of lines that the head of the index file states; None if it states none."""
+    try:
+        head = HEAD.match(objects.read_range(uri, 0, HEAD_BYTES))
+    except (FileNotFoundError, InputError):  # missing, or not a file
+        return None
+    return int(head[1]) if head else None
 
 
 def _sort_key(key: str) -> tuple[str, str]:
     """Returns the sort key of a line: entries are sorted by time and run, as `list_entries` sorts them."""
     match = KEY.fullmatch(key)
     return (match[2], match[4]) if match else ("~", key)
-
-
-def summarise_record(record: Record) -> RecordSummary:
-    """Returns a record's line in the index file."""
-    means = {
-        name: (
-            _round_value(summary.mean),
-            None if summary.standard_error is None else _round_value(summary.standard_error),
-        )
-        for name, summary in record.metrics.items()
-        if summary.mean is not None and math.isfinite(summary.mean) and math.isfinite(summary.standard_error or 0)
-    }
-    baseline = record.verdict.baseline
-    return RecordSummary(
-        reason=record.verdict.reason,
-        outcome=record.verdict.outcome,
-        baseline=baseline.checkpoint.name if baseline else None,
-        means=means,
-        **{
-            name: getattr(record, name)
-            for name in ("run_id", "run_uri", "series_id", "scoring_id", "checkpoint", "published_at", "images")
-        },
-    )
 
 
 def key_of(record: Record) -> str:
@@ -286,15 +294,3 @@ def _is_newer(line: Any) -> bool:
     except NewerSchema:
         return True
     return False
-
-
-def _parse_summary(value: Any) -> RecordSummary | None:
-    """Returns a line of the index file with all its keys, None if it is not readable."""
-    try:
-        return RecordSummary.model_validate(value, extra="allow")
-    except ValueError:
-        return None
-
-
-def _round_value(value: float) -> float:
-    return float(f"{value:.6g}")

@@ -3,8 +3,11 @@
 `assay records rebuild` calls this module. An odd record, or a file that Assay did not write, does not stop the others.
 """
 
+import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from ray_jobs.contract.artifacts import Record
 from ray_jobs.contract.stored_model import NewerSchema
@@ -13,7 +16,17 @@ from ray_jobs.inputs.names import printable
 from ray_jobs.storage import index, json_files, object_listing, objects
 from ray_jobs.storage.index import IndexEntry, list_entries
 from ray_jobs.storage.odd_items import describe, raise_outage
+from ray_jobs.storage.record_summary import RecordSummary, summarise_record
 from ray_jobs.storage.records import PUBLISH_AGAIN, read_or_explain
+
+
+class IndexedRecord(NamedTuple):
+    """A record with its entry in the index, as the rebuild keeps it: without the histograms of its metrics."""
+
+    suite: str
+    key: str
+    entry_uri: str
+    summary: RecordSummary
 
 
 def rebuild_index(root: str) -> tuple[int, list[str]]:
@@ -22,11 +35,12 @@ def rebuild_index(root: str) -> tuple[int, list[str]]:
     Returns the number of records in the index, and one line per record or suite that is left out, with the reason.
     """
     listed = [entry for entry in object_listing.iterate_entries(f"{root}/runs") if entry.key.endswith("/record.json")]
+    stored = _list_stored_entries(root)
     with ThreadPoolExecutor(index.READS) as pool:
-        outcomes = list(pool.map(lambda entry: _add_entry(root, entry), listed))
-    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+        outcomes = list(pool.map(lambda entry: _add_entry(root, entry, stored), listed))
+    records = [outcome for outcome in outcomes if isinstance(outcome, IndexedRecord)]
     left_out = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    wanted = {index.entry_uri(root, record) for record in records}
+    wanted = {record.entry_uri for record in records}
     for suite in object_listing.list_subfolders(f"{root}/index"):
         try:
             _rebuild_suite(root, suite, records, wanted)
@@ -36,7 +50,16 @@ def rebuild_index(root: str) -> tuple[int, list[str]]:
     return len(records), left_out
 
 
-def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str]) -> None:
+def _list_stored_entries(root: str) -> dict[str, object_listing.Entry]:
+    """Returns all objects of the index by their URIs; none if one cannot be listed, so that each is written again."""
+    try:
+        return {f"{root}/index/{entry.key}": entry for entry in object_listing.iterate_entries(f"{root}/index")}
+    except Exception as error:
+        raise_outage(error, f"{root}/index")
+        return {}
+
+
+def _rebuild_suite(root: str, suite: str, records: list[IndexedRecord], wanted: set[str]) -> None:
     """Delete the suite's entries that no record has, and write its index file."""
     entries = list_entries(root, suite)
     entry_counts = Counter(entry.run_uri(root) for entry in entries)
@@ -45,12 +68,13 @@ def _rebuild_suite(root: str, suite: str, records: list[Record], wanted: set[str
         is_doubtful = uri not in wanted or entry_counts[entry.run_uri(root)] > 1
         if is_doubtful and not _is_newer(root, entry) and not _is_of_its_record(root, entry):
             objects.delete(uri)
-    suite_records = (record for record in records if record.suite == suite)
-    index.refresh(root, suite, {index.key_of(record): index.summarise_record(record) for record in suite_records})
+    index.refresh(root, suite, {record.key: record.summary for record in records if record.suite == suite})
 
 
-def _add_entry(root: str, listed: object_listing.Entry) -> Record | str:
-    """Write the entry of a listed record. Returns the record, or the reason why it is left out.
+def _add_entry(
+    root: str, listed: object_listing.Entry, stored: Mapping[str, object_listing.Entry]
+) -> IndexedRecord | str:
+    """Write the entry of a listed record unless it is stored. Returns the record, or the reason why it is left out.
 
     Raises only when the store fails: an odd record must not stop the others.
     """
@@ -66,14 +90,23 @@ def _add_entry(root: str, listed: object_listing.Entry) -> Record | str:
         return record
     if not _is_in_its_place(record, run_uri) or not index.fits_key(record):
         return f"{uri}: its ids do not fit its folder{PUBLISH_AGAIN}"
+    entry_uri = index.entry_uri(root, record)
     try:
-        index.add(root, [record])
+        if not _holds(stored.get(entry_uri), entry_uri, record.model_dump_json().encode()):
+            index.add(root, [record])
     except NewerSchema as newer:
         return describe(newer)
     except Exception as error:  # a name too long for a file, or a folder in the entry's place
         raise_outage(error, root)
         return f"{uri}: {describe(error)}{PUBLISH_AGAIN}"
-    return record
+    return IndexedRecord(record.suite, index.key_of(record), entry_uri, summarise_record(record))
+
+
+def _holds(entry: object_listing.Entry | None, uri: str, content: bytes) -> bool:
+    """Whether the listed object has this content. On most stores its version is the MD5, so nothing is read."""
+    if entry is None or entry.size != len(content):
+        return False
+    return entry.version == hashlib.md5(content, usedforsecurity=False).hexdigest() or objects.read(uri) == content
 
 
 def _is_in_its_place(record: Record, run_uri: str) -> bool:

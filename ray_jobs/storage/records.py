@@ -14,6 +14,7 @@ from ray_jobs.inputs.names import printable
 from ray_jobs.storage import index, json_files, objects, uris
 from ray_jobs.storage.index import list_entries
 from ray_jobs.storage.odd_items import describe, raise_outage
+from ray_jobs.storage.record_summary import summarise_record
 
 PUBLISH_AGAIN = "; publish that run again"  # the remedy for a record that this version can write again
 
@@ -31,8 +32,12 @@ def publish(root: str, record: Record, replace: bool = False) -> Record:
         current = _load_current(record.run_uri)
         if current is None or ((replace or current.verdict.outcome == "INCOMPLETE") and _differs(current, record)):
             objects.write(uri, _keep_place(record, current).model_dump_json(indent=1).encode())
-    current = _replace_entry(root, record.run_uri)
-    index.refresh(root, record.suite, {index.key_of(current): index.summarise_record(current)})
+    current, entries, has_replaced = _replace_entry(root, record.run_uri)
+    line = {index.key_of(current): summarise_record(current)}
+    if has_replaced:  # the count of the file's lines does not show that one of them is outdated
+        index.refresh(root, record.suite, line)
+    else:
+        index.refresh_if_behind(root, record.suite, entries, line)
     return current
 
 
@@ -61,21 +66,31 @@ def _keep_place(record: Record, current: Record | None) -> Record:
     return record.model_copy(update={"published_at": current.published_at + later})
 
 
-def _replace_entry(root: str, run_uri: str) -> Record:
-    """Write the entry of the run's record and remove the entries of the records that it replaced. Returns the record.
+def _replace_entry(root: str, run_uri: str) -> tuple[Record, int, bool]:
+    """Write the entry of the run's record and remove the entries of the records that it replaced.
 
-    The new entry is written first, so a kill can leave one entry too many, but never none. Each publisher reads the
-    record again afterwards: if another publisher replaced it meanwhile, this one writes the newer entry too.
+    Returns the record, the number of the suite's entries, and whether an entry was removed. The new entry is written
+    first, so a kill can leave one entry too many, but never none. Each publisher reads the record again afterwards: if
+    another publisher replaced it meanwhile, this one writes the newer entry too.
     """
+    has_replaced = False
     while True:
         record = read(run_uri)
         index.add(root, [record])
-        for entry in list_entries(root, record.suite, record.series_id):
-            is_of_run = entry.run_id == record.run_id and entry.checkpoint_folder == record.checkpoint.folder
-            if is_of_run and entry.key != index.key_of(record):
-                json_files.remove(index.uri_of(root, entry))
+        entries = list_entries(root, record.suite)
+        outdated = [
+            entry
+            for entry in entries
+            if entry.run_id == record.run_id
+            and entry.series_id == record.series_id
+            and entry.checkpoint_folder == record.checkpoint.folder
+            and entry.key != index.key_of(record)
+        ]
+        for entry in outdated:
+            json_files.remove(index.uri_of(root, entry))
+        has_replaced = has_replaced or bool(outdated)
         if index.key_of(read(run_uri)) == index.key_of(record):
-            return record
+            return record, len(entries) - len(outdated), has_replaced
 
 
 def has_final_verdict(run_uri: str) -> bool:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from samples import make_record, make_spec
 
 from ray_jobs.contract.artifacts import Manifest
-from ray_jobs.storage.index import summarise_record
+from ray_jobs.storage.record_summary import summarise_record
 
 
 def manifest(**fields: Any) -> Manifest:

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pytest
 from index_files import read_index_files
 from samples import make_record, make_spec
 
@@ -56,3 +58,45 @@ def test_a_record_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> N
     assert [entry.run_id for entry in index.list_entries(root, "small")] == [good.run_id]
     assert records.publish(root, make_record(broken)).run_id == broken.run_id  # the remedy that the line names
     assert len(index.list_entries(root, "small")) == 2
+
+
+def refuse_write(uri: str, _: bytes) -> bool:
+    raise AssertionError(f"{uri} was written")
+
+
+def test_rebuilding_a_whole_index_writes_no_entry(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        records.publish(store, make_record(make_spec(root=store, fingerprint=f"{number:016x}"), published_at=NOON))
+    before = read_index_files(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "create", refuse_write)
+        patch.setattr(objects, "write", refuse_write)
+        assert index_rebuild.rebuild_index(store) == (3, [])
+    assert read_index_files(store) == before
+
+
+def test_on_s3_rebuilding_a_whole_index_reads_no_entry(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listing has the MD5 of each entry."""
+    for number in range(3):
+        records.publish(s3, make_record(make_spec(root=s3, fingerprint=f"{number:016x}"), published_at=NOON))
+    read = objects.read
+    uris: list[str] = []
+
+    def read_noted(uri: str, *arguments: Any) -> bytes:
+        uris.append(uri)
+        return read(uri, *arguments)
+
+    monkeypatch.setattr(objects, "read", read_noted)
+    assert index_rebuild.rebuild_index(s3) == (3, [])
+    assert len([uri for uri in uris if uri.endswith("/record.json")]) == 3
+    assert [uri for uri in uris if "--" in uri] == []
+
+
+def test_rebuilding_repairs_an_entry_of_the_right_size(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    record = records.publish(root, make_record(make_spec(root=root)))
+    file = Path(index.entry_uri(root, record))
+    content = file.read_bytes()
+    file.write_bytes(b" " * len(content))
+    assert index_rebuild.rebuild_index(root) == (1, [])
+    assert file.read_bytes() == content
