@@ -41,7 +41,8 @@ def measure_command(command: list[str], environment: dict[str, str] | None = Non
     )  # fmt: skip
 
     def watch() -> None:
-        processes: dict[int, psutil.Process | None] = {}
+        # Until this process has started its program, its environment has no mark.
+        processes: dict[int, psutil.Process | None] = {process.pid: psutil.Process(process.pid)}
         kinds: dict[int, str] = {}
         summed = 0.0
         while not ended.is_set():
@@ -94,8 +95,10 @@ def _name_kind(process: psutil.Process) -> str:
     """The kind of a process, by its command line."""
     line = " ".join(process.cmdline())
     for sign, kind in (
-        ("EngineCore", "vLLM"), ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"),
-        ("gcs_server", "Ray head"), ("forkserver", "decoder"), ("ray_jobs.", "driver"), ("dashboard", "Ray dashboard"),
+        ("EngineCore", "vLLM"), ("ray::StandInEngine", "stand-in engine"), ("ray::WarmEngine", "engine"),
+        ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"), ("gcs_server", "Ray head"),
+        ("forkserver", "decoder"), ("ray_jobs.", "driver"), ("benchmarks.stand_in", "driver"),
+        ("dashboard", "Ray dashboard"),
     ):  # fmt: skip
         if sign in line:
             return kind
