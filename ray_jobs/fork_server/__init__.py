@@ -12,5 +12,6 @@ Importing Ray, SciPy, transformers or vLLM takes seconds of a core, and each job
   wait of a client has a bound. The kernel kills the forked process and its group when the client ends.
 
 `ASSAY_FORK_SERVER=off` turns it off. Else a job of Ray starts the server that it misses, in the background, for the
-jobs after it. With `ASSAY_FORK_SERVER=on` a stage that a person starts does so too.
+jobs after it. With `ASSAY_FORK_SERVER=on` a stage that a person starts does so too. An idle server ends after
+`ASSAY_FORK_SERVER_SECONDS` (900).
 """

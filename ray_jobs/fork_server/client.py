@@ -27,6 +27,7 @@ from ray_jobs.fork_server.start import start_server
 VARIABLE = "ASSAY_FORK_SERVER"  # off, on, or unset
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets in the entrypoint of each job
 ANSWER_SECONDS = 5.0  # until the forked process is ready; after that time the server counts as stuck
+KILL_SECONDS = 1.0  # for a stuck server to end
 STATUS_SECONDS = 2.0  # from the end of the process until the server tells its exit code
 
 
@@ -211,11 +212,13 @@ def _kill_stuck(connection: socket.socket, process: int) -> None:
         try:
             if not _is_readable(connection.fileno()):  # else it has ended, and its id may be another process's
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
+                _is_readable(handle, KILL_SECONDS)  # it has ended then, and its lock is free
         finally:
             os.close(handle)
 
 
-def _is_readable(descriptor: int) -> bool:
+def _is_readable(descriptor: int, seconds: float = 0.0) -> bool:
+    """Whether the descriptor is readable, or becomes so in time."""
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN)
-    return bool(waiting.poll(0))
+    return bool(waiting.poll(seconds * 1000))

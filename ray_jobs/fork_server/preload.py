@@ -6,7 +6,8 @@ import importlib
 import os
 import sys
 
-# What the processes of each kind import. The server imports these by name, because it lies below them.
+# What the processes of each kind import. The server imports these by name, because it lies below them. A kind that is
+# not here is the name of one module.
 MODULES: dict[str, tuple[str, ...]] = {
     "bare": (),  # the tests' kind: it is there at once
     "driver": (
@@ -28,7 +29,7 @@ class Unfit(Exception):
 def load(kind: str) -> None:
     """Import the modules of the kind. Raises Unfit, or what an import raises."""
     gc.disable()
-    for name in MODULES[kind]:
+    for name in MODULES.get(kind, (kind,)):
         importlib.import_module(name)
     _stop_openblas()
     gc.collect()

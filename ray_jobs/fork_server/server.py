@@ -1,7 +1,7 @@
 """The fork server: imports the modules of its kind, then forks a process for each request.
 
 `start.py` starts it, detached from the job that wanted it. It answers `stale` and ends when a loaded file has changed.
-It ends when no process of it has run for IDLE_SECONDS, and with Ray's raylet. Its processes live on without it.
+It ends when no process of it has run for some minutes, and with Ray's raylet. Its processes live on without it.
 """
 
 import fcntl
@@ -18,9 +18,8 @@ from ray_jobs.fork_server import forked_process, loaded_files, messages, preload
 from ray_jobs.fork_server.forked_process import ForkedProgram
 from ray_jobs.fork_server.messages import NoMessage
 from ray_jobs.fork_server.socket_folder import socket_address
-from ray_jobs.fork_server.start import CLUSTER, FOLDER, LOCK
+from ray_jobs.fork_server.start import CLUSTER, FOLDER, LOCK, Options
 
-IDLE_SECONDS = 900.0
 LOAD_SECONDS = 300  # for the imports; then the kernel ends the server
 REQUEST_SECONDS = 1.0  # from a connection until its request
 BACKLOG = 128
@@ -29,30 +28,31 @@ BACKLOG = 128
 class ForkServer:
     """The state of the server: its socket, its processes, and the clients that wait for their ends."""
 
-    def __init__(self, key: str, fingerprints: dict[str, loaded_files.Fingerprint | None], has_cluster: bool) -> None:
-        self._key, self._fingerprints = key, fingerprints
+    def __init__(self, options: Options, fingerprints: dict[str, loaded_files.Fingerprint | None]) -> None:
+        self._options, self._fingerprints = options, fingerprints
         self._clients: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: a process, and who waits for its end
         self._waiting = select.poll()
-        self._socket_name = f"{key}.sock"
+        self._socket_name = f"{options.key}.sock"
         with suppress(FileNotFoundError):
             os.unlink(self._socket_name, dir_fd=FOLDER)  # of a server that was killed
         self._listener: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.setblocking(False)
         os.umask(0o077)
-        self._listener.bind(socket_address(FOLDER, key))
+        self._listener.bind(socket_address(FOLDER, options.key))
         self._listener.listen(BACKLOG)
         self._waiting.register(self._listener, select.POLLIN)
-        self._has_cluster = has_cluster
-        if has_cluster:
+        if options.has_cluster:
             self._waiting.register(CLUSTER, select.POLLIN)
 
     def serve(self) -> ForkedProgram | None:
         """Returns a program in each forked process, and None in the server itself when it has to end."""
         while self._listener or self._clients:
-            ready = [number for number, _ in self._waiting.poll(None if self._clients else IDLE_SECONDS * 1000)]
-            if not ready or (self._has_cluster and CLUSTER in ready):
+            ready = [
+                number for number, _ in self._waiting.poll(None if self._clients else self._options.idle_seconds * 1000)
+            ]
+            if not ready or (self._options.has_cluster and CLUSTER in ready):
                 self._stop_listening()
-                if self._has_cluster and CLUSTER in ready:
+                if self._options.has_cluster and CLUSTER in ready:
                     return None
             for number in ready:
                 if number in self._clients:
@@ -124,7 +124,7 @@ class ForkServer:
             self._waiting.unregister(self._listener)
             self._listener.close()
             self._listener = None
-            for name in (self._socket_name, f"{self._key}.log", f"{self._key}.lock"):
+            for name in (self._socket_name, f"{self._options.key}.log", f"{self._options.key}.lock"):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=FOLDER)
             fcntl.flock(LOCK, fcntl.LOCK_UN)
@@ -136,35 +136,36 @@ class ForkServer:
         for handle, (_, other) in self._clients.items():
             os.close(handle)
             other.close()
-        for number in (LOCK, FOLDER, *((CLUSTER,) if self._has_cluster else ())):
+        for number in self._options.descriptors():
             os.close(number)
 
 
 def main() -> None:
-    kind, key, below_raylet = sys.argv[2:5]
+    options = Options.from_arguments(sys.argv[2:])
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)  # the shell that started the server had it ignore some
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    program = _serve(kind, key, below_raylet == "1")
+    program = _serve(options)
     if program:
         forked_process.run_program(program)
 
 
-def _serve(kind: str, key: str, has_cluster: bool) -> ForkedProgram | None:
+def _serve(options: Options) -> ForkedProgram | None:
+    """Load the modules and serve. Returns as `ForkServer.serve` does."""
     began = time.time()
     os.chdir("/")
     signal.alarm(LOAD_SECONDS)
-    for number in (LOCK, FOLDER, *((CLUSTER,) if has_cluster else ())):
+    for number in options.descriptors():
         os.set_inheritable(number, False)
     os.environ.update(preload.LOADER_VARIABLES)
     try:
-        preload.load(kind)
+        preload.load(options.kind)
     except Exception:
-        os.close(os.open(f"{key}.failed", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=FOLDER))
+        os.close(os.open(f"{options.key}.failed", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=FOLDER))
         raise
     os.environ.clear()
     fingerprints = loaded_files.fingerprint_loaded()
     if written := loaded_files.find_written(fingerprints, began):
         raise SystemExit(f"{written} was written while it was loaded")
     signal.alarm(0)
-    return ForkServer(key, fingerprints, has_cluster).serve()
+    return ForkServer(options, fingerprints).serve()

@@ -6,12 +6,36 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 
 from ray_jobs.fork_server.server_key import server_environment
 
 LOCK, FOLDER, CLUSTER = 3, 4, 5  # numbers of the server's descriptors; the last one exists below a raylet only
+IDLE_VARIABLE, IDLE_SECONDS = "ASSAY_FORK_SERVER_SECONDS", 900.0  # without a process, until the server ends
 RETRY_SECONDS = 600.0  # after a server that could not import its modules
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from ray_jobs.fork_server import server; server.main()"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the server is told on its command line."""
+
+    kind: str
+    key: str
+    has_cluster: bool
+    idle_seconds: float
+
+    def to_arguments(self) -> list[str]:
+        return [self.kind, self.key, str(int(self.has_cluster)), str(self.idle_seconds)]
+
+    @classmethod
+    def from_arguments(cls, arguments: list[str]) -> "Options":
+        kind, key, has_cluster, idle_seconds = arguments
+        return cls(kind, key, has_cluster == "1", float(idle_seconds))
+
+    def descriptors(self) -> list[int]:
+        """The numbers of the descriptors that the server was started with."""
+        return [LOCK, FOLDER, CLUSTER] if self.has_cluster else [LOCK, FOLDER]
 
 
 def start_server(folder: int, kind: str, key: str, environment: dict[str, str], path: list[str]) -> bool:
@@ -22,8 +46,9 @@ def start_server(folder: int, kind: str, key: str, environment: dict[str, str], 
     if _has_failed_lately(folder, key) or (lock := take_lock(folder, key)) is None:
         return False
     cluster = _open_raylet()
+    options = Options(kind, key, cluster is not None, float(environment.get(IDLE_VARIABLE) or IDLE_SECONDS))
     try:
-        _spawn(folder, lock, cluster, [kind, key, str(int(cluster is not None))], environment, path)
+        _spawn(folder, lock, cluster, options, environment, path)
     finally:
         os.close(lock)  # the server holds the lock through its own descriptor
         if cluster is not None:
@@ -54,10 +79,10 @@ def _has_failed_lately(folder: int, key: str) -> bool:
 
 
 def _spawn(
-    folder: int, lock: int, cluster: int | None, arguments: list[str], environment: dict[str, str], path: list[str]
+    folder: int, lock: int, cluster: int | None, options: Options, environment: dict[str, str], path: list[str]
 ) -> None:
     """Start the interpreter through a shell, which ends at once: so the server is no descendant of this process."""
-    log = f"/proc/self/fd/{FOLDER}/{arguments[1]}.log"
+    log = f"/proc/self/fd/{FOLDER}/{options.key}.log"
     inherited = {LOCK: lock, FOLDER: folder} | ({} if cluster is None else {CLUSTER: cluster})
     spare = {number: fcntl.fcntl(here, fcntl.F_DUPFD_CLOEXEC, 64) for number, here in inherited.items()}
     actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_DUP2, here, number) for number, here in spare.items()]
@@ -66,7 +91,7 @@ def _spawn(
         (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    interpreter = [sys.executable, "-u", *_interpreter_options(), "-c", BOOT, json.dumps(path), *arguments]
+    interpreter = [sys.executable, "-u", *_interpreter_options(), "-c", BOOT, json.dumps(path), *options.to_arguments()]
     try:
         shell = os.posix_spawn(
             "/bin/sh",

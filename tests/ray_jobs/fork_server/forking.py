@@ -77,6 +77,13 @@ class Host:
                 servers.append(messages.peer_of(connection)[0])
         return servers
 
+    def find_logs(self) -> list[Path]:
+        return list(self.sockets.glob("*.log"))
+
+    def read_log(self) -> str:
+        """Returns what the servers have printed that did not end in order: those remove their logs."""
+        return "".join(log.read_text() for log in self.find_logs())
+
     def end(self) -> None:
         """Kill every process that has this folder in its environment or on its command line."""
         for process in find_processes(lambda text: str(self.folder) in text):
