@@ -8,6 +8,8 @@ import os
 import warnings
 from importlib import import_module
 
+from assay_airflow.hooks import ray
+
 from ray_jobs.storage import s3_client, uris
 
 MODULES = (
@@ -37,5 +39,6 @@ MODULES = (
 warnings.filterwarnings("ignore", message="GitWildMatchPattern", category=DeprecationWarning)
 for name in MODULES:
     import_module(name)
+ray.read_certificates()
 if uris.is_s3(os.environ.get("ASSAY_ROOT", "")):
     s3_client.read_descriptions()
