@@ -24,6 +24,7 @@ from PIL import Image
 from benchmarks.gpu import Watch
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.chosen_settings import max_sequences
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.settings import build_warm_config, choose_compilation, vllm_arguments
 from ray_jobs.storage import manifests, objects, parts
@@ -108,7 +109,7 @@ async def asynchronous(spec: Spec, has_gpu: bool, wait: str | None, engines: int
     )
 
     async def measure_requests(name: str, rendered: Callable[[int], Awaitable[Any]]) -> None:
-        room, ended, tokens = asyncio.Semaphore(int(1.5 * spec.suite.engine.max_num_seqs)), [], 0
+        room, ended, tokens = asyncio.Semaphore(int(1.5 * max_sequences(spec.suite.engine, has_gpu))), [], 0
 
         async def generate_caption(number: int) -> None:
             nonlocal tokens

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.engine.chosen_settings import EXPECTED, Workload
 from ray_jobs.engine.prompt import ImageRefused, PromptBuilder
 
 Task = dict[str, Any]  # {"part": the part's name, "rows": the numbers of its rows}
@@ -35,6 +36,7 @@ class EngineJob:
     tasks: list[Task]
     requests: Requests
     next_checkpoint: str | None = None
+    workload: Workload = EXPECTED
 
 
 @dataclass(frozen=True)

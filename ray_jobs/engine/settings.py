@@ -6,6 +6,7 @@ The driver and the actor call it. vLLM's own process imports it for the names of
 from typing import Any
 
 from ray_jobs.contract.sections.engine import Engine
+from ray_jobs.engine.chosen_settings import DEFAULT_SEQUENCES, DEFAULT_STEP_TOKENS
 from ray_jobs.engine.config_overrides import make_runnable
 from ray_jobs.engine.vision_padding import pad_vision_mlp
 
@@ -26,8 +27,8 @@ def vllm_arguments(engine: Engine, has_gpu: bool) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "dtype": engine.dtype,
         "max_model_len": engine.max_model_len,
-        "max_num_seqs": engine.max_num_seqs,
-        "max_num_batched_tokens": max(engine.max_num_batched_tokens, engine.max_model_len),
+        "max_num_seqs": engine.max_num_seqs or DEFAULT_SEQUENCES,
+        "max_num_batched_tokens": max(engine.max_num_batched_tokens or DEFAULT_STEP_TOKENS, engine.max_model_len),
         "tensor_parallel_size": engine.tensor_parallel_size,
         "enforce_eager": engine.enforce_eager,
         "quantization": engine.quantization,
@@ -65,11 +66,11 @@ def build_warm_config(engine: Engine, has_gpu: bool, path: str) -> Any:
 def choose_compilation(engine: Engine, has_gpu: bool) -> dict[str, Any]:
     """What vLLM compiles, and the CUDA graphs that it captures, of a warm engine: vLLM's `compilation_config`."""
     compilation: dict[str, Any] = dict(vllm_arguments(engine, has_gpu).get("compilation_config", {}))
-    if compilation and engine.max_num_seqs > MAX_VLLM_GRAPHS:
+    if compilation and (sequences := engine.max_num_seqs or DEFAULT_SEQUENCES) > MAX_VLLM_GRAPHS:
         # With so many sequences, a step with an image is too large for any of vLLM's graphs. And vLLM has no graph of
         # that size for a step without an image.
         compilation |= {
-            "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graph_sizes(engine.max_num_seqs)
+            "cudagraph_mode": "FULL_DECODE_ONLY", "cudagraph_capture_sizes": _graph_sizes(sequences)
         }  # fmt: skip
     return compilation
 

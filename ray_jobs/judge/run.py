@@ -20,6 +20,7 @@ from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import slug
 from ray_jobs.contract.prompt_tokens import texts_for_judge
 from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.chosen_settings import expect_workload
 from ray_jobs.engine.client.stream import stream_parts
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
@@ -199,8 +200,9 @@ def _ask_engine(
     questions_left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
     for part, table in stream_parts(
-        spec.judge, engine, pending, _make_request_builder(spec, caption_ids), began, whole_parts=False
-    ):
+        spec.judge, engine, pending, _make_request_builder(spec, caption_ids), began, whole_parts=False,
+        workload=expect_workload(spec.suite.preprocess, judge.prompt or "", judge.max_tokens),
+    ):  # fmt: skip
         if part not in open_parts:
             open_parts[part] = build_questions(spec, caption_ids, part)
         answers = []

@@ -37,10 +37,10 @@ class Engine(SuiteSection):
     """The most tokens of prompt, image and answer together."""
     quantization: str | None = None
     """How vLLM quantises whole weights as it loads them. Quantised checkpoints do not need it."""
-    max_num_seqs: int = Field(256, gt=0)
-    """How many requests vLLM runs at once."""
-    max_num_batched_tokens: int = Field(16384, gt=0)
-    """How many tokens vLLM computes in one step; at least `max_model_len`."""
+    max_num_seqs: int | None = Field(None, gt=0)
+    """How many requests vLLM runs at once. By default a warm engine chooses by the model, the suite and the GPU."""
+    max_num_batched_tokens: int | None = Field(None, gt=0)
+    """How many tokens vLLM computes in one step; at least `max_model_len`. The default is chosen likewise."""
     tensor_parallel_size: int = Field(1, gt=0)
     """How many GPUs one model is spread over."""
     replicas: int = Field(1, gt=0)

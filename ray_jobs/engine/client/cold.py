@@ -21,6 +21,7 @@ from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.bounded_calls import limit_each
+from ray_jobs.engine.chosen_settings import DEFAULT_SEQUENCES
 from ray_jobs.engine.client.eviction import evict_repeatedly
 from ray_jobs.engine.errors import MAX_RESTARTS, classify_error
 from ray_jobs.engine.gpus import has_gpus
@@ -109,12 +110,13 @@ def _fetch_on_every_node(checkpoint: Checkpoint) -> Path:
 
 
 def _build_processor_config(model: Path, engine: Engine, has_gpu: bool) -> vLLMEngineProcessorConfig:
-    batch = max(1, min(32, engine.max_num_seqs))
+    sequences = engine.max_num_seqs or DEFAULT_SEQUENCES
+    batch = min(32, sequences)
     return vLLMEngineProcessorConfig(
         model_source=str(model),
         engine_kwargs=vllm_arguments(engine, has_gpu) | {"trust_remote_code": False},
         batch_size=batch,
-        max_concurrent_batches=max(8, 2 * -(-engine.max_num_seqs // batch)),
+        max_concurrent_batches=max(8, 2 * -(-sequences // batch)),
         concurrency=(engine.replicas, engine.replicas),
         placement_group_config={
             "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if has_gpu else [{"CPU": 1}]

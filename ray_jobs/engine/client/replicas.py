@@ -74,7 +74,9 @@ class ReplicaPool:
             self._started.wait()
             with ExitStack() as stack:
                 with self._one_at_a_time:
-                    session = engine_session(name, self._job.checkpoint, self._job.engine, self._job_done)
+                    session = engine_session(
+                        name, self._job.checkpoint, self._job.engine, self._job_done, self._job.workload
+                    )
                     leased = stack.enter_context(session)
                 reference, ask = load_checkpoint(leased, self._job)
                 load = ray.get(reference)

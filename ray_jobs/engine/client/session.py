@@ -20,6 +20,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import gpus
+from ray_jobs.engine.chosen_settings import EXPECTED, Workload
 from ray_jobs.engine.client.eviction import ENGINE_GONE, NAMESPACE, driver_silence_limit, evict_idle, kill_silent
 from ray_jobs.engine.client.work_queue import MAX_TASKS_IN_FLIGHT
 from ray_jobs.engine.protocol import EngineJob
@@ -57,12 +58,17 @@ class NoLongerNeeded(Exception):
 
 @contextmanager
 def engine_session(
-    name: str, checkpoint: Checkpoint, engine: Engine, job_done: threading.Event | None = None
+    name: str,
+    checkpoint: Checkpoint,
+    engine: Engine,
+    job_done: threading.Event | None = None,
+    workload: Workload = EXPECTED,
 ) -> Iterator[LeasedEngine]:
     """A context with a leased engine of this name, which is started if there is none. A thread renews the lease.
 
     Idle engines are evicted for its GPU. With `job_done`, the engine is a replica: then no engine is evicted, and
-    NoLongerNeeded is raised if no GPU has room for the replica, or if `job_done` is set first.
+    NoLongerNeeded is raised if no GPU has room for the replica, or if `job_done` is set first. A new engine chooses its
+    settings for the `workload`.
     """
     token = f"{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     has_gpu = gpus.has_gpus()
@@ -78,7 +84,7 @@ def engine_session(
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
             max_concurrency=2 * MAX_TASKS_IN_FLIGHT, num_cpus=1 if has_gpu else 0, num_gpus=share if has_gpu else 0,
             runtime_env={"env_vars": engine_environment(engine, has_gpu)},
-        ).remote(checkpoint, engine, has_gpu, token)  # fmt: skip
+        ).remote(checkpoint, engine, has_gpu, token, workload)  # fmt: skip
         try:
             wait = gpus.GpuWait(share, "engine") if has_gpu else None
             with log_while_waiting(partial(_describe_wait, actor, has_gpu)):

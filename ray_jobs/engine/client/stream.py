@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.engine.chosen_settings import DEFAULT_SEQUENCES, EXPECTED, Workload
 from ray_jobs.engine.client import eviction, warm
 from ray_jobs.engine.protocol import Answer, AnswerBlock, EngineJob, EngineReport, Requests
 from ray_jobs.inputs.errors import RetryableError
@@ -108,20 +109,22 @@ def stream_parts(
     began: float,
     whole_parts: bool = True,
     next_checkpoint: str | None = None,
+    workload: Workload = EXPECTED,
 ) -> PartStream:
     """The answers for the pending rows (numbers by part's name), part by part. `began` is when the job began.
 
     `requests` runs beside the engine and yields one request per row, in order. The engine may fetch `next_checkpoint`
     meanwhile. With `whole_parts`, a part is one task of the engine; else it is cut into tasks.
     """
+    piece = max(MIN_PIECE_ROWS, engine.max_num_seqs or DEFAULT_SEQUENCES)
     tasks = [
         {"part": name, "rows": list(task_rows)}
         for name, rows in pending.items()
-        for task_rows in ([rows] if whole_parts else _split_rows(rows, max(MIN_PIECE_ROWS, engine.max_num_seqs)))
+        for task_rows in ([rows] if whole_parts else _split_rows(rows, piece))
     ]
     sizes = {name: len(rows) for name, rows in pending.items()}
     log.info("engine: asking %s %d questions in %d parts", checkpoint.uri, sum(sizes.values()), len(pending))
-    job = EngineJob(checkpoint, engine, tasks, requests, next_checkpoint)
+    job = EngineJob(checkpoint, engine, tasks, requests, next_checkpoint, workload)
     if engine.kind == "warm" and (why := warm.why_not_warm(checkpoint, engine)) is None:
         return PartStream(warm.stream_answers(job), sizes, began, whole_parts)
     if engine.kind == "warm":

@@ -23,6 +23,7 @@ from ray_jobs.contract.ids import digest
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine import gpus
+from ray_jobs.engine.chosen_settings import max_sequences
 from ray_jobs.engine.client.eviction import ENGINE_GONE, driver_silence_limit
 from ray_jobs.engine.client.replicas import ReplicaPool
 from ray_jobs.engine.client.session import (
@@ -77,7 +78,10 @@ def stream_answers(job: EngineJob) -> Iterator[AnswerBlock]:
     hangs, silences = 0, 0
     while True:
         try:
-            with ReplicaPool(replicas, job) as pool, engine_session(name, checkpoint, engine) as leased:
+            with (
+                ReplicaPool(replicas, job) as pool,
+                engine_session(name, checkpoint, engine, workload=job.workload) as leased,
+            ):
                 pool.start()
                 load, ask = load_checkpoint(leased, job)
                 for block in _stream_from_engines(load, ask, pool, job.requests, queue, report):
@@ -131,7 +135,7 @@ def build_work_queue(tasks: list[Task], engine: Engine, has_gpu: bool) -> WorkQu
     return WorkQueue(
         tasks,
         tasks_at_once=min(tasks_rendered_or_next, math.ceil(len(tasks) / engines)),
-        rows_at_once=min(ROWS_AHEAD * engine.max_num_seqs, math.ceil(rows / engines)),
+        rows_at_once=min(ROWS_AHEAD * max_sequences(engine, has_gpu), math.ceil(rows / engines)),
     )
 
 
@@ -186,6 +190,8 @@ def _stream_from_engines(
 def _add_load(report: EngineReport, load: dict[str, Any]) -> EngineReport:
     """The report after the job's first engine has loaded the weights. The reason for a restart stays."""
     log.info("engine: %s, %s in %.2f s", "warm" if load["warm"] else "new", load["reason"], load["seconds"])
+    if load["choice"]:
+        log.info("engine: %s", load["choice"])
     return replace(
         report,
         warm=load["warm"],

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ray_jobs.checkpoints.inspect import resolve
@@ -21,6 +22,7 @@ from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.bounded_calls import ComputeTimeout, run_limited
+from ray_jobs.engine.chosen_settings import EXPECTED, Workload, choose_settings, max_sequences, read_model_sizes
 from ray_jobs.engine.compatibility import tensor_layout
 from ray_jobs.engine.errors import OutputTee
 from ray_jobs.engine.prompt import PromptBuilder
@@ -28,7 +30,7 @@ from ray_jobs.engine.protocol import Answer, Requests, Task
 from ray_jobs.engine.server.lease import LEASE_SECONDS, Lease, LeaseLost
 from ray_jobs.engine.server.renderers import RendererDied, RendererPool
 from ray_jobs.engine.server.scheduler import RequestScheduler, VllmDied
-from ray_jobs.engine.server.telemetry import EngineTelemetry, vllm_stat_loggers
+from ray_jobs.engine.server.telemetry import EngineTelemetry, read_gpu_bytes, vllm_stat_loggers
 from ray_jobs.engine.server.weight_swap import WeightsUnverified, WeightSwapper
 from ray_jobs.engine.settings import build_warm_config, count_renderers, max_tasks_rendering
 from ray_jobs.engine.watchdog import Watchdog, silence_limit
@@ -54,8 +56,11 @@ class WarmEngine:
 
     watchdog: Watchdog | None = None
     watch_task: asyncio.Task[None] | None = None
+    choice = ""  # a line about the settings that the suite left out
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str, workload: Workload = EXPECTED
+    ) -> None:
         with collector_paused():
             from vllm import envs
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -66,7 +71,10 @@ class WarmEngine:
         path = fetch(checkpoint)
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # a separate pool, so that no job waits for it
         hashing = self.ahead.submit(verify, checkpoint)  # hashes a directory's files while vLLM loads them
-        layout = tensor_layout(find_weights_folder(checkpoint, path))
+        weights_folder = find_weights_folder(checkpoint, path)
+        layout = tensor_layout(weights_folder)
+        sizes = read_model_sizes(Path(path), Path(weights_folder), engine)
+        engine, self.choice = choose_settings(engine, workload, sizes, read_gpu_bytes() if has_gpu else None)
         prompts = run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri)
         self.output_tee = OutputTee()
         try:
@@ -81,7 +89,7 @@ class WarmEngine:
         envs.enable_envs_cache()  # else vLLM reads its environment variables again for every token
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.scheduler = RequestScheduler(
-            self.llm, renderers, engine.max_num_seqs, max_tasks_rendering(engine, has_gpu)
+            self.llm, renderers, max_sequences(engine, has_gpu), max_tasks_rendering(engine, has_gpu)
         )
         self.swapper = WeightSwapper(checkpoint, layout, hashing, prompts, self.llm, renderers.local, self.scheduler)
         self.lease = Lease(waiting={token: time.monotonic()})
@@ -143,7 +151,7 @@ class WarmEngine:
             log.warning("engine: not fetched ahead: %s", error)
 
     async def load_checkpoint(self, token: str, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Load the checkpoint's weights into vLLM. Returns the load report: `warm`, `reason`, and the `seconds`.
+        """Load the checkpoint's weights into vLLM. Returns the load report: `warm`, `reason`, `seconds` and `choice`.
 
         Raises WeightsUnverified if it is not proven that exactly these weights are loaded, and InputError if the files
         were changed meanwhile.
@@ -168,7 +176,7 @@ class WarmEngine:
             weights_ready.set()
             seconds = time.monotonic() - began
             self.telemetry.observe_swap(seconds)
-            return {"warm": warm, "reason": reason, "seconds": seconds}
+            return {"warm": warm, "reason": reason, "seconds": seconds, "choice": self.choice}
 
     async def gpu_seconds(self, token: str) -> dict[str, float]:
         """Seconds that the GPU was busy and idle during this job: `gpu_busy` and `gpu_idle`; empty without a GPU."""

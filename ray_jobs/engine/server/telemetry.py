@@ -18,6 +18,15 @@ def vllm_stat_loggers() -> list[Any] | None:
     return [RayPrometheusStatLogger]
 
 
+def read_gpu_bytes() -> int | None:
+    """The memory of the process's first GPU; None if the driver does not report it. This does not take the GPU."""
+    from vllm.platforms import current_platform
+
+    with suppress(Exception):  # as below
+        return int(current_platform.get_device_total_memory())
+    return None
+
+
 class EngineTelemetry:
     """The metrics of one actor. `busy` and `idle` are the sampled seconds in which the GPU ran a kernel or none."""
 

@@ -39,7 +39,7 @@ class ReplicaPool:
 
 
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
-REPORT = {"warm": False, "reason": "started for this checkpoint", "seconds": 1.0}
+REPORT = {"warm": False, "reason": "started for this checkpoint", "seconds": 1.0, "choice": ""}
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Engines:
     asked: list[Any] = field(default_factory=list)
 
     @contextmanager
-    def held(self, name: str, *_: Any) -> Iterator[LeasedEngine]:
+    def held(self, name: str, *_: Any, **__: Any) -> Iterator[LeasedEngine]:
         self.started.append(name)
         yield LeasedEngine(name, "token")
 
