@@ -17,6 +17,7 @@ from ray_jobs.golden.decoder_process import ConfinedProcess, ProcessDied
 from ray_jobs.images.prepare import GoldenImage
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.judge import rubric
+from ray_jobs.runtime.collector import collector_paused
 
 MEGABYTES = 2**30  # in effect no bound, because the engine needs as much memory as the model
 SECONDS = 1800.0
@@ -49,8 +50,9 @@ def _generate_answers(
     has_gpu = torch.cuda.is_available()
     alone = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     os.environ.update(environment | settings.engine_environment(judge.engine, has_gpu) | alone)
-    from vllm import LLM, SamplingParams
-    from vllm.sampling_params import StructuredOutputsParams
+    with collector_paused():
+        from vllm import LLM, SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
 
     from ray_jobs.checkpoints.node_cache import fetch
     from ray_jobs.engine.prompt import prompt_builder_for

@@ -1,6 +1,6 @@
 """Pauses Python's garbage collector while a process imports vLLM or transformers.
 
-The warm engine's actor, the audit's task and the probe's process call it.
+Every process of ours that runs vLLM calls it, and the probe's process.
 """
 
 import gc

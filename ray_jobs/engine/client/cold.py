@@ -28,6 +28,7 @@ from ray_jobs.engine.gpus import has_gpus
 from ray_jobs.engine.prompt import prompt_builder_for
 from ray_jobs.engine.protocol import AnswerBlock, EngineJob, EngineReport, Requests, Task, why_image_missing
 from ray_jobs.engine.settings import engine_environment, vllm_arguments
+from ray_jobs.runtime.collector import collector_paused
 from ray_jobs.runtime.ray_dataset import ray_dataset
 
 log = logging.getLogger("assay")
@@ -86,6 +87,8 @@ def _add_fetch(engine_stage: Any, checkpoint: Checkpoint) -> Any:
 
     class FetchFirst(engine_stage):  # type: ignore[misc]
         def __init__(self, *arguments: Any, **named: Any) -> None:
+            with collector_paused():
+                import vllm  # noqa: F401
             fetch(checkpoint)
             super().__init__(*arguments, **named)
 

@@ -17,22 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from ray_jobs.checkpoints.inspect import resolve
-from ray_jobs.checkpoints.node_cache import fetch, find_weights_folder
-from ray_jobs.checkpoints.verification import verify
+from ray_jobs.checkpoints.node_cache import fetch
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
-from ray_jobs.engine.bounded_calls import ComputeTimeout, run_limited
-from ray_jobs.engine.chosen_settings import EXPECTED, Workload, choose_settings, max_sequences, read_model_sizes
-from ray_jobs.engine.compatibility import tensor_layout
+from ray_jobs.engine.bounded_calls import ComputeTimeout
+from ray_jobs.engine.chosen_settings import EXPECTED, Workload, max_sequences
 from ray_jobs.engine.errors import OutputTee
-from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Answer, Requests, Task
+from ray_jobs.engine.server.checkpoint_files import fetch_in_thread
 from ray_jobs.engine.server.lease import LEASE_SECONDS, Lease, LeaseLost
-from ray_jobs.engine.server.renderers import RendererDied, RendererPool
+from ray_jobs.engine.server.renderers import RendererDied
 from ray_jobs.engine.server.scheduler import RequestScheduler, VllmDied
-from ray_jobs.engine.server.telemetry import EngineTelemetry, read_gpu_bytes, vllm_stat_loggers
+from ray_jobs.engine.server.telemetry import EngineTelemetry
+from ray_jobs.engine.server.vllm_start import StartClock, start_vllm
 from ray_jobs.engine.server.weight_swap import WeightsUnverified, WeightSwapper
-from ray_jobs.engine.settings import build_warm_config, count_renderers, max_tasks_rendering
+from ray_jobs.engine.settings import max_tasks_rendering
 from ray_jobs.engine.watchdog import Watchdog, silence_limit
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.runtime.collector import collector_paused
@@ -61,44 +60,42 @@ class WarmEngine:
     def __init__(
         self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str, workload: Workload = EXPECTED
     ) -> None:
+        self.clock = StartClock()
+        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # a separate pool, so that no job waits for it
+        # Not for an adapter: its merge imports torch, and two threads must not import the same modules.
+        files = None if checkpoint.base else fetch_in_thread(self.ahead, checkpoint)
         with collector_paused():
+            import vllm.v1.engine.async_llm  # noqa: F401
             from vllm import envs
-            from vllm.v1.engine.async_llm import AsyncLLM
-
+        self.clock.end_phase("imports")
         # The watchdog acts before a driver does (`driver_silence_limit`), so the end of the process proves a hang.
         self.watchdog = Watchdog(1.5 * silence_limit())
         threading.Thread(target=self._beat_until_acquired, daemon=True).start()
-        path = fetch(checkpoint)
-        self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # a separate pool, so that no job waits for it
-        hashing = self.ahead.submit(verify, checkpoint)  # hashes a directory's files while vLLM loads them
-        weights_folder = find_weights_folder(checkpoint, path)
-        layout = tensor_layout(weights_folder)
-        sizes = read_model_sizes(Path(path), Path(weights_folder), engine)
-        engine, self.choice = choose_settings(engine, workload, sizes, read_gpu_bytes() if has_gpu else None)
-        prompts = run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri)
         self.output_tee = OutputTee()
-        try:
-            with self.output_tee.capture_children():
-                config = build_warm_config(engine, has_gpu, str(path))
-                renderers = RendererPool(count_renderers(engine, has_gpu), path, checkpoint.uri, config)
-                self.llm = AsyncLLM.from_vllm_config(config, stat_loggers=vllm_stat_loggers())
-        except Exception as error:
-            verify(checkpoint)  # if the checkpoint was overwritten meanwhile, that is the cause
-            raise RuntimeError(f"{error}\n{self.output_tee.last_exception(wait=5)}") from error
-        renderers.start(prompts, self.llm.renderer)
+        files = files or fetch_in_thread(self.ahead, checkpoint)
+        self.llm, renderers, prompts, layout, engine, self.choice = start_vllm(
+            checkpoint, engine, has_gpu, workload, files, self.output_tee, self.clock
+        )
         envs.enable_envs_cache()  # else vLLM reads its environment variables again for every token
         self.keep_seconds, self.idle_since = engine.keep_seconds, time.monotonic()
         self.scheduler = RequestScheduler(
             self.llm, renderers, max_sequences(engine, has_gpu), max_tasks_rendering(engine, has_gpu)
         )
-        self.swapper = WeightSwapper(checkpoint, layout, hashing, prompts, self.llm, renderers.local, self.scheduler)
+        self.swapper = WeightSwapper(
+            checkpoint, layout, files.hashing, prompts, self.llm, renderers.local, self.scheduler
+        )
         self.lease = Lease(waiting={token: time.monotonic()})
         self.weights_ready = asyncio.Event()  # set when the weights of the holder's checkpoint are in vLLM
         self.loads = 0
         self.running: set[asyncio.Task[Any]] = set()
         self.swap_lock = asyncio.Lock()
         self.telemetry = EngineTelemetry(has_gpu)
+        log.info("engine: started in %s", self.clock.describe())
         threading.Thread(target=self._exit_if_unclaimed, daemon=True).start()
+
+    async def start_seconds(self) -> dict[str, float]:
+        """The seconds of each phase of this engine's start, and when it `began`, in seconds since the epoch."""
+        return {"began": self.clock.began, **self.clock.seconds}
 
     async def acquire(self, token: str, wait: float) -> bool:
         """Whether the token gets the lease within `wait` seconds. Tokens get it in the order of their first requests.
