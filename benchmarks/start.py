@@ -19,7 +19,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.engine.protocol import Task, build_request
 from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.settings import engine_environment, vllm_arguments
+from ray_jobs.fork_server.ray_worker import build_runtime_env
 
 # vLLM's lines, each after the time in seconds since the epoch, with the seconds that vLLM tells in it
 LINES = {
@@ -62,9 +63,10 @@ class Bench:
     engine: Engine
     size: tuple[int, int]
     has_gpu: bool
-    log_marks: dict[Path, int] = field(default_factory=dict)
 
-    def measure_start(self, model: Path, caches: Path, shared: Path | None = None) -> dict[str, float]:
+    def measure_start(
+        self, model: Path, caches: Path, shared: Path | None = None, forked: bool = False
+    ) -> dict[str, float]:
         """The seconds of each column, and the whole. `caches` is all that the node keeps between starts."""
         (self.work / "logging.json").write_text(json.dumps(LOGGING))
         variables = engine_environment(self.engine, self.has_gpu) | {
@@ -74,13 +76,14 @@ class Bench:
         caches.mkdir(mode=0o700, exist_ok=True)
         variables |= {"ASSAY_COMPILE_CACHE": str(shared)} if shared else {}
         variables |= {"TRITON_CACHE_DIR": str(caches / "triton"), "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor")}
+        variables["ASSAY_FORK_SERVER"] = os.environ["ASSAY_FORK_SERVER"] = "on" if forked else "off"
         checkpoint, token = resolve(str(model)), uuid.uuid4().hex
         logs = Path(ray._private.worker._global_node.get_session_dir_path()) / "logs"
         before = {path: path.stat().st_size for path in logs.glob("worker-*")}
         began = time.time()
         actor = ray.remote(WarmEngine).options(
             num_cpus=0, num_gpus=self.engine.gpus if self.has_gpu else 0, max_concurrency=64,
-            runtime_env={"env_vars": variables},
+            runtime_env=build_runtime_env(variables),
         ).remote(checkpoint, self.engine, self.has_gpu, token)  # fmt: skip
         ray.get(actor.__ray_ready__.remote())
         started = time.time()
@@ -158,10 +161,16 @@ def start_fetching(bench: Bench) -> dict[str, float]:
     return bench.measure_start(bench.models[1], bench.work / "node-3", bench.work / "shared")
 
 
+def start_forked(bench: Bench) -> dict[str, float]:
+    return bench.measure_start(bench.models[0], bench.work / "node-1", forked=True)
+
+
 ROWS: dict[str, tuple[str, Callable[[Bench], dict[str, float]]]] = {
     "empty": ("a fresh node, nothing cached", start_empty),
     "same": ("the same again, all cached", start_same),
     "next": ("the next checkpoint, all cached", start_next),
+    "first fork": ("the first fork of a node: it waits for the fork server's imports", start_forked),
+    "fork": ("forked, all cached", start_forked),
     "upload": ("a fresh node, the shared cache is empty", start_uploading),
     "fetch": ("a fresh node, another checkpoint, from the shared cache", start_fetching),
 }
@@ -170,7 +179,7 @@ ROWS: dict[str, tuple[str, Callable[[Bench], dict[str, float]]]] = {
 def measure_vllm(bench: Bench) -> tuple[float, float]:
     """The seconds of `vllm bench startup` without caches and with them, for the same model and settings."""
     arguments = vllm_arguments(bench.engine, bench.has_gpu)
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "startup", "--model", str(bench.models[0])]
+    command = [sys.executable, "-m", "benchmarks.vllm_startup", "--model", str(bench.models[0])]
     for name in ("dtype", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"):
         if name in arguments:
             command += [f"--{name.replace('_', '-')}", str(arguments[name])]

@@ -43,21 +43,21 @@ def run_forked(kind: str = "driver") -> None:
         if process:
             for number in PASSED_ON - blocked:
                 if signal.getsignal(number) != signal.SIG_IGN:
-                    signal.signal(number, partial(_pass_on, process))
+                    signal.signal(number, partial(pass_on, process))
     except OSError:
         if process:
             raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if process:
-        _end_as(process.wait())
+        end_as(process.wait())
 
 
-def _pass_on(process: ForkedProcess, number: int, _: object) -> None:
+def pass_on(process: ForkedProcess, number: int, _: object) -> None:
     process.send_signal(number)
 
 
-def _end_as(code: int) -> None:
+def end_as(code: int) -> None:
     """End this process with the exit code, or by the signal, with which the forked one ended."""
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))

@@ -5,6 +5,7 @@ import gc
 import importlib
 import os
 import sys
+from contextlib import suppress
 
 # What the processes of each kind import. The server imports these by name, because it lies below them. A kind that is
 # not here is the name of one module.
@@ -16,25 +17,52 @@ MODULES: dict[str, tuple[str, ...]] = {
         "ray_jobs.evaluate",
         "ray_jobs.command_line.stages",
     ),
-    "vllm": ("ray_jobs.engine.prompt", "vllm.v1.engine.async_llm", "vllm.v1.engine.core"),
+    "vllm": (
+        "vllm.v1.engine.async_llm",
+        "vllm.v1.engine.core",
+        "vllm.v1.executor.multiproc_executor",
+        "ray_jobs.checkpoints.node_cache",
+        "ray_jobs.engine.compile_cache",
+        "ray_jobs.engine.prompt",
+        "ray_jobs.engine.server.process_forks",
+        "ray_jobs.engine.vllm_plugin.compile_key",
+        "ray_jobs.engine.vllm_plugin.worker",
+    ),
 }
+# Packages that a kind must not import, although its modules try to. Ray reads a worker's job when it is imported.
+KEPT_OUT = {"vllm": ("ray",)}
 # Arrow's second allocator would start a thread when Arrow is loaded. The first one is used.
 LOADER_VARIABLES = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 class Unfit(Exception):
-    """This process cannot fork others: it has more than one thread."""
+    """This process cannot fork others: it has more than one thread, or has started CUDA."""
 
 
 def load(kind: str) -> None:
     """Import the modules of the kind. Raises Unfit, or what an import raises."""
     gc.disable()
+    kept_out = dict.fromkeys(KEPT_OUT.get(kind, ()))
+    sys.modules.update(kept_out)  # type: ignore[arg-type]  # None has an import end with ModuleNotFoundError
     for name in MODULES.get(kind, (kind,)):
         importlib.import_module(name)
+    for name in kept_out:
+        del sys.modules[name]
     _stop_openblas()
     gc.collect()
     gc.freeze()  # a collection in a forked process then touches, and so copies, no page of these objects
     require_one_thread()
+    _require_no_cuda()
+
+
+def _require_no_cuda() -> None:
+    """Raises Unfit if this process has started CUDA, because a forked process cannot use it."""
+    opened = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            opened.append(os.readlink(f"/proc/self/fd/{number}"))
+    if "/dev/nvidia-uvm" in opened:
+        raise Unfit("CUDA was started by an import")
 
 
 def require_one_thread() -> None:

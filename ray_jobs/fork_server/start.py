@@ -43,7 +43,7 @@ def start_server(folder: int, kind: str, key: str, environment: dict[str, str], 
 
     Returns before the server is ready. The server does not belong to this process: it lives on when a job is stopped.
     """
-    if _has_failed_lately(folder, key) or (lock := take_lock(folder, key)) is None:
+    if has_failed_lately(folder, key) or (lock := take_lock(folder, key)) is None:
         return False
     cluster = _open_raylet()
     options = Options(kind, key, cluster is not None, float(environment.get(IDLE_VARIABLE) or IDLE_SECONDS))
@@ -70,7 +70,7 @@ def take_lock(folder: int, key: str) -> int | None:
     return None
 
 
-def _has_failed_lately(folder: int, key: str) -> bool:
+def has_failed_lately(folder: int, key: str) -> bool:
     try:
         failed_at = os.stat(f"{key}.failed", dir_fd=folder, follow_symlinks=False).st_mtime
     except FileNotFoundError:

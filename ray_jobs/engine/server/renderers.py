@@ -26,13 +26,14 @@ from ray_jobs.engine.bounded_calls import ComputeTimeout, limit_each, run_limite
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, Task
 from ray_jobs.engine.watchdog import silence_limit
+from ray_jobs.fork_server.ray_worker import build_runtime_env
 
 log = logging.getLogger("assay")
 
 ROWS_PER_CALL = 8  # rows that one call renders
 THREADS = 8  # per process: while one thread renders, others read small tasks
 START_TIMEOUT_S = 300.0
-ENVIRONMENT = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1", "OMP_NUM_THREADS": "1", "ASSAY_VLLM_FORKS": "0"}
 
 
 class RenderedRequest(TypedDict):
@@ -145,7 +146,7 @@ class RendererPool:
             num_gpus=0,
             max_concurrency=THREADS,
             scheduling_strategy=here,
-            runtime_env={"env_vars": ENVIRONMENT},
+            runtime_env=build_runtime_env(ENVIRONMENT),
         )
         self._actors = [actor.remote(str(path), uri, config, number + 1) for number in range(processes)]
         self._rows = [0] * max(1, processes)  # rows that each process still has to render

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ray_jobs.checkpoints.node_cache import find_weights_folder
@@ -10,13 +11,14 @@ from ray_jobs.checkpoints.verification import verify
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.bounded_calls import run_limited
+from ray_jobs.engine.chosen_settings import Workload, choose_settings, read_model_sizes
 from ray_jobs.engine.compatibility import TensorLayout, tensor_layout
 from ray_jobs.engine.compile_cache import open_compile_cache
 from ray_jobs.engine.errors import OutputTee
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.server.checkpoint_files import CheckpointFiles
 from ray_jobs.engine.server.renderers import RendererPool
-from ray_jobs.engine.server.telemetry import vllm_stat_loggers
+from ray_jobs.engine.server.telemetry import read_gpu_bytes, vllm_stat_loggers
 from ray_jobs.engine.settings import build_warm_config, count_renderers
 
 
@@ -39,18 +41,24 @@ class StartClock:
 
 
 class StartedVllm(NamedTuple):
-    """vLLM's engine with the checkpoint's weights, its renderers, and what is known of the checkpoint."""
+    """vLLM's engine with the checkpoint's weights, its renderers, and what is known of the checkpoint.
+
+    `engine` has the settings with which vLLM runs, and `choice` is a line about those that the suite left out.
+    """
 
     llm: Any
     renderers: RendererPool
     prompts: PromptBuilder
     layout: TensorLayout
+    engine: Engine
+    choice: str
 
 
 def start_vllm(
     checkpoint: Checkpoint,
     engine: Engine,
     has_gpu: bool,
+    workload: Workload,
     files: CheckpointFiles,
     output_tee: OutputTee,
     clock: StartClock,
@@ -63,13 +71,16 @@ def start_vllm(
 
     from ray_jobs.engine.vllm_plugin.compile_key import compile_for_any_checkpoint
 
+    path = files.copying.result()
+    weights_folder = find_weights_folder(checkpoint, path)
+    layout = tensor_layout(weights_folder)
+    sizes = read_model_sizes(path, Path(weights_folder), engine)
+    engine, choice = choose_settings(engine, workload, sizes, read_gpu_bytes() if has_gpu else None)
+    prompts = run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri)
     cache = open_compile_cache(checkpoint, engine, _describe_gpu() if has_gpu else None)
     if cache:
         os.environ.update(cache.environment())  # vLLM's processes inherit it
         cache.restore()
-    path = files.copying.result()
-    layout = tensor_layout(find_weights_folder(checkpoint, path))
-    prompts = run_limited(lambda: PromptBuilder(path, checkpoint.uri), checkpoint.uri)
     clock.end_phase("files")
     try:
         with output_tee.capture_children():
@@ -86,7 +97,7 @@ def start_vllm(
     clock.end_phase("renderers")
     if cache:
         threading.Thread(target=cache.share, daemon=True, name="compile-cache").start()
-    return StartedVllm(llm, renderers, prompts, layout)
+    return StartedVllm(llm, renderers, prompts, layout, engine, choice)
 
 
 def _describe_gpu() -> str | None:

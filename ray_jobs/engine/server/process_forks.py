@@ -1,0 +1,88 @@
+"""Forks vLLM's own processes, with vLLM imported, from a small process beside the actor. `forked_worker` calls it.
+
+vLLM starts its engine's process, and one process per GPU of a model that is spread, with Python's `spawn`: each imports
+vLLM again. The actor itself cannot fork, because Ray has threads. So a process without threads (the fork source) is
+forked before Ray starts, and forks later for all of them, by the standard library's protocol (`forkserver`).
+
+What a new process gets is that of `spawn`: the environment, the output and the arguments that its starter has then. The
+kernel ends the fork source with the actor, and all others with the fork source.
+"""
+
+import importlib
+import multiprocessing.forkserver
+import os
+import socket
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.reduction import DupFd, ForkingPickler
+from typing import Any
+
+from ray_jobs.runtime.confinement import exit_with_parent
+
+OUTPUTS = (1, 2)
+USERS = ("vllm.v1.engine.utils", "vllm.v1.executor.multiproc_executor")  # vLLM's modules that start processes
+
+
+class VllmProcess(ForkServerProcess):
+    """A process of vLLM. It takes the environment and the output of the process that starts it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = bytes(ForkingPickler.dumps(self.__dict__))
+        return _rebuild, (dict(os.environ), [DupFd(number) for number in OUTPUTS], state)
+
+
+class VllmContext(ForkServerContext):
+    """Starts processes as `VllmProcess`."""
+
+    Process = VllmProcess
+
+
+def _rebuild(environment: dict[str, str], outputs: list[Any], state: bytes) -> VllmProcess:
+    """The process object, in the new process. The environment comes first: loading the arguments may read it."""
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, output in zip(OUTPUTS, outputs, strict=True):
+        given = output.detach()
+        os.dup2(given, number)
+        os.close(given)
+    process = VllmProcess.__new__(VllmProcess)
+    process.__dict__.update(ForkingPickler.loads(state))
+    return process
+
+
+def start_fork_source() -> None:
+    """Fork the fork source, and have vLLM use it. Call it while this process has one thread, with vLLM imported."""
+    for name in USERS:
+        module: Any = importlib.import_module(name)
+        module.get_mp_context = _get_context
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind("")  # a name that the kernel chooses, without a file
+    listener.listen()
+    ended_when_closed, alive = os.pipe()
+    process = os.fork()
+    if process == 0:
+        _serve(listener.detach(), ended_when_closed, alive)
+    server: Any = multiprocessing.forkserver._forkserver
+    server._forkserver_address = listener.getsockname()
+    server._forkserver_alive_fd, server._forkserver_pid = alive, process
+    listener.close()
+    os.close(ended_when_closed)
+
+
+def _serve(listener: int, ended_when_closed: int, alive: int) -> None:
+    """Be the fork source. Does not return."""
+    code = 1
+    try:
+        exit_with_parent()
+        os.register_at_fork(after_in_child=exit_with_parent)
+        os.close(alive)
+        multiprocessing.forkserver.main(listener, ended_when_closed, [])
+    except SystemExit:
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _get_context() -> VllmContext:
+    """Replaces vLLM's own choice, which is `spawn` inside Ray. vLLM reads the variable elsewhere."""
+    os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+    return VllmContext()
