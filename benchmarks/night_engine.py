@@ -69,7 +69,10 @@ def main() -> None:
             options.svg.write_text(draw_run(title, rows, length))
         end_engines()
         ray.shutdown()
-        settings = {name: value for name, value in engine.items() if not (tiny and name == "gpu_memory_utilization")}
+        settings = engine
+        if tiny:  # on a CPU, where vLLM reserves no share, and starts one process more unless it is told not to
+            del settings["gpu_memory_utilization"]
+            settings |= {"distributed_executor_backend": "uni"}
         for method in options.script:
             command = [
                 sys.executable, "-m", "benchmarks.night_script", method, "--images", str(images),

@@ -3,7 +3,7 @@
     .assay/data/bin/python -m benchmarks.night_inputs FOLDER --images 1000 --checkpoints 8
 
 The images are scenes of the demo's world with new layouts. The checkpoints lie on the line between two of the demo's,
-step-0300 and step-0800, so each has other weights and writes other captions. Existing folders are reused.
+step-0200 and step-0800, so each has other weights and writes other captions. Existing folders are reused.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 from demo import scenes
 
 DEMO = Path(__file__).parent.parent / "demo"
-FIRST, LAST = DEMO / "checkpoints" / "step-0300", DEMO / "checkpoints" / "step-0800"
+FIRST, LAST = DEMO / "checkpoints" / "step-0200", DEMO / "checkpoints" / "step-0800"
 SEED = 30_000_000  # training counts its seeds up from 0, and the demo's held-out images have 20,000,000 and more
 
 

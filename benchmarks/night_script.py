@@ -20,7 +20,11 @@ from typing import Any
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
-TINY = {"dtype": "float32", "max_model_len": 512, "max_num_seqs": 64, "enforce_eager": True}
+# On a CPU vLLM starts one process more for each engine, unless it is told not to.
+TINY = {
+    "dtype": "float32", "max_model_len": 512, "max_num_seqs": 64, "enforce_eager": True,
+    "distributed_executor_backend": "uni",
+}  # fmt: skip
 CAPTION_PROMPT, JUDGE_PROMPT = "describe the image", "judge: {caption}"
 CAPTION_TOKENS, JUDGE_TOKENS = 32, 96
 
