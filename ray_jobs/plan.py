@@ -63,8 +63,9 @@ def plan(
     check_prompts(suite, spec.checkpoint, spec.judge)
     for doubt in find_doubts(suite):
         log.warning("suite %s: %s", suite.name, doubt)
-    spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, requested)})
-    spec = spec.model_copy(update={"anchor": baselines.find_anchor(spec, suite.gate.anchor)})
+    entries = None if requested == "none" else baselines.list_series(spec)  # listed once for both
+    spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, requested, entries)})
+    spec = spec.model_copy(update={"anchor": baselines.find_anchor(spec, suite.gate.anchor, entries)})
     spec = spec.model_copy(update={"predecessor": predecessor.find_predecessor(spec, requested)})
     require_conditional_create(spec.root)
     json_files.replace(spec.uri, spec)

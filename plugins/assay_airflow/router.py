@@ -27,7 +27,7 @@ from ray_jobs.storage.odd_items import raise_outage
 
 ACTIVE = ["queued", "running"]
 MAX_REQUESTS = 200  # per pass: Airflow maps a task at most 1,024 times, and validations run one after the other
-MAX_NAMED = 100  # folders in the summary; the log names all
+MAX_NAMED = 100  # folders in the summary, and folders with a record in the log; the log names all others
 Occasion = Literal["arrival", "night", "person"]
 FindFailure = Callable[[Checkpoint], Failure | None]
 
@@ -103,6 +103,8 @@ def run_pass(
     if not result.requests:
         survey.raise_if_nothing_could_be_read()
     result.rest = len(result.requests) >= MAX_REQUESTS
+    if result.recorded > MAX_NAMED:
+        print(f"{result.recorded - MAX_NAMED} more have a record")
     print(result.line())
     return result
 
@@ -129,7 +131,8 @@ def _iter_unrecorded(
             print(f"passed over: {finding.refusal}")
         elif checkpoint.folder in recorded:
             result.recorded += 1
-            print(f"has a record: {checkpoint.name} ({checkpoint.folder})")
+            if result.recorded <= MAX_NAMED:
+                print(f"has a record: {checkpoint.name} ({checkpoint.folder})")
         else:
             yield checkpoint
 

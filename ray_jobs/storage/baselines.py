@@ -19,20 +19,20 @@ from ray_jobs.storage.records import PUBLISH_AGAIN, read_or_explain
 log = logging.getLogger("assay")
 
 
-def find_baseline(spec: Spec, requested: str) -> Baseline | None:
+def find_baseline(spec: Spec, requested: str, entries: list[IndexEntry] | None = None) -> Baseline | None:
     """Returns the run to compare with, for `last-accepted`, `previous`, a checkpoint's URI or a run's URI; None for
     `none`.
 
     `previous` is the run of another checkpoint that was published last with any verdict but INCOMPLETE. A run that is
     requested again in the same words keeps its baseline, so the same question gets the same answer. Only a run that
-    lost its baseline to an upgrade looks for a new one. Raises InputError when a named baseline has no record in this
-    run's series (same images, prompt and engine settings).
+    lost its baseline to an upgrade looks for a new one. `entries` are those of the series, if they are listed already.
+    Raises InputError when a named baseline has no record in this series (same images, prompt and engine settings).
     """
     if requested == "none":
         return None
     if requested not in ("last-accepted", "previous"):
         return _find_named_run(spec, requested, "baseline")
-    entries = list_entries(spec.root, spec.suite.name, spec.series_id)
+    entries = list_series(spec) if entries is None else entries
     for earlier in iterate_earlier_specs(spec, entries):
         if earlier.suite.gate.baseline == requested and not earlier.has_lost_baseline:
             return earlier.baseline
@@ -43,16 +43,16 @@ def find_baseline(spec: Spec, requested: str) -> Baseline | None:
     return _choose_readable(spec.root, others[::-1], f"baseline {requested}")
 
 
-def find_anchor(spec: Spec, requested: str | None) -> Baseline | None:
+def find_anchor(spec: Spec, requested: str | None, entries: list[IndexEntry] | None = None) -> Baseline | None:
     """Returns the anchor: a second run to compare with, which stays the same while the baseline moves.
 
     `first` is the first accepted run of the series; any other text is the URI of a run or checkpoint. Returns None when
-    the anchor would be the checkpoint itself or the spec's baseline. Raises InputError as `find_baseline` does.
+    the anchor would be the checkpoint itself or the spec's baseline. `entries` and errors are as in `find_baseline`.
     """
     if requested is None:
         return None
     if requested == "first":
-        entries = list_entries(spec.root, spec.suite.name, spec.series_id)
+        entries = list_series(spec) if entries is None else entries
         for earlier in iterate_earlier_specs(spec, entries):
             is_same_request = (earlier.suite.gate.anchor, earlier.suite.gate.baseline) == (
                 requested,
@@ -67,6 +67,11 @@ def find_anchor(spec: Spec, requested: str | None) -> Baseline | None:
     if anchor is None or anchor.checkpoint.fingerprint == spec.checkpoint.fingerprint:
         return None
     return None if spec.baseline and spec.baseline.run_id == anchor.run_id else anchor
+
+
+def list_series(spec: Spec) -> list[IndexEntry]:
+    """Returns the entries of the spec's series, oldest first. On S3 a request lists 1,000 of them."""
+    return list_entries(spec.root, spec.suite.name, spec.series_id)
 
 
 def iterate_earlier_specs(spec: Spec, entries: list[IndexEntry]) -> Iterator[Spec]:

@@ -2,7 +2,9 @@ import json
 import os
 import re
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -430,3 +432,29 @@ def test_an_upgrade_of_assay_is_distinguished_from_a_new_suite(place: Place, mon
     assert newer_spec.baseline
     assert newer_spec.baseline.run_id == accepted_spec.run_id
     assert not place.plan(new, "none").has_lost_baseline
+
+
+def test_planning_lists_the_series_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On S3 each 1,000 runs of the series are one request more."""
+    place.suite({"gate": {"metrics": {"repetition": {"margin": 0.1}}, "anchor": "first"}})
+    for number in range(3):
+        place.validate(place.checkpoint(f"step-{number}", number), "PASS")
+    iterate_entries = object_listing.iterate_entries
+    index_listings: list[str] = []
+
+    def iterate_noted(prefix: str, *arguments: Any, **options: Any) -> Iterator[object_listing.Entry]:
+        if "/index/" in prefix:
+            index_listings.append(prefix)
+        return iterate_entries(prefix, *arguments, **options)
+
+    monkeypatch.setattr(object_listing, "iterate_entries", iterate_noted)
+    planned_spec = place.plan(place.checkpoint("step-3", 3))
+    assert planned_spec.baseline is not None
+    assert planned_spec.anchor is not None
+    assert (planned_spec.baseline.checkpoint.name, planned_spec.anchor.checkpoint.name) == ("step-2", "step-0")
+    assert len(index_listings) == 1
+    index_listings.clear()
+    named_spec = place.plan(place.checkpoint("step-3", 3), place.checkpoint("step-1", 1))
+    assert named_spec.baseline is not None
+    assert (named_spec.baseline.checkpoint.name, named_spec.anchor) == ("step-1", planned_spec.anchor)
+    assert len(index_listings) <= 2, "the series, and the suite for the index file's lines"

@@ -204,3 +204,18 @@ def test_the_watcher_lists_an_adapter_as_whole(adapters_folder: Path) -> None:
     assert set(router.list_whole(str(adapters_folder / "in"), {})) == {"step-20", "step-100"}
     (adapters_folder / "in" / "step-20" / "adapter_model.safetensors").unlink()
     assert set(router.list_whole(str(adapters_folder / "in"), {})) == {"step-100"}
+
+
+def test_a_pass_names_only_some_of_many_checkpoints_with_a_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every pass has every known checkpoint, so its log would grow with each night."""
+    monkeypatch.setattr(router, "MAX_NAMED", 1)
+    for name in ("step-1000", "step-200"):
+        publish(folder, name)
+    result = router.run_pass(str(folder / "root"), "small", str(folder / "in"), lambda *_: 0, "arrival", TODAY)
+    assert (result.recorded, result.requests) == (2, [])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "a record" in line]
+    assert len(lines) == 2
+    assert lines[0].startswith("has a record: step-200 ")
+    assert lines[1] == "1 more have a record"
