@@ -14,7 +14,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,11 +35,14 @@ from ray_jobs.fields.columns import add_fields, list_column_types, sum_fits
 from ray_jobs.fields.grammar import grammar_of
 from ray_jobs.fields.truth import check_truth
 from ray_jobs.job import frame
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.storage import audits, manifests, objects, parts
 
 log = logging.getLogger("assay")
 
+DescribedPart = tuple[Part, dict[str, Any]]  # a part's entry in the manifest, and its footer
+READERS = 8  # parts of an earlier job that are read at once
 CHARACTERS_PER_TOKEN = 4  # English text; a token of digits or brackets has fewer
 
 SCHEMA = pa.schema(
@@ -70,6 +73,7 @@ def caption(spec: Spec) -> None:
     sizes = {part.name: part.rows for part in golden.parts if part.rows}
     progress = Progress("captions", golden.rows_out, sum(rows for name, rows in sizes.items() if name in done))
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
+    written: dict[str, DescribedPart] = {}
     if pending:
         warn_of_long_answers(spec)
         if images := check_truth(spec, golden):
@@ -90,10 +94,11 @@ def caption(spec: Spec) -> None:
             workload=expect_workload(spec.suite.preprocess, spec.suite.caption.prompt, spec.suite.caption.max_tokens),
         )
         for name, answers in stream:
-            part = _write_part(spec, name, answers, stream.timings.report.weights_swapped)
+            written[name] = _write_part(spec, name, answers, stream.timings.report.weights_swapped)
+            part, _ = written[name]
             progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
         timings = stream.timings
-    commit(spec, golden, timings)
+    commit(spec, golden, timings, written)
 
 
 def warn_of_long_answers(spec: Spec) -> None:
@@ -107,14 +112,24 @@ def warn_of_long_answers(spec: Spec) -> None:
         )  # fmt: skip
 
 
-def commit(spec: Spec, golden: Manifest, timings: EngineTimings) -> None:
-    """Write the manifest over all parts, including those of an earlier job."""
+def commit(spec: Spec, golden: Manifest, timings: EngineTimings, written: Mapping[str, DescribedPart]) -> None:
+    """Write the manifest over all parts. Reads only the parts that are not `written`: those of an earlier job.
+
+    Raises FileNotFoundError for a part that is not there, also if this job has written it.
+    """
     names = [part.name for part in golden.parts if part.rows]
-    part_entries, swapped, fits = [], False, []
-    for name in names:
+    stored = manifests.list_part_names(spec.captions_uri, _parts_folder(spec))
+    present = {name: part for name, part in written.items() if name in stored}
+
+    def describe_part(name: str) -> DescribedPart:
+        if name in present:
+            return present[name]
         data = objects.read(manifests.uri_of_part(spec.captions_uri, name, _parts_folder(spec)))
-        part_entries.append(parts.describe(name, data))
-        footer = parts.decode_footer(data)
+        return parts.describe(name, data), parts.decode_footer(data)
+
+    part_entries, swapped, fits = [], False, []
+    for entry, footer in prefetch(describe_part, names, READERS):
+        part_entries.append(entry)
         swapped = swapped or footer.get("swapped", True)
         fits.append(footer.get("fields", {}))
     fields_detail = {"fields": sum_fits(fits)} if spec.suite.caption.schema_of_fields else {}
@@ -161,15 +176,15 @@ def make_request_builder(spec: Spec) -> Requests:
     return requests
 
 
-def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Part:
-    golden = parts.read(spec.golden_uri, name, ["image_id"])
+def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> DescribedPart:
+    image_ids = parts.read_columns(spec.golden_uri, name, ["image_id"])["image_id"]  # the images stay in the store
     answers, fits = add_fields(answers, spec.suite.caption)
-    table = answers.rename_columns({"text": "caption"}).append_column("image_id", golden["image_id"])
+    table = answers.rename_columns({"text": "caption"}).append_column("image_id", image_ids)
     lost = Counter(failure for failure in table["failure"].to_pylist() if failure)
     schema = pa.schema([*SCHEMA, *list_column_types(spec.suite.caption).items()])
     table = table.select(schema.names).cast(schema)
     facts = {"lost": dict(sorted(lost.items())), "swapped": swapped} | ({"fields": fits} if fits else {})
-    return parts.write(spec.captions_uri, name, table, facts, _parts_folder(spec))
+    return parts.write_described(spec.captions_uri, name, table, facts, _parts_folder(spec))
 
 
 def _parts_folder(spec: Spec) -> str:

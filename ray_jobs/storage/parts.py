@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -31,11 +32,18 @@ FOOTER = b"assay"
 def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], folder: str = "parts") -> Part:
     """Write one part. Returns the description of the part that exists afterwards, because another writer may have
     been first."""
+    return write_described(stage_uri, name, table, footer, folder)[0]
+
+
+def write_described(
+    stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], folder: str = "parts"
+) -> tuple[Part, dict[str, Any]]:
+    """Does what `write` does. Returns the description and the footer of the part that exists afterwards."""
     data = encode(table, footer)
     uri = uri_of_part(stage_uri, name, folder)
     if not objects.create(uri, data):
         data = objects.read(uri)
-    return describe(name, data)
+    return describe(name, data), decode_footer(data)
 
 
 def encode(table: pa.Table, footer: dict[str, Any]) -> bytes:
@@ -136,13 +144,21 @@ def _load_cached(stage_uri: str, _size: int, _version: str) -> Manifest | None:
 
 def _compare(stage_uri: str, name: str, manifest: Manifest | None, uri: str, compute: Callable[[], str]) -> None:
     """Raises InputError when a part has other bytes than the manifest states."""
-    stated = next((part.blake3 for part in manifest.parts if part.name == name), None) if manifest else None
-    if stated and compute() != stated:
+    stated = _find_part(manifest, name) if manifest else None
+    if stated and compute() != stated.blake3:
         _check_unchanged(stage_uri, manifest)
         raise InputError(
             f"{uri}: not the part that its manifest names (another BLAKE3): replaced or cut short; restore it, or "
             f"delete it and {stage_uri}/manifest.json, then rerun the stage"
         )
+
+
+def _find_part(manifest: Manifest, name: str) -> Part | None:
+    """Returns the manifest's part of this name. A stage reads each part, so the search must not visit all parts."""
+    place = bisect_left(manifest.parts, name, key=lambda part: part.name)  # `build_manifest` sorts them
+    if place < len(manifest.parts) and manifest.parts[place].name == name:
+        return manifest.parts[place]
+    return next((part for part in manifest.parts if part.name == name), None)
 
 
 def _explain_missing(stage_uri: str, name: str, manifest: Manifest | None, uri: str) -> Exception:

@@ -1,5 +1,6 @@
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -140,3 +141,35 @@ def test_forgetting_takes_the_manifest_first(store: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(objects, "delete", lambda uri: deleted.append(uri.removeprefix(f"{store}/")))
     manifests.clear_stage(store, "x")
     assert deleted == ["manifest.json", "parts/part-00000.parquet"]
+
+
+class CountedParts(tuple[Part, ...]):
+    """The parts of a manifest. Counts how many of them are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(place)
+
+    def __iter__(self) -> Iterator[Part]:
+        for part in super().__iter__():
+            self.looks += 1
+            yield part
+
+
+def test_finding_a_part_of_a_manifest_looks_at_few() -> None:
+    """A stage reads each part. If each search looked at all parts, a million images would take 4,000 x 4,000 looks."""
+    names = [manifests.name_of_part(number) for number in range(0, 4000, 2)]  # a captions stage leaves empty parts out
+    listed = CountedParts(Part(name=name, rows=1, blake3=name) for name in names)
+    manifest = manifests.build_manifest("scores", "id", [], 0, {}, {}).model_copy(update={"parts": listed})
+    for name in names:
+        assert parts._find_part(manifest, name) == Part(name=name, rows=1, blake3=name)
+    assert listed.looks < 20 * len(names)
+    assert parts._find_part(manifest, manifests.name_of_part(1)) is None
+
+
+def test_a_part_is_found_in_a_manifest_that_is_not_sorted() -> None:
+    listed = tuple(Part(name=manifests.name_of_part(number), rows=1, blake3=str(number)) for number in (2, 0, 1))
+    manifest = manifests.build_manifest("scores", "id", [], 0, {}, {}).model_copy(update={"parts": listed})
+    assert [parts._find_part(manifest, part.name) for part in listed] == list(listed)
