@@ -25,8 +25,10 @@ _lock = threading.Lock()
 def read_descriptions() -> None:
     """Read boto3 and its descriptions of S3, so that this process and its forks make a client without reading them.
 
-    Opens no connection and looks for no credentials.
+    Opens no connection and looks for no credentials. Does nothing when it is called again, in a fork for example.
     """
+    if _cache.session:
+        return
     import boto3
     from botocore.session import get_session
 
