@@ -15,6 +15,7 @@ import boto3
 import psutil
 import pytest
 import s3_server
+from forked_processes import list_descendants
 
 from dev import processes
 from dev import stack as local_stack
@@ -79,7 +80,7 @@ class Stack:
         for pid in processes.session(self.settings):
             with suppress(psutil.NoSuchProcess):  # gone since it was listed
                 root = psutil.Process(pid)
-                below |= {process.pid: process for process in [root, *root.children(recursive=True)]}
+                below |= {process.pid: process for process in [root, *list_descendants(root)]}
         return [process for process in below.values() if text in read_command(process)]
 
     def ray_jobs(self) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from forked_processes import find_actor, list_descendants
 from s3_server import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ class Cluster:
     def processes(self, mark: str) -> list[psutil.Process]:
         """The cluster's processes whose name or command line contains the text."""
         running_processes = []
-        for process in self.head.children(recursive=True):
+        for process in list_descendants(self.head):
             with suppress(psutil.NoSuchProcess):
                 if mark in " ".join([process.name(), *process.cmdline()]):
                     running_processes.append(process)
@@ -59,8 +60,7 @@ class Cluster:
         engines_left = self.engines()
         for engine in engines_left:
             with suppress(psutil.NoSuchProcess):
-                if actor := engine.parent():
-                    actor.kill()
+                find_actor(engine).kill()
         psutil.wait_procs(engines_left, 30)
         assert not self.engines()
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from engine_drivers import caption_by_transformers, run_driver
 from families import qwen2_5_vl
+from forked_processes import find_actor
 from ray_cluster import Cluster
 from safetensors.torch import load_file, save_file
 from stage_jobs import (
@@ -104,9 +105,7 @@ def test_swapped_over_two_processes_captions_are_those_of_transformers(on_cluste
 
     processes = of_vllm(on_cluster)
     assert len(processes) == 3, "an engine and two workers"
-    actor = on_cluster.engines()[0].parent()
-    assert actor
-    actor.kill()
+    find_actor(on_cluster.engines()[0]).kill()
     assert psutil.wait_procs(processes, 30)[1] == []
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engine_drivers import DRIVERS, caption_by_transformers, finish, resume, run_driver, start_driver, wait_for_line
+from forked_processes import find_actor
 from ray_cluster import Cluster
 from safetensors.torch import load_file, save_file
 from samples import upload
@@ -79,12 +80,6 @@ def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
     assert runs[1]["told"].startswith("a fresh engine, for tensors differ: "), runs[1]["told"]
 
 
-def parent(process: psutil.Process) -> psutil.Process:
-    engine = process.parent()
-    assert engine
-    return engine
-
-
 def test_killed_in_the_middle_of_a_swap_and_of_answering(
     on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
@@ -106,7 +101,7 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
     resume(process)
     wait_for_line(process, "engine: warm, weights swapped and checked")
     wait_until(lambda: any(tmp_path.glob("unfinished-*")), 60)  # a part is rendered up to its last row
-    parent(core).kill()
+    find_actor(core).kill()
     (tmp_path / "killed").touch()
     core.wait(10)  # its process ends with the actor's: nothing holds a GPU that nobody knows of
 
