@@ -7,6 +7,7 @@ import importlib
 import os
 import runpy
 import sys
+from contextlib import suppress
 
 from ray_jobs.engine.server.process_forks import start_fork_source
 
@@ -14,7 +15,8 @@ NEED_RAY = ("vllm.v1.executor.ray_utils",)  # modules that the server imported w
 
 if __name__ == "__main__":
     if os.environ.get("ASSAY_VLLM_FORKS") != "0":
-        start_fork_source()  # first, while there is one thread
+        with suppress(OSError):
+            start_fork_source()  # first, while there is one thread
     import ray  # noqa: F401
 
     for name in NEED_RAY:

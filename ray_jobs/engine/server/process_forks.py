@@ -11,15 +11,21 @@ kernel ends the fork source with the actor, and all others with the fork source.
 import importlib
 import multiprocessing.forkserver
 import os
+import re
 import socket
+from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import Any
 
+from ray_jobs.fork_server.socket_folder import open_folder
 from ray_jobs.runtime.confinement import exit_with_parent
 
 OUTPUTS = (1, 2)
-USERS = ("vllm.v1.engine.utils", "vllm.v1.executor.multiproc_executor")  # vLLM's modules that start processes
+SOCKET = re.compile(r"vllm-(\d+)\.sock")  # named by the actor's process id
+# vLLM's modules that start processes
+USERS: tuple[str, ...] = ("vllm.v1.engine.utils", "vllm.v1.executor.multiproc_executor")
 
 
 class VllmProcess(ForkServerProcess):
@@ -50,22 +56,44 @@ def _rebuild(environment: dict[str, str], outputs: list[Any], state: bytes) -> V
 
 
 def start_fork_source() -> None:
-    """Fork the fork source, and have vLLM use it. Call it while this process has one thread, with vLLM imported."""
+    """Fork the fork source, and have vLLM use it. Call it while this process has one thread, with vLLM imported.
+
+    Raises OSError if there is no private folder for its socket. vLLM then starts processes as usual.
+    """
+    listener = _listen()
     for name in USERS:
         module: Any = importlib.import_module(name)
         module.get_mp_context = _get_context
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind("")  # a name that the kernel chooses, without a file
-    listener.listen()
-    ended_when_closed, alive = os.pipe()
-    process = os.fork()
-    if process == 0:
-        _serve(listener.detach(), ended_when_closed, alive)
     server: Any = multiprocessing.forkserver._forkserver
+    # Else a process that is forked starts another server, without vLLM, because the fork source is not its child.
+    server.ensure_running = resource_tracker.ensure_running
+    ended_when_closed, alive = os.pipe()
+    if os.fork() == 0:
+        _serve(listener.detach(), ended_when_closed, alive)
     server._forkserver_address = listener.getsockname()
-    server._forkserver_alive_fd, server._forkserver_pid = alive, process
+    server._forkserver_alive_fd = alive
     listener.close()
     os.close(ended_when_closed)
+
+
+def _listen() -> socket.socket:
+    """A listening socket in this user's private folder, because who connects to it may run code in this process's name.
+
+    Removes the sockets of actors that were killed.
+    """
+    folder = open_folder()
+    try:
+        for name in os.listdir(folder):
+            match = SOCKET.fullmatch(name)
+            if match and (int(match[1]) == os.getpid() or not os.path.exists(f"/proc/{match[1]}")):
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{os.readlink(f'/proc/self/fd/{folder}')}/vllm-{os.getpid()}.sock")
+        listener.listen()
+        return listener
+    finally:
+        os.close(folder)
 
 
 def _serve(listener: int, ended_when_closed: int, alive: int) -> None:
