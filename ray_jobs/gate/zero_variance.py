@@ -46,7 +46,11 @@ class ZeroVarianceTest:
         if not np.isfinite(room):
             return None
         share = _least_share(abs(excess), room)
-        return 1 if share == 1 else int(np.ceil(np.log(alpha) / np.log1p(-share)))
+        if share == 1:
+            return 1
+        with np.errstate(over="ignore", divide="ignore"):
+            count = np.ceil(np.log(alpha) / np.log1p(-share))
+        return int(count) if np.isfinite(count) else None  # infinite for an excess near the smallest of floats
 
     def _p(self, distance: float, room: float) -> float:
         if distance <= 0:

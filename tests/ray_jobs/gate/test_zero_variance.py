@@ -41,6 +41,7 @@ def test_enough_of_the_same_decides() -> None:
     assert ZeroVarianceTest(0.0, n, -1, 1).p_above(-0.05) <= 0.0027 < ZeroVarianceTest(0.0, n - 1, -1, 1).p_above(-0.05)
     assert ZeroVarianceTest(0.0, 5, -1, 1).decisive_n(0.0, 0.01, 0.01, 0.8) is None
     assert ZeroVarianceTest(0.0, 5, -1, 0).decisive_n(0.5, 0.01, 0.01, 0.8) == 1, "beyond the range"
+    assert ZeroVarianceTest(0.0, 2, -100, 100).decisive_n(-2.2e-309, 0.01, 0.01, 0.8) is None, "of no float's number"
 
 
 def test_equal_passes_at_any_margin_and_never_fails() -> None:
