@@ -31,6 +31,7 @@ from ray_jobs.storage import (
     parts,
     records,
 )
+from ray_jobs.storage.record_summary import summarise_record
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 SCHEMAS = [2, 99, 2**63, "1.1", "99", 1.5, None, True, -1, [1], {"major": 2}, "x" * 10_000]
@@ -233,7 +234,7 @@ def test_lines_and_keys_of_a_newer_assay_stay_in_an_index_that_is_rewritten(tmp_
     record = sample(spec)["record"]
     objects.write(index.entry_uri(str(tmp_path), record), newer(record))
     key, old = index.key_of(record), sample(another(spec))["record"]
-    plain = json.loads(index.summarise_record(old).model_dump_json()) | {"added": 1}
+    plain = json.loads(summarise_record(old).model_dump_json()) | {"added": 1}
     line = {"schema": 99, "added": [1]}
     content = {"schema": 1, "suite": "small", "extra": 1, "records": {key: line, index.key_of(old): plain}}
     objects.write(f"{tmp_path}/index/small/index.json", json.dumps(content).encode())
