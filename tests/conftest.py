@@ -1,5 +1,6 @@
 """What every folder of tests shares: one S3 server, and what clients read once a process."""
 
+import atexit
 import functools
 import gc
 import os
@@ -46,8 +47,9 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # or libraries report at exit that their objects leaked
+# Or libraries report at exit that their objects leaked. Not earlier, because pytest's last five collections would walk
+# all of these objects.
+atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(scope="session")

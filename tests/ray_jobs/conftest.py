@@ -4,7 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -56,10 +56,16 @@ def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return bucket(request, request.param, monkeypatch)
 
 
+_clients: dict[str, Any] = {}
+
+
 def bucket(request: pytest.FixtureRequest, kind: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in request.getfixturevalue(kind).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(s3_client._cache, "owner", None)  # the client is kept
+    # One client for all tests of a server, because a new one takes 14 ms of a core, half of a small test.
+    monkeypatch.setattr(s3_client._cache, "client", _clients.get(kind))
+    monkeypatch.setattr(s3_client._cache, "owner", os.getpid() if kind in _clients else None)
+    _clients[kind] = s3_client.get_client()
     name = f"assay-{uuid.uuid4().hex[:12]}"
     s3_client.get_client().create_bucket(Bucket=name)
     return f"s3://{name}"
