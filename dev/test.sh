@@ -7,6 +7,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=$PWD:$PWD/plugins:$PWD/tests/startup RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1
+# Threads of a matrix product sleep while they wait. Several processes share the cores, and a thread that spins keeps
+# the core from the one that is waited for.
+export OMP_WAIT_POLICY=passive
 unset PYTHONDONTWRITEBYTECODE # hundreds of processes would each compile our sources, and pytest rewrite every test
 
 # The tests write thousands of small files, each synced as in production: in memory, where there is room for them.
@@ -111,11 +114,10 @@ beside() { # FUNCTION...: run them side by side; what the last prints comes at o
 
 FAST="not integration and not e2e and not slow"
 control_fast() {
-    lint
     run control -m "$FAST" "${CONTROL_TESTS[@]}"
 }
 data_fast() {
-    run data -n 2 -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}" "${SLOW[@]/#/--ignore=}"
+    run data -n 2 --dist worksteal -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}" "${SLOW[@]/#/--ignore=}"
 }
 checks() {
     lint
@@ -124,7 +126,7 @@ checks() {
     run control -m "not integration" "${CONTROL_TESTS[@]}"
 }
 units() {
-    run data -n 2 -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+    run data -n 2 --dist worksteal -m "not integration" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
 }
 control() {
     run control -m "integration or e2e" --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
@@ -158,7 +160,7 @@ files)
     ;;
 fast)
     dev/setup.sh control data
-    beside control_fast data_fast
+    beside lint control_fast data_fast
     ;;
 all)
     dev/setup.sh control data s3 deploy docs
