@@ -2,7 +2,10 @@
 
     .assay/data/bin/python -m benchmarks.start                    # the demo's tiny model on a CPU
     .assay/data/bin/python -m benchmarks.start --geometry 3b      # on a GPU; 15 minutes, weights are random
-    .assay/data/bin/python -m benchmarks.start --rows empty same  # some rows only
+    .assay/data/bin/python -m benchmarks.start --rows vllm        # some rows only: those named in `ROWS`, and `vllm`
+
+Where a command may take ten minutes at most, run these one after the other, with `--models FOLDER` for the weights:
+`--rows empty same next "first fork" fork`, `--rows upload fetch`, and `--rows vllm`.
 
 Each row starts the actor as a job's driver does, on a Ray cluster of its own, and ends when the first row is answered.
 The phases are those that the actor tells (`start_seconds`) and those in vLLM's log. `vllm bench startup` leaves out the
@@ -40,7 +43,7 @@ LINES = {
     "loading": r"\d+\.\d+ Loading weights took (\d+\.\d+)",
     "loaded": r"(\d+\.\d+) (?:Model loading took|Loading weights took)",
     "profiled": r"(\d+\.\d+) GPU KV cache size",
-    "compiled": r"\d+\.\d+ torch\.compile (?:and initial profiling/warmup run )?took (\d+\.\d+)",
+    "compiled": r"\d+\.\d+ torch\.compile (?:and .*together )?took (\d+\.\d+) s in total",
     "graphs": r"\d+\.\d+ Graph capturing finished in (\d+(?:\.\d+)?)",
 }
 LOGGING = {
