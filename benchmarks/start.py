@@ -100,7 +100,8 @@ class Bench:
             raise RuntimeError(answer["detail"])
         ray.get(load)
         answered = time.time()
-        time.sleep(3)  # a shared cache is uploaded meanwhile
+        if shared and self.has_gpu:
+            _wait_for_upload(shared)
         log = "".join(_read_from(path, before.get(path, 0)) for path in sorted(logs.glob("worker-*")))
         ray.kill(actor)
         time.sleep(5)  # until the GPU's memory is free again
@@ -128,6 +129,13 @@ class Bench:
         parts = ("vLLM's process", "weights", "compile, profile", "graphs")
         seconds["rest"] = phases["vLLM"] - sum(seconds[name] for name in parts)
         return seconds | {"all": answered - began}
+
+
+def _wait_for_upload(shared: Path) -> None:
+    """Return when the shared cache has an object, or after a minute."""
+    end = time.monotonic() + 60
+    while not list(shared.glob("*.compiled")) and time.monotonic() < end:
+        time.sleep(0.5)
 
 
 def _requests_for(image: bytes) -> Any:
