@@ -33,15 +33,17 @@ class ForkedProgram:
     connection: socket.socket
 
 
-def take_over(connection: socket.socket, descriptors: list[int]) -> ForkedProgram:
-    """Returns the program to run once the client has said go. Raises OSError or ValueError if this process cannot be
+def take_over(connection: socket.socket, descriptors: list[int], imported_environment: dict[str, str]) -> ForkedProgram:
+    """`imported_environment` are the variables that the server's imports have set.
+
+    Returns the program to run once the client has said go. Raises OSError or ValueError if this process cannot be
     what the client asked for, and NoMessage if the client has given up. Then the program has not begun."""
     request_file, life, *given = descriptors
     os.setsid()
     die_with(life)
     request = json.loads(_read(request_file))
     os.environ.clear()
-    os.environ.update(request["environment"])
+    os.environ.update(request["environment"] | imported_environment)
     os.chdir(request["folder"])
     os.umask(request["umask"])
     os.sched_setaffinity(0, request["cores"])
@@ -138,7 +140,8 @@ def _renew_interpreter(request: dict[str, Any]) -> None:
     """Make the interpreter as it is when Python has just started the program."""
     sys.argv = ["-m", *request["arguments"]]
     sys.orig_argv = request["command"] or sys.orig_argv
-    sys.path[:] = request["search_path"]
+    given = dict(zip(request["server"]["path"], request["search_path"], strict=True))
+    sys.path[:] = [given.get(entry, entry) for entry in sys.path]  # imports have added entries, as in any process
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(

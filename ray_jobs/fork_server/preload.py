@@ -39,9 +39,14 @@ class Unfit(Exception):
     """This process cannot fork others: it has more than one thread, or has started CUDA."""
 
 
-def load(kind: str) -> None:
-    """Import the modules of the kind. Raises Unfit, or what an import raises."""
+def load(kind: str) -> dict[str, str]:
+    """Import the modules of the kind. Returns the environment variables that they have set, as in any process.
+
+    Raises Unfit, or what an import raises.
+    """
     gc.disable()
+    os.environ.update(LOADER_VARIABLES)
+    before = dict(os.environ)
     kept_out = dict.fromkeys(KEPT_OUT.get(kind, ()))
     sys.modules.update(kept_out)  # type: ignore[arg-type]  # None has an import end with ModuleNotFoundError
     for name in MODULES.get(kind, (kind,)):
@@ -53,6 +58,7 @@ def load(kind: str) -> None:
     gc.freeze()  # a collection in a forked process then touches, and so copies, no page of these objects
     require_one_thread()
     _require_no_cuda()
+    return {name: value for name, value in os.environ.items() if before.get(name) != value}
 
 
 def _require_no_cuda() -> None:

@@ -28,8 +28,14 @@ BACKLOG = 128
 class ForkServer:
     """The state of the server: its socket, its processes, and the clients that wait for their ends."""
 
-    def __init__(self, options: Options, fingerprints: dict[str, loaded_files.Fingerprint | None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        fingerprints: dict[str, loaded_files.Fingerprint | None],
+        imported_environment: dict[str, str],
+    ) -> None:
         self._options, self._fingerprints = options, fingerprints
+        self._imported_environment = imported_environment
         self._clients: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: a process, and who waits for its end
         self._waiting = select.poll()
         self._socket_name = f"{options.key}.sock"
@@ -104,7 +110,7 @@ class ForkServer:
         try:
             self._forget()
             given, descriptors[:] = descriptors[:], []  # they are the forked process's to close
-            return forked_process.take_over(connection, given)
+            return forked_process.take_over(connection, given, self._imported_environment)
         except BaseException:
             traceback.print_exc()
             os._exit(1)  # the program has not begun: the client runs it
@@ -153,19 +159,18 @@ def main() -> None:
 def _serve(options: Options) -> ForkedProgram | None:
     """Load the modules and serve. Returns as `ForkServer.serve` does."""
     began = time.time()
-    os.chdir("/")
     signal.alarm(LOAD_SECONDS)
     for number in options.descriptors():
         os.set_inheritable(number, False)
-    os.environ.update(preload.LOADER_VARIABLES)
     try:
-        preload.load(options.kind)
+        imported_environment = preload.load(options.kind)
     except Exception:
         os.close(os.open(f"{options.key}.failed", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=FOLDER))
         raise
     os.environ.clear()
+    os.chdir("/")
     fingerprints = loaded_files.fingerprint_loaded()
     if written := loaded_files.find_written(fingerprints, began):
         raise SystemExit(f"{written} was written while it was loaded")
     signal.alarm(0)
-    return ForkServer(options, fingerprints).serve()
+    return ForkServer(options, fingerprints, imported_environment).serve()

@@ -59,6 +59,19 @@ def show() -> None:
     )
 
 
+def join_ray(name: str) -> None:
+    """Print what a task of this program's own module answers, which a worker must find."""
+    import ray
+
+    def answer(of: str) -> str:
+        return f"{of} of {__name__}"
+
+    ray.init(logging_level="WARNING", log_to_driver=False)
+    result = ray.get(ray.remote(answer).remote(name))
+    metadata = ray.get_runtime_context().get_job_id()
+    print(json.dumps({"parent": os.getppid(), "answer": result, "job": metadata}))
+
+
 def main(step: str, *arguments: str) -> None:
     match step:
         case "show":
@@ -88,6 +101,8 @@ def main(step: str, *arguments: str) -> None:
                 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
             Path(arguments[0]).write_text(str(os.getpid()))
             time.sleep(600)
+        case "ray":
+            join_ray(arguments[0])
         case "input":
             print(input().upper())
         case "constant":  # of a module that the test writes

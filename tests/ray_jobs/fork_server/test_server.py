@@ -53,6 +53,20 @@ def test_changed_code_is_never_run_from_a_server(host: Host) -> None:
     assert host.show()["parent"] in host.find_servers()
 
 
+def test_what_an_import_sets_is_there_in_the_forked_process(host: Host) -> None:
+    """Variables and entries of the search path, as Ray and vLLM set some when they are imported."""
+    (host.folder / "edited_module.py").write_text(
+        "import os, sys\nos.environ['SET_BY_IMPORT'] = 'yes'\nsys.path.insert(0, '/added')\nVALUE = os.getcwd()\n"
+    )
+    host.environment["KIND_OF_TEST"] = "edited_module"
+    server = host.ready()
+    facts = host.show()
+    assert facts["parent"] == server
+    assert facts["environment"]["SET_BY_IMPORT"] == "yes"
+    assert facts["path"][:2] == ["/added", str(host.folder)]
+    assert host.run("constant") == (0, f"{host.folder}\n")
+
+
 def test_a_file_written_while_the_server_loads_ends_the_server(host: Host) -> None:
     (host.folder / "edited_module.py").write_text(
         "import pathlib, time\nVALUE = 'first'\ntime.sleep(0.1)\npathlib.Path(__file__).touch()\n"
