@@ -137,7 +137,7 @@ def fork(server: Server, program: Program) -> ForkedProcess | None:
         if process is None and may_start():
             start_server(folder, server.kind, server.key, dict(server.environment), list(server.path))
         return process
-    except (OSError, ValueError):
+    except (OSError, ValueError, LookupError):  # also an answer that no fork server gives
         return None
     finally:
         os.close(folder)

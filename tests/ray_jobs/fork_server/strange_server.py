@@ -6,6 +6,7 @@ Without bytes it accepts no client.
 import signal
 import socket
 import sys
+from contextlib import suppress
 
 listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 listener.bind(sys.argv[1])
@@ -17,4 +18,5 @@ while not answer:
 while True:
     connection, _ = listener.accept()
     connections.append(connection)
-    connection.send(answer)
+    with suppress(BrokenPipeError):  # from a test that has only looked
+        connection.send(answer)
