@@ -79,9 +79,9 @@ class RayJobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        no_earlier = asyncio.create_task(asyncio.sleep(HANDOVER_S))
+        earliest = time.monotonic() + HANDOVER_S
         event = await self.follow()
-        await no_earlier
+        await asyncio.sleep(max(0.0, earliest - time.monotonic()))
         yield TriggerEvent(event)
 
     async def follow(self, at_most: float = math.inf) -> dict[str, Any] | None:
