@@ -19,7 +19,7 @@ CAUSES = {
     "job-work": "jobs: the rest, from the driver's first line to its last",
     "job-start": "jobs: start and imports, from the submission to the driver's first line",
     "job-exit": "jobs: from the driver's last line to Ray's end of the job",
-    "notice": "from Ray's end of a job to the trigger's event",
+    "notice": "from Ray's end of a job until the task or its trigger sees it",
     "task-work": "tasks: their work",
     "task-start": "tasks: fork and DAG file",
     "task-exit": "tasks: from the last line of the log to the end that Airflow records",
@@ -151,10 +151,17 @@ def _find_task(task: dict[str, Any], recording: dict[str, Any], jobs: dict[str, 
     else:
         phases.requeued = last_queued
         phases.queued = min([time for time in queued if time < (phases.started or 0) + 1], default=None)
-    phases.spans += [span for job in phases.jobs for span in list_job_spans(jobs[job], name, phases.event)]
+    for job in phases.jobs:
+        noticed = phases.event if phases.event is not None else _find_next_line(lines, jobs[job].over)
+        phases.spans += list_job_spans(jobs[job], name, noticed)
     if phases.trigger_began is not None and phases.event is not None and not phases.jobs:
         phases.spans.append(Span("sensor-wait", phases.trigger_began, phases.event, name))
     return phases
+
+
+def _find_next_line(lines: list[tuple[float, str]], over: float | None) -> float | None:
+    """When a task that followed its job in the worker went on after the job's end."""
+    return next((time for time, event in lines if over is not None and time >= over and "[ray]" not in event), None)
 
 
 def _read_lines(phases: TaskPhases, lines: list[tuple[float, str]], start: float | None) -> None:

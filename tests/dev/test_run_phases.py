@@ -2,7 +2,7 @@
 
 from xml.etree import ElementTree
 
-from recorded_run import JOB, build_recording
+from recorded_run import JOB, build_log, build_recording
 
 from benchmarks.run_phases import Span, find_phases, sum_by_cause
 from benchmarks.run_picture import draw_run
@@ -53,6 +53,15 @@ def test_the_sums_by_cause_add_up_to_the_run() -> None:
         "router": 0.0,
         "scheduler": 2.5,  # 0 to 1, 3.5 to 4, 22 to 23
     }
+
+
+def test_a_task_that_followed_its_job_in_the_worker_sees_the_end_by_its_next_line() -> None:
+    recording = build_recording()
+    lines = recording["logs"]["caption"]
+    recording["logs"]["caption"] = [*lines[:3], *build_log((16.2, "[ray] 12:00:14 caption: complete"), (16.4, "done"))]
+    (_, caption), _ = find_phases(recording)
+    [notice] = [span for span in caption.spans if span.cause == "notice"]
+    assert (round(notice.begin, 3), round(notice.end, 3)) == (16.0, 16.4)
 
 
 def test_a_second_counts_for_one_cause() -> None:
