@@ -58,7 +58,9 @@ def main() -> None:
         engine = TINY if tiny else {"dtype": "bfloat16", "max_model_len": 2048, "max_num_seqs": options.sequences}
         engine |= {"gpu_memory_utilization": options.share}
         (work / "night.yaml").write_text(yaml.safe_dump(build_suite(images, judge, engine, 8 if tiny else 64)))
-        ray.init(num_cpus=os.cpu_count(), include_dashboard=False, logging_level="warning", log_to_driver=False)
+        ray.init(
+            "local", num_cpus=os.cpu_count(), include_dashboard=False, logging_level="warning", log_to_driver=False
+        )
         began = time.time()
         jobs = run_jobs(work, models, os.environ | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}, began)
         length = time.time() - began
