@@ -40,13 +40,16 @@ main()
 """
 
 
-def build_runtime_env(variables: dict[str, str]) -> dict[str, Any]:
-    """Returns the runtime environment of a Ray actor that imports vLLM. It has these variables.
+def build_runtime_env(variables: dict[str, str], by_default: bool = False) -> dict[str, Any]:
+    """Returns the runtime environment of a Ray actor or task that imports vLLM. It has these variables.
 
-    Its worker is forked if ASSAY_FORK_SERVER is `on`.
+    Its worker is forked if ASSAY_FORK_SERVER is `on`. If that is not set, it is forked `by_default`, or if this process
+    is such a worker too.
     """
-    forked = {"py_executable": _worker_command()} if os.environ.get(client.VARIABLE) == "on" else {}
-    return {"env_vars": variables, **forked}
+    setting = os.environ.get(client.VARIABLE, "")
+    is_worker = client.own_server is not None and client.own_server.kind == KIND
+    is_forked = setting == "on" or (not setting and (by_default or is_worker))
+    return {"env_vars": variables, **({"py_executable": _worker_command()} if is_forked else {})}
 
 
 def _worker_command() -> str:

@@ -27,6 +27,7 @@ from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, Task, why_image_missing
 from ray_jobs.engine.sampling import make_params
 from ray_jobs.engine.settings import engine_environment, vllm_arguments
+from ray_jobs.fork_server.ray_worker import build_runtime_env
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.collector import collector_paused
 from ray_jobs.runtime.private_cache import ensure_cache_folder
@@ -61,7 +62,7 @@ def recaption(
     task = ray.remote(max_calls=1, max_retries=0)(_run_task).options(
         num_cpus=1,
         num_gpus=engine.gpus if has_gpu else 0,
-        runtime_env={"env_vars": engine_environment(engine, has_gpu) | alone},
+        runtime_env=build_runtime_env(engine_environment(engine, has_gpu) | alone, by_default=not has_gpu),
     )
     try:
         answers = task.remote(checkpoint, engine, has_gpu, tasks, requests, stored)

@@ -28,6 +28,7 @@ from ray_jobs.engine.gpus import has_gpus
 from ray_jobs.engine.prompt import prompt_builder_for
 from ray_jobs.engine.protocol import AnswerBlock, EngineJob, EngineReport, Requests, Task, why_image_missing
 from ray_jobs.engine.settings import engine_environment, vllm_arguments
+from ray_jobs.fork_server.ray_worker import build_runtime_env
 from ray_jobs.runtime.collector import collector_paused
 from ray_jobs.runtime.ray_dataset import ray_dataset
 
@@ -124,7 +125,7 @@ def _build_processor_config(model: Path, engine: Engine, has_gpu: bool) -> vLLME
         placement_group_config={
             "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if has_gpu else [{"CPU": 1}]
         },
-        runtime_env={"env_vars": engine_environment(engine, has_gpu)},
+        runtime_env=build_runtime_env(engine_environment(engine, has_gpu), by_default=not has_gpu),
         should_continue_on_error=True,
         log_engine_metrics=False,
         prepare_multimodal_stage=False,
