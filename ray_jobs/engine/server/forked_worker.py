@@ -9,7 +9,9 @@ import runpy
 import sys
 from contextlib import suppress
 
-from ray_jobs.engine.server.process_forks import start_fork_source
+from vllm.model_executor.models import registry
+
+from ray_jobs.engine.server.process_forks import run_forked, start_fork_source
 
 NEED_RAY = ("vllm.v1.executor.ray_utils",)  # modules that the server imported without Ray
 
@@ -17,6 +19,7 @@ if __name__ == "__main__":
     if os.environ.get("ASSAY_VLLM_FORKS") != "0":
         with suppress(OSError):
             start_fork_source()  # first, while there is one thread
+            registry._run_in_subprocess = run_forked
     import ray  # noqa: F401
 
     for name in NEED_RAY:

@@ -13,11 +13,16 @@ import multiprocessing.forkserver
 import os
 import re
 import socket
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import DupFd, ForkingPickler
 from typing import Any
+
+import cloudpickle
 
 from ray_jobs.fork_server.socket_folder import open_folder
 from ray_jobs.runtime.confinement import exit_with_parent
@@ -74,6 +79,34 @@ def start_fork_source() -> None:
     server._forkserver_alive_fd = alive
     listener.close()
     os.close(ended_when_closed)
+
+
+def run_forked(function: Callable[[], Any]) -> Any:
+    """Returns what the function returns in a forked process. vLLM looks at a model's class there, as CUDA may start.
+
+    Raises RuntimeError with the traceback, as vLLM's own way does, which starts Python and imports vLLM again.
+    """
+    receiving, sending = _get_context().Pipe(duplex=False)
+    process = VllmProcess(target=_send_result, args=(sending, cloudpickle.dumps(function)), daemon=True)
+    process.start()
+    sending.close()
+    try:
+        result, error = receiving.recv()
+    except EOFError:
+        process.join()
+        result, error = None, f"the process ended with exit code {process.exitcode}"
+    if error:
+        raise RuntimeError(f"Error raised in subprocess:\n{error}")
+    return result
+
+
+def _send_result(sending: Connection, function: bytes) -> None:
+    answer: tuple[Any, str | None]
+    try:
+        answer = cloudpickle.loads(function)(), None
+    except Exception:
+        answer = None, traceback.format_exc()
+    sending.send(answer)
 
 
 def _listen() -> socket.socket:

@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from ray_jobs.engine.server import process_forks
 
 vllm = ModuleType("stand_in")
@@ -40,6 +42,10 @@ if __name__ == "__main__":
     process_forks.USERS = ("stand_in",)
     process_forks.start_fork_source()
     os.environ["OF_STARTER"] = "the actor"
+    assert process_forks.run_forked(lambda: (os.getppid(), os.environ["OF_STARTER"]))[1] == "the actor"
+    for raises, reason in ((lambda: 1 / 0, "ZeroDivisionError: division"), (lambda: os._exit(3), "exit code 3")):
+        with pytest.raises(RuntimeError, match=reason):
+            process_forks.run_forked(raises)
     reading, writing = os.pipe()
     before = os.dup(1)
     os.dup2(writing, 1)
