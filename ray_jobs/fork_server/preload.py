@@ -53,12 +53,19 @@ def load(kind: str) -> dict[str, str]:
         importlib.import_module(name)
     for name in kept_out:
         del sys.modules[name]
+    _find_title()
     _stop_openblas()
     gc.collect()
     gc.freeze()  # a collection in a forked process then touches, and so copies, no page of these objects
     require_one_thread()
     _require_no_cuda()
     return {name: value for name, value in os.environ.items() if before.get(name) != value}
+
+
+def _find_title() -> None:
+    """Have setproctitle find the memory of the process's title. It cannot once the environment was replaced."""
+    with suppress(ImportError):
+        importlib.import_module("setproctitle").getproctitle()
 
 
 def _require_no_cuda() -> None:

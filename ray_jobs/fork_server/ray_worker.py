@@ -29,6 +29,7 @@ WORKER = "default_worker.py"
 MODULE = "ray_jobs.engine.server.forked_worker"
 WAIT_SECONDS = 40.0  # for the server's imports; Ray gives a worker up after 60
 PAUSE_SECONDS = 0.1
+MAX_REFUSALS = 10  # of a server whose socket is there
 PER_WORKER_PREFIXES = ("RAY_", "CUDA_VISIBLE_DEVICES")  # variables that no import of the server reads
 
 _BOOT = """import os, sys
@@ -72,8 +73,8 @@ def main() -> None:
 
 def _run_forked(arguments: list[str]) -> None:
     """Returns if no server can fork the worker. Else ends this process as the worker ended."""
-    server = _server_for_workers()
     sys.path[0] = os.path.dirname(arguments[0])  # as Python sets it for the worker's program
+    server = _server_for_workers()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, entrypoint.PASSED_ON)
     try:
         program = Program(
@@ -105,19 +106,23 @@ def _server_for_workers() -> Server:
     """Returns the server for workers with this environment, whatever job and GPU they get."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PER_WORKER_PREFIXES)}
     environment.setdefault("OMP_NUM_THREADS", "1")  # as Ray sets it for an actor before it imports anything
-    path = [os.path.abspath(entry) for entry in sys.path if entry]
+    path = [os.path.abspath(entry) for entry in sys.path]
     return Server(KIND, server_key.key_of(KIND, environment, path), environment, path)
 
 
 def _fork_when_ready(server: Server, program: Program) -> ForkedProcess | None:
-    """Returns the forked process. None if the server cannot import its modules, or not within WAIT_SECONDS."""
-    end, folder = time.monotonic() + WAIT_SECONDS, open_folder()
+    """Returns the forked process.
+
+    None if the server cannot import its modules, or not within WAIT_SECONDS, or if it is there and does not fork.
+    """
+    end, folder, refusals = time.monotonic() + WAIT_SECONDS, open_folder(), 0
     try:
-        while time.monotonic() < end:
+        while time.monotonic() < end and refusals < MAX_REFUSALS:
             if process := client.fork(server, program):
                 return process
             if has_failed_lately(folder, server.key):
                 return None
+            refusals += os.access(f"{server.key}.sock", os.F_OK, dir_fd=folder)
             start_server(folder, server.kind, server.key, dict(server.environment), list(server.path))
             time.sleep(PAUSE_SECONDS)
     finally:
