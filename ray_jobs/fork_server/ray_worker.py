@@ -41,15 +41,12 @@ main()
 """
 
 
-def build_runtime_env(variables: dict[str, str], by_default: bool = False) -> dict[str, Any]:
+def build_runtime_env(variables: dict[str, str]) -> dict[str, Any]:
     """Returns the runtime environment of a Ray actor or task that imports vLLM. It has these variables.
 
-    Its worker is forked if ASSAY_FORK_SERVER is `on`. If that is not set, it is forked `by_default`, or if this process
-    is such a worker too.
+    Its worker is forked if ASSAY_FORK_SERVER is `on`.
     """
-    setting = os.environ.get(client.VARIABLE, "")
-    is_worker = client.own_server is not None and client.own_server.kind == KIND
-    is_forked = setting == "on" or (not setting and (by_default or is_worker))
+    is_forked = os.environ.get(client.VARIABLE) == "on"
     return {"env_vars": variables, **({"py_executable": _worker_command()} if is_forked else {})}
 
 

@@ -62,7 +62,7 @@ def recaption(
     task = ray.remote(max_calls=1, max_retries=0)(_run_task).options(
         num_cpus=1,
         num_gpus=engine.gpus if has_gpu else 0,
-        runtime_env=build_runtime_env(engine_environment(engine, has_gpu) | alone, by_default=not has_gpu),
+        runtime_env=build_runtime_env(engine_environment(engine, has_gpu) | alone),
     )
     try:
         answers = task.remote(checkpoint, engine, has_gpu, tasks, requests, stored)

@@ -125,7 +125,7 @@ def _build_processor_config(model: Path, engine: Engine, has_gpu: bool) -> vLLME
         placement_group_config={
             "bundles": [{"GPU": 1, "CPU": 1}] * engine.tensor_parallel_size if has_gpu else [{"CPU": 1}]
         },
-        runtime_env=build_runtime_env(engine_environment(engine, has_gpu), by_default=not has_gpu),
+        runtime_env=build_runtime_env(engine_environment(engine, has_gpu)),
         should_continue_on_error=True,
         log_engine_metrics=False,
         prepare_multimodal_stage=False,

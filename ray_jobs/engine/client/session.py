@@ -84,7 +84,7 @@ def engine_session(
         actor = ray.remote(WarmEngine).options(
             name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
             max_concurrency=2 * MAX_TASKS_IN_FLIGHT, num_cpus=1 if has_gpu else 0, num_gpus=share if has_gpu else 0,
-            runtime_env=build_runtime_env(engine_environment(engine, has_gpu), by_default=not has_gpu),
+            runtime_env=build_runtime_env(engine_environment(engine, has_gpu)),
         ).remote(checkpoint, engine, has_gpu, token, workload)  # fmt: skip
         try:
             wait = gpus.GpuWait(share, "engine") if has_gpu else None

@@ -20,8 +20,12 @@ if __name__ == "__main__":
         with suppress(OSError):
             start_fork_source()  # first, while there is one thread
             registry._run_in_subprocess = run_forked
-    import ray  # noqa: F401
+    import ray._raylet
 
+    with suppress(ImportError):
+        from setproctitle import setproctitle
+
+        ray._raylet.setproctitle = setproctitle  # Ray's own does not find the title where the environment was replaced
     for name in NEED_RAY:
         importlib.reload(sys.modules[name])
     runpy.run_module("ray._private.workers.default_worker", run_name="__main__", alter_sys=True)

@@ -14,7 +14,6 @@ import pytest
 from forking import PROGRAMS, SECONDS, Host, is_running, read_ids
 from stage_jobs import wait_until
 
-from ray_jobs.fork_server import client
 from ray_jobs.fork_server.ray_worker import build_runtime_env
 
 WORKER = str(PROGRAMS / "default_worker.py")
@@ -76,24 +75,12 @@ def test_a_signal_reaches_the_worker(host: Host, tmp_path: Path) -> None:
     assert waiting.wait(SECONDS) == 7
 
 
-@pytest.mark.parametrize(
-    ("setting", "by_default", "kind_of_this_process", "forks"),
-    [
-        ("on", False, None, True),
-        ("off", True, "vllm", False),
-        ("", False, None, False),
-        ("", True, None, True),
-        ("", False, "vllm", True),
-        ("", False, "driver", False),
-    ],
-)
-def test_a_runtime_environment_names_it_where_it_is_wanted(
-    monkeypatch: pytest.MonkeyPatch, setting: str, by_default: bool, kind_of_this_process: str | None, forks: bool
+@pytest.mark.parametrize(("setting", "forks"), [("on", True), ("off", False), ("", False)])
+def test_a_runtime_environment_names_it_only_where_it_is_on(
+    monkeypatch: pytest.MonkeyPatch, setting: str, forks: bool
 ) -> None:
     monkeypatch.setenv("ASSAY_FORK_SERVER", setting)
-    server = client.Server(kind_of_this_process, "key", {}, []) if kind_of_this_process else None
-    monkeypatch.setattr(client, "own_server", server)
-    environment = build_runtime_env({"A": "1"}, by_default)
+    environment = build_runtime_env({"A": "1"})
     assert ("py_executable" in environment, environment["env_vars"]) == (forks, {"A": "1"})
 
 
