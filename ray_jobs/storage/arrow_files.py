@@ -20,6 +20,7 @@ from ray_jobs.storage.arrow_guard import check_own
 from ray_jobs.storage.error_lines import explain_errors
 
 BUFFER = 2**16
+TAIL = 2**16  # bytes at the end of an object on S3
 
 
 def open_arrow(uri: str) -> Any:
@@ -88,10 +89,14 @@ def explain_arrow_errors(uri: str, what: str) -> Iterator[None]:
 
 
 class StoredFile(io.RawIOBase):
-    """An object on S3 as a random-access file. Each read is one request, and all reads are of the same version."""
+    """An object on S3 as a random-access file. Each read is one request, and all reads are of the same version.
+
+    The last TAIL bytes are one request together, because Arrow reads a footer in several steps.
+    """
 
     def __init__(self, uri: str) -> None:
         self.uri, self.position = uri, 0
+        self.tail: bytes | None = None
         entry = object_listing.find_entry(uri)
         if entry is None:
             raise FileNotFoundError(errno.ENOENT, "no such object", uri)
@@ -114,9 +119,17 @@ class StoredFile(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         remaining = max(0, self.size - self.position)
         wanted = remaining if size is None or size < 0 else min(size, remaining)
-        data = objects.read_range(self.uri, self.position, wanted, self.version) if wanted else b""
+        data = self._read_range(self.position, wanted) if wanted else b""
         self.position += len(data)
         return data
+
+    def _read_range(self, start: int, length: int) -> bytes:
+        tail_start = max(0, self.size - TAIL)
+        if start < tail_start:
+            return objects.read_range(self.uri, start, length, self.version)
+        if self.tail is None:
+            self.tail = objects.read_range(self.uri, tail_start, self.size - tail_start, self.version)
+        return self.tail[start - tail_start : start - tail_start + length]
 
     def readinto(self, buffer: Any) -> int:
         data = self.read(len(buffer))

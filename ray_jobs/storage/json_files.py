@@ -5,6 +5,7 @@ that is read and written again loses nothing.
 """
 
 import json
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -69,11 +70,8 @@ def check(data: bytes, uri: str) -> None:
 
 def check_replaceable(uri: str) -> None:
     """Raises NewerSchema when the file at the URI is of a newer schema, so must be neither replaced nor deleted."""
-    try:
-        data = objects.read(uri, LARGEST)
-    except (FileNotFoundError, InputError):  # a file so large, a pipe or a device: Assay did not write it
-        return
-    check(data, uri)
+    with suppress(FileNotFoundError):
+        _check_present(uri)
 
 
 def replace(uri: str, content: StoredModel) -> None:
@@ -84,5 +82,17 @@ def replace(uri: str, content: StoredModel) -> None:
 
 def remove(uri: str) -> None:
     """Delete the file at the URI, if any. Raises NewerSchema."""
-    check_replaceable(uri)
+    try:
+        _check_present(uri)
+    except FileNotFoundError:
+        return
     objects.delete(uri)
+
+
+def _check_present(uri: str) -> None:
+    """Raises NewerSchema when the file at the URI is of a newer schema, and FileNotFoundError when there is none."""
+    try:
+        data = objects.read(uri, LARGEST)
+    except InputError:  # a file so large, a pipe or a device: Assay did not write it
+        return
+    check(data, uri)

@@ -117,7 +117,7 @@ def read_columns(stage_uri: str, name: str, names: Sequence[str]) -> pa.Table:
     """
     manifest = _load_current_manifest(stage_uri)
     if manifest and manifest.stage != "golden":
-        return read(stage_uri, name, names)
+        return read(stage_uri, name, names, manifest=manifest)
     uri = uri_of_part(stage_uri, name, parts_folder_of(manifest))
     try:
         if manifest and not uris.is_s3(uri):
