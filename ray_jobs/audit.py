@@ -89,6 +89,7 @@ def _make_audit(spec: Spec, captions: Manifest, why: str | None) -> Audit:
     engines = "an engine that swapped weights" if captions.weights_swapped else "engines started for them"
     log.info("audit: a fresh engine for %d of %d captions, made by %s", len(sample), captions.rows_out, engines)
     stored = {key: caption for key, (_, caption) in sample.items()}
+    frame.join_cluster(spec)
     probe(spec.checkpoint, [spec.suite.caption.prompt], grammar=grammar_of(spec.suite.caption))
     recaptioned = reference_engine.recaption(
         spec.checkpoint, spec.suite.engine, _group_tasks(sample), make_request_builder(spec), stored

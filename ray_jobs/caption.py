@@ -75,6 +75,7 @@ def caption(spec: Spec) -> None:
     pending = {name: range(rows) for name, rows in sizes.items() if name not in done}
     written: dict[str, DescribedPart] = {}
     if pending:
+        frame.join_cluster(spec)
         warn_of_long_answers(spec)
         if images := check_truth(spec, golden):
             log.info("truth: %s, of %d images", ", ".join(f"{name} {n}" for name, n in images.items()), golden.rows_out)

@@ -28,7 +28,7 @@ from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.job import frame
 from ray_jobs.judge.preference import compute_preferences
 from ray_jobs.judge.run import run_judge, start_new_attempt
-from ray_jobs.metrics.run import check_settings, score_captions, summarise_scores
+from ray_jobs.metrics.run import check_settings, needs_ray, score_captions, summarise_scores
 from ray_jobs.report.write_report import render_report
 from ray_jobs.storage import json_files, manifests, objects, records
 
@@ -54,6 +54,8 @@ def evaluate(spec: Spec) -> None:
     spec = spec.with_folders({}, folder)
     if not folder:
         start_new_attempt(spec)  # after the check, so that a fault in the settings leaves the old verdict in place
+    if spec.suite.judge.kind == "vllm" or any(needs_ray(spec, manifest) for manifest in captions.values()):
+        frame.join_cluster(spec)
     times = [time.monotonic()]
     if spec.suite.judge.kind != "none":
         run_judge(spec, caption_ids)

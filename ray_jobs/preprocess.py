@@ -2,7 +2,7 @@
 
     python -m ray_jobs.preprocess --spec URI
 
-The job plans the sample into parts. Ray Data builds the missing parts. Each rejected image has a reason. A complete
+The job plans the sample into parts. Ray tasks build the missing parts. Each rejected image has a reason. A complete
 golden set stays as it is.
 """
 
@@ -43,6 +43,7 @@ def preprocess(spec: Spec) -> None:
 
 def build_golden_set(spec: Spec) -> None:
     """Plan the golden set, build its parts, check it, and commit its manifest."""
+    frame.join_cluster(spec)
     times = [time.monotonic()]
     source = open_source(spec.suite.dataset)
     dataset = f"dataset {spec.suite.dataset.source}"

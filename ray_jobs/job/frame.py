@@ -1,8 +1,8 @@
-"""The frame around every job: read the spec, join the Ray cluster, do the work, and end with an exit code for Airflow.
+"""The frame around every job: read the spec, do the work, and end with an exit code for Airflow.
 
-Each stage's program calls `run` in the job's driver. Exit 0: the stage is complete. Exit 2: bad input, a retry cannot
-help. Exit 1: trouble, a retry may succeed. A failing job writes `failure.json` into the run's folder, with the same
-line that it prints.
+Each stage's program calls `run` in the job's driver, and `join_cluster` when it has work for Ray. Exit 0: the stage is
+complete. Exit 2: bad input, a retry cannot help. Exit 1: trouble, a retry may succeed. A failing job writes
+`failure.json` into the run's folder, with the same line that it prints.
 """
 
 import atexit
@@ -54,13 +54,21 @@ def run(stage: str, work: Callable[[Spec], None], spec_uri: str) -> int:
         check_code(spec)
         check_destination(spec.suite.judge)
         require_conditional_create(spec.root)
-        connect()
-        require_shared(spec)
         work(spec)
     except Exception as error:
         return _report(stage, _say_what_was_deleted(spec, error), failure_uri)
     log.info("%s: complete in %.1f s", stage, time.monotonic() - started)
     return 0
+
+
+def join_cluster(spec: Spec) -> None:
+    """Join the Ray cluster, whose nodes must all see the directories that the spec names.
+
+    A stage calls it before its first work on Ray. A stage with nothing to do starts no Ray. Raises what `connect` and
+    `require_shared` raise.
+    """
+    connect()
+    require_shared(spec)
 
 
 def connect() -> None:

@@ -1,11 +1,13 @@
 """Computes which caption the judge prefers, image by image: the baseline's (-1), the candidate's (+1) or neither (0).
 
-The driver of `evaluate` calls it; Ray tasks compare the parts. Preferences depend on the baseline, so they are in
-`preference/` among the run's results, and not among the scores. The judge has compared each pair twice, with the
-captions in both orders. If the two answers contradict each other, they show a habit and not a preference: a tie.
+The driver of `evaluate` calls it. It compares the parts of a small set itself; Ray tasks compare those of a larger one.
+Preferences depend on the baseline, so they are in `preference/` among the run's results, and not among the scores. The
+judge has compared each pair twice, with the captions in both orders. If the two answers contradict each other, they
+show a habit and not a preference: a tie.
 """
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +17,9 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.judge import answer_store
 from ray_jobs.judge.questions import build_pair_questions
 from ray_jobs.judge.rubric import Choice, parse_pair_answer
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.ray_dataset import ray_dataset
+from ray_jobs.runtime.ray_tasks import SMALL_ROWS
 from ray_jobs.storage import manifests, objects, parts
 
 SCHEMA = pa.schema(
@@ -28,6 +32,7 @@ SCHEMA = pa.schema(
     }
 )
 FOLDER = "preference"
+READERS = 8  # parts that the driver compares at once, because storage may be far away
 
 
 def compute_preferences(spec: Spec) -> Manifest | None:
@@ -42,11 +47,11 @@ def compute_preferences(spec: Spec) -> Manifest | None:
     if existing := manifests.load_manifest(f"{spec.results_uri}/{FOLDER}"):
         return existing
     captions = manifests.require_manifest(spec.captions_uri, "caption")
-    names = [part.name for part in captions.parts]
-    work = ray_dataset([{"part": name} for name in names])
-    written = [
-        Part.model_validate_json(row["part"]) for row in work.map(compare_part, fn_kwargs={"spec": spec}).iter_rows()
-    ]
+    tasks = [{"part": part.name} for part in captions.parts]
+    work = partial(compare_part, spec=spec)
+    is_small = captions.rows_in <= SMALL_ROWS
+    rows = prefetch(work, tasks, READERS) if is_small else ray_dataset(tasks).map(work).iter_rows()
+    written = [Part.model_validate_json(row["part"]) for row in rows]
     return commit_preferences(spec, captions, written)
 
 

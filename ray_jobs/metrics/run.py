@@ -1,6 +1,7 @@
 """Score captions: a value of every metric for every captioned image, or the reason why there is none.
 
-The driver of `evaluate` calls this. Ray tasks score the parts. Scores belong to captions and to a scoring id (metrics
+The driver of `evaluate` calls this. It scores the parts of a small set itself; Ray tasks score those of a larger one,
+and wherever a team's own metrics run. Scores belong to captions and to a scoring id (metrics
 and judge), not to a run. So a new metric or judge scores the stored captions of the candidate and of its baseline.
 """
 
@@ -8,10 +9,11 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from ray_jobs.contract.artifacts import Manifest, Part, Scores
 from ray_jobs.contract.spec import Spec
@@ -26,6 +28,7 @@ from ray_jobs.metrics.text import corpus_counts, language_detection
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
+from ray_jobs.runtime.ray_tasks import SMALL_ROWS, run_tasks
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import read_floats
 
@@ -62,13 +65,9 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
     corpus_counts.complete_tables(spec, caption_id)
     done = manifests.list_part_names(uri)
     progress = Progress("scores", captions.rows_in, sum(part.rows for part in captions.parts if part.name in done))
-    names = [part.name for part in captions.parts]
-    work = ray_dataset([{"part": name} for name in names], _count_blocks(len(names)))
     scored_parts: list[Part] = []
     languages: Counter[str] = Counter()
-    for row in log_until_first_row(
-        iter(work.map(score_part, fn_kwargs={"spec": spec, "caption_id": caption_id}).iter_rows()), "scores"
-    ):
+    for row in _score_parts(spec, caption_id, captions):
         scored_parts.append(Part.model_validate_json(row["part"]))
         languages.update(json.loads(row["languages"]))
         if scored_parts[-1].name not in done:
@@ -79,6 +78,20 @@ def score_captions(spec: Spec, caption_id: str) -> Manifest:
         "scores", scores_id, scored_parts, captions.rows_in, {}, captions.versions, details
     )
     return _make_current(spec, caption_id, replace(place, manifest=manifests.commit(uri, manifest)), captions_digest)
+
+
+def needs_ray(spec: Spec, captions: Manifest) -> bool:
+    """Whether `score_captions` needs a Ray cluster for these captions."""
+    return captions.rows_in > SMALL_ROWS or bool(spec.own_metrics) or spec.clip is not None
+
+
+def _score_parts(spec: Spec, caption_id: str, captions: Manifest) -> Iterator[dict[str, Any]]:
+    """What `score_part` returns for each part. Only a Ray worker measures with a team's own metrics."""
+    tasks = [{"part": part.name} for part in captions.parts]
+    work = partial(score_part, spec=spec, caption_id=caption_id)
+    if captions.rows_in > SMALL_ROWS:
+        return log_until_first_row(iter(ray_dataset(tasks, _count_blocks(len(tasks))).map(work).iter_rows()), "scores")
+    return run_tasks(tasks, work, "scores") if spec.own_metrics else prefetch(work, tasks, READERS)
 
 
 def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_digest: str) -> Manifest:
@@ -152,6 +165,8 @@ def summarise_scores(spec: Spec, manifest: Manifest) -> Scores:
 
 
 def _count_blocks(count: int) -> int:
+    import ray
+
     cpus = int(ray.cluster_resources().get("CPU", 1))
     return max(1, -(-count // BLOCK_PARTS), min(count, BLOCKS_PER_CPU * cpus))
 

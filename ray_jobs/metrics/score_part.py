@@ -1,7 +1,7 @@
 """Score one part: measure its captions, add the judge's and CLIP's values, and write the rows.
 
-Ray tasks of `evaluate` run this. The module imports no engine and no model, because each worker keeps its imports in
-memory.
+The driver of `evaluate` runs this for a small set, else its Ray tasks do. The module imports no engine and no model,
+because each worker keeps its imports in memory.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Writes golden sets and captions of a few images, for the tests of scoring."""
 
-from collections.abc import Callable, Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,20 +18,11 @@ def map_locally(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dic
     return [work(row) for row in rows]
 
 
-class LocalDataset:
-    """Stands for Ray Data where a test is about what a task does, not how tasks are distributed."""
-
-    def __init__(self, rows: list[dict[str, Any]], blocks: int = 1) -> None:
-        self.rows = rows
-
-    def map(self, work: Any, fn_kwargs: dict[str, Any]) -> "LocalDataset":
-        return LocalDataset([work(row, **fn_kwargs) for row in self.rows])
-
-    def iter_rows(self) -> list[dict[str, Any]]:
-        return self.rows
-
-
-NO_CLUSTER = SimpleNamespace(cluster_resources=dict)
+def run_tasks_locally(
+    tasks: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]], what: str
+) -> Iterator[dict[str, Any]]:
+    """Stands for `ray_tasks.run_tasks` where a test is about what a task does, not how tasks are distributed."""
+    return map(work, tasks)
 
 
 def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 from samples import draw_picture, encode_image, make_spec
-from stored_captions import NO_CLUSTER, LocalDataset, map_locally, write_captions, write_golden
+from stored_captions import write_captions, write_golden
 
 from ray_jobs import evaluate
 from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import run
-from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import objects
 
 GOLDEN = [
@@ -21,10 +20,7 @@ GOLDEN = [
 
 
 @pytest.fixture
-def captioned_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
-    monkeypatch.setattr(run, "ray", NO_CLUSTER)
-    monkeypatch.setattr(run, "ray_dataset", LocalDataset)
+def captioned_spec(tmp_path: Path) -> Spec:
     spec = make_spec(root=str(tmp_path), judge__kind="vllm", judge__model="/m")
     write_golden(spec, GOLDEN)
     write_captions(spec, [{"image_id": "a", "caption": "a dot"}, {"image_id": "b", "caption": "a line"}])

@@ -4,26 +4,20 @@ from pathlib import Path
 
 import pytest
 from samples import make_record, make_spec
-from stored_captions import NO_CLUSTER, LocalDataset, map_locally
 from stored_runs import CaptionResult, Image, write_golden, write_run, write_scores
 
 from ray_jobs import evaluate, publish
 from ray_jobs.contract.artifacts import Outcome, Record, Verdict
 from ray_jobs.contract.spec import Spec
-from ray_jobs.metrics import run
 from ray_jobs.metrics.registry import build_metrics
-from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import index, objects
 
 IMAGES = [Image(f"{number:03d}.png", ["a red square"], "square") for number in range(12)]
 
 
 @pytest.fixture
-def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    """A run whose captions have their scores. Its tasks run in this process."""
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
-    monkeypatch.setattr(run, "ray", NO_CLUSTER)
-    monkeypatch.setattr(run, "ray_dataset", LocalDataset)
+def scored_spec(tmp_path: Path) -> Spec:
+    """A run whose captions have their scores."""
     spec = make_spec(root=str(tmp_path))
     write_golden(spec, IMAGES)
     values = dict.fromkeys(build_metrics(spec), 1.0)

@@ -11,12 +11,13 @@ from ray_cluster import Cluster, start_cluster
 from release_corpus import RUNS, plan_again, restore, suite_in, sums_of
 from stage_jobs import run_stage
 from stage_versions import PRESENT, RELEASED, variables_of
-from stored_captions import NO_CLUSTER, LocalDataset, map_locally
+from stored_captions import run_tasks_locally
 
 from ray_jobs import evaluate, publish
 from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.contract.spec import Spec
+from ray_jobs.job import frame
 from ray_jobs.metrics import run as scoring
 from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import json_files, manifests, parts
@@ -70,10 +71,9 @@ def assert_continued(root: Path, spec: Spec, before: dict[str, tuple[str, int]])
 
 @pytest.fixture
 def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tasks run in this process."""
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
-    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
+    """The tasks with the own metric run in this process."""
+    monkeypatch.setattr(frame, "connect", lambda: None)
+    monkeypatch.setattr(scoring, "run_tasks", run_tasks_locally)
 
 
 @pytest.mark.usefixtures("_no_cluster")

@@ -1,8 +1,9 @@
 """Count how often n-grams and captions occur in a whole set, in bounded memory, and store the counts.
 
 The driver of `evaluate` starts the counting. A Ray task counts each group of parts into a run, which is a sorted table.
-Then a Ray task sums each range of numbers over all runs. The tables are written once. The tasks that score parts map
-the tables into memory. When the tables are on S3, each node has a copy.
+Then a Ray task sums each range of numbers over all runs. The driver itself counts a single group. The tables
+are written once. The tasks that score parts map the tables into memory. When the tables are on S3, each node has a
+copy.
 
 For 640,000 images with five references each, counting takes 8 CPU seconds and 0.6 GB, spread over the tasks. One task
 with pyarrow's group-by takes 26 s and 4.9 GB, one with DuckDB 12 s and 2.4 GB (`python -m benchmarks.counting`).
@@ -15,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from ray_jobs.metrics.text.frequencies import ENTRY_BYTES, Frequencies
 from ray_jobs.metrics.text.ngrams import ORDERS, number_ngrams, number_texts
 from ray_jobs.metrics.text.tokenise import number_terms
 from ray_jobs.runtime import private_cache
+from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
 from ray_jobs.storage import json_files, manifests, object_listing, objects, parts, uris
 
@@ -36,6 +39,7 @@ log = logging.getLogger("assay")
 
 VERSION = 1  # raise this and EVALUATE_VERSION when terms or n-grams change, so that golden sets are counted anew
 GROUP_ROWS, RANGE_ENTRIES = 8192, 12_000_000
+READERS = 4  # parts of a group that are read at once, because storage may be far away
 BUCKETS = 256  # runs are cut where the upper 8 bits change, so a range is a number of whole buckets
 
 Counter = Callable[[str], dict[str, tuple[int, np.ndarray]]]
@@ -146,18 +150,50 @@ def _build_tables(
     uri: str, groups: Sequence[Sequence[str]], tables: Sequence[str], counter: Counter
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """For each table: its name, its total, and the SHA-256 of the file of each range."""
+    if len(groups) == 1:  # the driver needs no runs
+        for name, (total, distinct, counts) in _count_parts(groups[0], counter).items():
+            yield name, {"total": total, "sha256": _write_ranges(uri, name, distinct, counts)}
+        return
     runs = _run_on_ray(
         [{"group": json.dumps(group)} for group in groups], partial(_count_group, uri=uri, counter=counter)
     )
     sizes = [json.loads(row["sizes"]) for row in runs]
     for name in tables:
         entries = sum(size[name]["entries"] for size in sizes)
-        ranges = min(BUCKETS, 1 << max(0, -(-entries // RANGE_ENTRIES) - 1).bit_length())
+        ranges = _count_ranges(entries)
         firsts = [group[0] for group in groups]
         summing = partial(_sum_range, uri=uri, table=name, ranges=ranges, firsts=firsts)
         hashes = {row["range"]: row["sha256"] for row in _run_on_ray([{"range": n} for n in range(ranges)], summing)}
         total = sum(size[name]["total"] for size in sizes)
         yield name, {"total": total, "sha256": [hashes[number] for number in range(ranges)]}
+
+
+def _count_ranges(entries: int) -> int:
+    return min(BUCKETS, 1 << max(0, -(-entries // RANGE_ENTRIES) - 1).bit_length())
+
+
+def _count_parts(names: Sequence[str], counter: Counter) -> dict[str, tuple[int, np.ndarray, np.ndarray]]:
+    """(total, distinct numbers, their counts) of these parts, by table."""
+    counts_of_parts = list(prefetch(counter, names, READERS))
+    return {
+        table: (
+            sum(counts[table][0] for counts in counts_of_parts),
+            *frequencies.count_numbers(np.concatenate([counts[table][1] for counts in counts_of_parts])),
+        )
+        for table in counts_of_parts[0]
+    }
+
+
+def _write_ranges(uri: str, table: str, distinct: np.ndarray, counts: np.ndarray) -> list[str]:
+    """Write a table whose numbers are all here. Returns the SHA-256 of the file of each range."""
+    ranges = _count_ranges(len(distinct))
+    cuts = [*np.searchsorted(distinct, frequencies.compute_range_starts(ranges)).tolist(), len(distinct)]
+    hashes = []
+    for number, (low, high) in enumerate(pairwise(cuts)):
+        data = frequencies.encode_counts(*frequencies.sum_counts([(distinct[low:high], counts[low:high])], least=2))
+        objects.write(f"{uri}/{_file_name(table, number)}", data)
+        hashes.append(hashlib.sha256(data).hexdigest())
+    return hashes
 
 
 def _run_on_ray(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
@@ -172,14 +208,12 @@ def _count_group(row: dict[str, Any], uri: str, counter: Counter) -> dict[str, s
     summary_uri = f"{uri}/runs/{names[0]}.json"
     if objects.exists(summary_uri):
         return {"sizes": objects.read(summary_uri).decode()}
-    counts_of_parts = [counter(name) for name in names]
     sizes = {}
-    for table in counts_of_parts[0]:
-        distinct, counts = frequencies.count_numbers(np.concatenate([entry[table][1] for entry in counts_of_parts]))
+    for table, (total, distinct, counts) in _count_parts(names, counter).items():
         cuts = np.searchsorted(distinct, frequencies.compute_range_starts(BUCKETS)).tolist()
         objects.write(f"{uri}/runs/{names[0]}.{table}", frequencies.encode_counts(distinct, counts))
         sizes[table] = {
-            "total": sum(entry[table][0] for entry in counts_of_parts),
+            "total": total,
             "entries": len(distinct),
             "cuts": [*cuts, len(distinct)],
         }

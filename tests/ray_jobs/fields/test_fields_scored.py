@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from samples import make_spec
-from stored_captions import NO_CLUSTER, LocalDataset, map_locally
+from stored_captions import run_tasks_locally
 from stored_runs import Image
 from stored_runs import write_golden as write_plain_golden
 
@@ -51,9 +51,7 @@ TRUTH: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
-    monkeypatch.setattr(run, "ray", NO_CLUSTER)
-    monkeypatch.setattr(run, "ray_dataset", LocalDataset)
+    monkeypatch.setattr(run, "run_tasks", run_tasks_locally)
     corpus_counts.open_table.cache_clear()
     spec = make_spec(
         root=str(tmp_path),

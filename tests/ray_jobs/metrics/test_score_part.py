@@ -14,7 +14,7 @@ import pytest
 import stage_jobs
 import tiny_clip
 from samples import checkpoint_files, draw_picture, encode_image, make_baseline, make_spec
-from stored_captions import NO_CLUSTER, LocalDataset, map_locally, write_captions, write_golden
+from stored_captions import write_captions, write_golden
 
 from ray_jobs.checkpoints import inspect
 from ray_jobs.contract.artifacts import Manifest, Part, Scores
@@ -28,10 +28,16 @@ from ray_jobs.metrics.clip.model import ClipModel
 from ray_jobs.metrics.clip.similarity import compute_scores as clip_scores
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.runtime.ray_tasks import SMALL_ROWS
 from ray_jobs.storage import manifests, objects, parts, s3_client
 
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour", "shape"]}
 NAME = "part-00000"
+MEASURE_PID = """
+import os
+from ray_jobs.metrics import Metric
+METRIC = Metric("pid", "process", +1, (0, 1e9), measure=lambda caption: os.getpid())
+"""
 GOLDEN: list[dict[str, Any]] = [
     {"image_id": "a", "references": ["a dot"], "label": "dot, spot"},
     {"image_id": "b", "references": ["a line"], "label": "line"},
@@ -48,12 +54,6 @@ CAPTIONS: list[dict[str, Any]] = [
 
 def make_answer(colour: bool, shape: bool) -> str:
     return json.dumps({"rationale": "so", "colour": colour, "shape": shape})
-
-
-@pytest.fixture(autouse=True)
-def _tasks_in_this_process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "integration" not in request.keywords:
-        monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
 
 
 @pytest.fixture
@@ -84,10 +84,8 @@ def score(spec: Spec, names: tuple[str, ...] = (NAME,)) -> Manifest:
 
 
 @pytest.fixture
-def two_parts(captioned_spec: Spec, monkeypatch: pytest.MonkeyPatch) -> Spec:
+def two_parts(captioned_spec: Spec) -> Spec:
     """The same images in two parts, for `scoring.score` itself."""
-    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
     for uri in (captioned_spec.golden_uri, captioned_spec.captions_uri):
         manifests.clear_stage(uri, "rows")
     write_golden(captioned_spec, GOLDEN, 2)
@@ -432,11 +430,13 @@ def write_many(spec: Spec, images: int, rows: int) -> None:
 
 
 @pytest.mark.integration
-def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: object) -> None:
+@pytest.mark.parametrize("images", [4000, 6000], ids=["by the driver", "by Ray Data"])
+def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: object, images: int) -> None:
     """Every part is scored once, and the bytes equal those of an undisturbed run."""
+    assert (images > SMALL_ROWS) == (images == 6000)
     one_part, cut = (make_spec(root=str(tmp_path / name)) for name in ("whole", "cut"))
     for spec in (one_part, cut):
-        write_many(spec, 4000, 20)
+        write_many(spec, images, images // 200)
         objects.write(spec.uri, spec.model_dump_json().encode())
     stage_jobs.run_stage("evaluate", one_part)
     process = stage_jobs.start_stage("evaluate", cut)
@@ -459,6 +459,35 @@ def test_killed_and_resumed_it_is_what_one_go_makes(tmp_path: Path, on_cluster: 
             {key: sha for key, (sha, _) in stage_jobs.take_snapshot(uri(spec)).items()} for spec in (one_part, cut)
         )
         assert first == other
+
+
+@pytest.mark.integration
+def test_the_driver_and_ray_data_write_the_same_scores(
+    tmp_path: Path, on_cluster: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, on_ray = (make_spec(root=str(tmp_path / name)) for name in ("here", "on-ray"))
+    for spec in (here, on_ray):
+        write_many(spec, 6000, 500)
+        objects.write(spec.uri, spec.model_dump_json().encode())
+    stage_jobs.run_stage("evaluate", on_ray)
+    monkeypatch.setattr(scoring, "SMALL_ROWS", 6000)
+    manifest = scoring.score_captions(here, here.caption_id)
+    assert manifest.parts == manifests.require_manifest(on_ray.scores_uri, "evaluate").parts
+    assert manifest.details["languages"] == manifests.require_manifest(on_ray.scores_uri, "x").details["languages"]
+    assert stage_jobs.hash_parts(here.scores_uri) == stage_jobs.hash_parts(on_ray.scores_uri)
+
+
+@pytest.mark.integration
+def test_a_teams_own_metric_measures_in_a_ray_worker(tmp_path: Path, on_cluster: object) -> None:
+    """Of a small set, too, of which the driver else scores all parts itself."""
+    spec = make_spec(root=str(tmp_path)).model_copy(update={"own_metrics": {"pid": MEASURE_PID}})
+    write_many(spec, 40, 4)
+    objects.write(spec.uri, spec.model_dump_json().encode())
+    driver = Path(__file__).with_name("score_captions.py")
+    run = subprocess.run([sys.executable, driver, spec.uri], capture_output=True, text=True, check=True)
+    measured = {int(row["pid"]) for row in stage_jobs.read_rows(spec.scores_uri)}
+    assert measured
+    assert int(run.stdout.splitlines()[-1]) not in measured
 
 
 @pytest.mark.integration

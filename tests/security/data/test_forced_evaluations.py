@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from samples import draw_picture, encode_image, make_spec
-from stored_captions import NO_CLUSTER, LocalDataset, map_locally, write_captions, write_golden
+from stored_captions import write_captions, write_golden
 
 from ray_jobs import evaluate, publish
 from ray_jobs.comparison.compare_runs import compare_runs
@@ -18,7 +18,6 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.gate.run import run_gate as decide
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics import run as scoring
-from ray_jobs.metrics.text import corpus_counts
 from ray_jobs.storage import json_files, manifests, objects, parts, records
 
 GOLDEN = [
@@ -35,11 +34,8 @@ MOST_WRITES = 40
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
+def run(tmp_path: Path) -> Spec:
     """A run with its record, made without `force`."""
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
-    monkeypatch.setattr(scoring, "ray", NO_CLUSTER)
-    monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
     spec = make_spec(root=str(tmp_path))
     write_golden(spec, GOLDEN)
     write_captions(spec, [{"image_id": name, "caption": text} for name, text in zip("ab", OLD, strict=True)])
