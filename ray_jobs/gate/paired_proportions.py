@@ -10,7 +10,6 @@ which is the distribution of losses - gains when there are no gains at all.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betainc, ndtr
 
 from ray_jobs.gate.paired_proportions_power import power_below
@@ -58,6 +57,8 @@ class PairedProportionsTest:
         about as the square root of the gains. The mean of the square root of a count is too low, and adding 0.15 to
         the count corrects that.
         """
+        from scipy.optimize import brentq  # imported late, because it takes a fifth of a second
+
         gains = (self.gains + 0.15 * (self.gains > 0)) / self.n
 
         def lacks(worse: float) -> float:

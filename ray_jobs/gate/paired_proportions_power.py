@@ -11,7 +11,6 @@ announced. docs/explanation/gate.md promises the gate's power to two percentage 
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
 
 # p of (losses, gains, images, margin)
 Test = Callable[[np.ndarray, np.ndarray, int, float], np.ndarray]
@@ -20,6 +19,8 @@ MAX_TERMS = 151
 
 def power_below(test: Test, n: int, loss: float, gain: float, margin: float, alpha: float) -> float:
     """P(p <= alpha) for n images. `loss` and `gain` are the shares of the images that are losses and gains."""
+    from scipy import stats  # imported late, because it takes half a second
+
     either = min(loss + gain, 1.0)
     if either == 0:
         return 0.0

@@ -28,8 +28,6 @@ from ray_jobs.engine.protocol import Requests, build_request
 from ray_jobs.judge import answer_store, rubric
 from ray_jobs.judge.answer_store import Answer
 from ray_jobs.judge.completion import describe_fault
-from ray_jobs.judge.endpoint import connect, describe_judge
-from ray_jobs.judge.endpoint_run import ask_endpoint
 from ray_jobs.judge.preference import FOLDER
 from ray_jobs.judge.questions import Question, build_questions
 from ray_jobs.judge.totals import JudgeTotals, compute_totals, dump_totals
@@ -168,6 +166,9 @@ def _ask_questions(spec: Spec, caption_ids: list[str], surveys: list[PartSurvey]
     if spec.suite.judge.kind == "vllm":
         _ask_engine(spec, caption_ids, pending, run, progress, began)
         return
+    from ray_jobs.judge.endpoint import connect, describe_judge  # imported late, because openai takes 0.4 s
+    from ray_jobs.judge.endpoint_run import ask_endpoint
+
     endpoint = connect(spec.suite.judge)
     log.info("judge: asking %s, %d at a time", describe_judge(spec.suite.judge), spec.suite.judge.concurrency)
     ask_endpoint(

@@ -1,7 +1,7 @@
 """Summarise a metric over all images: its mean with an error bar, and its distribution."""
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from ray_jobs.contract.artifacts import Summary
 from ray_jobs.metrics import Metric
@@ -53,12 +53,12 @@ def _compute_histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _student_interval(mean: float, error: float | None, n: int) -> tuple[float | None, float | None]:
     if error is None:
         return None, None
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
+    half = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2)) * error
     return mean - half, mean + half
 
 
 def _wilson_interval(share: float, n: int) -> tuple[float, float]:
-    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    z = float(ndtri(0.5 + CONFIDENCE / 2))
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, float(middle - half)), min(1.0, float(middle + half))

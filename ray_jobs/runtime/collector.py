@@ -1,6 +1,6 @@
-"""Pauses Python's garbage collector while a process imports vLLM or transformers.
+"""Pauses Python's garbage collector while a process imports large libraries.
 
-Every process of ours that runs vLLM calls it, and the probe's process.
+Every process of ours that runs vLLM calls it, the probe's process, and the commands.
 """
 
 import gc
