@@ -4,6 +4,7 @@
     .assay/data/bin/python -m benchmarks.scale runs --folder /tmp/scale   # in a directory instead
     .assay/data/bin/python -m benchmarks.scale images                     # golden sets and captions
     .assay/data/bin/python -m benchmarks.scale images --images 10000 1000000
+    .assay/data/bin/python -m benchmarks.scale driver                     # the captions' driver alone, to 1,000,000
 
 `benchmarks.router` measures the router's passes, and `benchmarks.evaluate` measures the scoring.
 """
@@ -12,6 +13,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from benchmarks.scale_driver import measure_drivers
 from benchmarks.scale_images import measure_images
 from benchmarks.scale_runs import measure_runs
 
@@ -27,9 +29,14 @@ def main() -> None:
     images.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 300_000])
     images.add_argument("--part-rows", type=int, default=256)
     images.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()), help="a folder with some free GB")
+    driver = claims.add_parser("driver")
+    driver.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    driver.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()), help="a folder with some free GB")
     arguments = parser.parse_args()
     if arguments.claim == "runs":
         measure_runs(arguments.runs, arguments.folder, arguments.publishes)
+    elif arguments.claim == "driver":
+        measure_drivers(arguments.images, arguments.work)
     else:
         measure_images(arguments.images, arguments.part_rows, arguments.work)
 
