@@ -95,7 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         prefix = query.get("prefix", [""])[0]
         keys = sorted(unquote(key) for key in self.server.objects)
         rows = "".join(
-            f"<Contents><Key>{quote(key)}</Key><Size>{len(self.server.objects[quote(key)].data)}</Size>"
+            f"<Contents><Key>{quote(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+            f"<Size>{len(self.server.objects[quote(key)].data)}</Size>"
             f'<ETag>"{self._etag(self.server.objects[quote(key)])}"</ETag></Contents>'
             for key in keys
             if key.startswith(prefix)

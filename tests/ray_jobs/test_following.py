@@ -9,6 +9,7 @@ from stored_captions import write_golden
 
 from ray_jobs import caption
 from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.chosen_settings import expect_workload
 from ray_jobs.engine.client.stream import PartStream
 
 
@@ -27,7 +28,9 @@ def test_the_engine_is_reported_which_checkpoint_follows(
     monkeypatch.setattr(caption, "probe", lambda *_, **__: None)  # there is no checkpoint
     monkeypatch.setattr(caption, "commit", lambda *_: None)
     caption.caption(spec)
-    assert hints == [{"next_checkpoint": following}]
+    caption_section = spec.suite.caption
+    workload = expect_workload(spec.suite.preprocess, caption_section.prompt, caption_section.max_tokens)
+    assert hints == [{"next_checkpoint": following, "workload": workload}]
 
 
 def test_the_stored_key_of_the_next_checkpoint_is_that_of_before(tmp_path: Path) -> None:

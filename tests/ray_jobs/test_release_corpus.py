@@ -13,6 +13,7 @@ from ray_jobs.comparison.comparable_metrics import find_comparable_metrics
 from ray_jobs.comparison.compare_runs import compare_runs
 from ray_jobs.comparison.published_run import load_run
 from ray_jobs.contract.artifacts import Scores, Verdict
+from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.gate import run as gating
 from ray_jobs.inputs.errors import InputError
@@ -29,12 +30,21 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def as_released(spec: Spec) -> Spec:
-    """The spec as that release wrote it: without hashes of a checkpoint's files and of the source's content."""
+    """The spec as that release wrote it: without hashes of a checkpoint's files and of the source's content, and with
+    the sizes of vLLM's steps that were the defaults before an engine chose them."""
     checkpoints = {"checkpoint": spec.checkpoint, "judge": spec.judge, "clip": spec.clip}
     known = {
         name: checkpoint and checkpoint.model_copy(update={"files": ()}) for name, checkpoint in checkpoints.items()
     }
-    return spec.model_copy(update=known | {"content_id": None})
+    judge = spec.suite.judge
+    judge = judge and judge.model_copy(update={"engine": with_former_sizes(judge.engine)})
+    suite = spec.suite.model_copy(update={"engine": with_former_sizes(spec.suite.engine), "judge": judge})
+    return spec.model_copy(update=known | {"content_id": None, "suite": suite})
+
+
+def with_former_sizes(engine: Engine) -> Engine:
+    sizes = {"max_num_seqs": 256, "max_num_batched_tokens": 16384}
+    return engine.model_copy(update={name: size for name, size in sizes.items() if getattr(engine, name) is None})
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -437,7 +437,7 @@ def test_a_hang_is_attributed_to_its_cause(
     started_engines, errors_left = [], list(errors)
 
     @contextmanager
-    def held_engine(name: str, *_: Any) -> Iterator[LeasedEngine]:
+    def held_engine(name: str, *_: Any, **__: Any) -> Iterator[LeasedEngine]:
         started_engines.append(name)
         yield LeasedEngine(name, "token")
 
