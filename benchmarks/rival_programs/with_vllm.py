@@ -26,7 +26,7 @@ def open_prompts(inputs: dict[str, Any]) -> list[dict[str, Any]]:
 
 def list_arguments(style: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """vLLM's EngineArgs."""
-    arguments: dict[str, Any] = {"model": inputs["model"], "trust_remote_code": False, **inputs["engine"]}
+    arguments: dict[str, Any] = {"model": inputs["model"], **inputs["engine"]}
     if style == "expert" and inputs["compilation"]:
         arguments["compilation_config"] = inputs["compilation"]
     return arguments
@@ -36,7 +36,7 @@ def caption_all(style: str, inputs: dict[str, Any]) -> dict[str, Any]:
     from vllm import LLM, SamplingParams
 
     start = time.time()
-    llm = LLM(**list_arguments(style, inputs))
+    llm = LLM(trust_remote_code=False, **list_arguments(style, inputs))
     start = time.time() - start
     sampling = SamplingParams(max_tokens=inputs["max_tokens"], temperature=0, ignore_eos=True)
     prompts = open_prompts(inputs)
@@ -52,7 +52,7 @@ async def caption_asynchronously(inputs: dict[str, Any]) -> dict[str, Any]:
     from vllm.v1.engine.async_llm import AsyncLLM
 
     start = time.time()
-    llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**list_arguments("asynchronous", inputs)))
+    llm = AsyncLLM.from_engine_args(AsyncEngineArgs(trust_remote_code=False, **list_arguments("asynchronous", inputs)))
     start = time.time() - start
     sampling = SamplingParams(max_tokens=inputs["max_tokens"], temperature=0, ignore_eos=True)
     room = asyncio.Semaphore(int(1.5 * inputs["engine"]["max_num_seqs"]))
