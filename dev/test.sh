@@ -142,7 +142,8 @@ coverage() { # what the fast tests run of our code: a report here, and pages in 
     local home=$PWD/.assay/coverage
     rm -rf "$home" && mkdir -p "$home"
     COVERAGE_FILE=$home/.coverage.control run control --cov --cov-report= -m "$FAST" "${CONTROL_TESTS[@]}"
-    COVERAGE_FILE=$home/.coverage.data run data -n 2 --cov --cov-report= -m "$FAST" "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}"
+    COVERAGE_FILE=$home/.coverage.data run data -n 2 --dist worksteal --cov --cov-report= -m "$FAST" \
+        "${DATA_TESTS[@]}" "${WHOLE[@]/#/--ignore=}" "${SLOW[@]/#/--ignore=}"
     export COVERAGE_FILE=$home/.coverage
     .assay/data/bin/python -m coverage combine --quiet "$home"
     .assay/data/bin/python -m coverage html --quiet --directory "$home"
