@@ -2,7 +2,7 @@
 
     python -m ray_jobs.preprocess --spec URI
 
-The job plans the sample into parts. Ray tasks build the missing parts. Each rejected image has a reason. A complete
+The job plans the sample into parts. Ray Data builds the missing parts. Each rejected image has a reason. A complete
 golden set stays as it is.
 """
 

@@ -1,4 +1,4 @@
-"""Build the parts of a golden set on Ray, then reject the images that equal an earlier image.
+"""Build the parts of a golden set with Ray Data, then reject the images that equal an earlier image.
 
 The driver of `preprocess` calls this. The work on each part runs in a Ray task (`part_tasks`). A part that exists is
 read and not built again.
@@ -6,7 +6,6 @@ read and not built again.
 
 import random
 from collections.abc import Callable, Iterator
-from functools import partial
 from logging import getLogger
 from typing import Any
 
@@ -20,7 +19,6 @@ from ray_jobs.golden.set_checks import warn_of_many_references
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.runtime.progress import Progress
 from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
-from ray_jobs.runtime.ray_tasks import SMALL_ROWS, run_tasks
 from ray_jobs.sources.source import Distance, Source
 from ray_jobs.storage import manifests
 
@@ -42,8 +40,8 @@ def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan
     tasks = [part.model_dump() for part in pending[first:] + pending[:first]]
     tasks += [part.model_dump() for part in plan.parts if part.name in done]
     rows_of = {part.name: part.rows for part in plan.parts}
-    make = partial(make_part, source=source, golden_uri=spec.golden_uri, settings=spec.suite.preprocess)
-    for row in _run_tasks(tasks, make, plan.rows, SPREAD[distance].cpus_per_task):
+    settings = {"source": source, "golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
+    for row in _run_tasks(tasks, make_part, settings, SPREAD[distance].cpus_per_task):
         part = totals.add(row)
         lost = sum(part.lost.values())
         if part.rows + lost != rows_of[part.name]:
@@ -66,22 +64,18 @@ def reject_duplicates(spec: Spec, totals: PartTotals, duplicates: Duplicates) ->
     Before that, the earlier image gets the references of the later images.
     """
     warn_of_many_references(spec, *duplicates.join())
-    rows = sum(part.rows for part in totals.list_parts())
-    join = partial(join_references, golden_uri=spec.golden_uri)
-    for row in _run_tasks(list(duplicates.join_tasks()), join, rows, 1):
+    for row in _run_tasks(list(duplicates.join_tasks()), join_references, {"golden_uri": spec.golden_uri}, 1):
         totals.add(row)
-    drop = partial(drop_duplicates, golden_uri=spec.golden_uri, settings=spec.suite.preprocess)
-    for row in _run_tasks(list(duplicates.drop_tasks()), drop, rows, 1):
+    settings = {"golden_uri": spec.golden_uri, "settings": spec.suite.preprocess}
+    for row in _run_tasks(list(duplicates.drop_tasks()), drop_duplicates, settings, 1):
         totals.add(row)
 
 
 def _run_tasks(
-    tasks: list[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]], rows: int, cpus: float
+    tasks: list[dict[str, Any]], work: Callable[..., Any], settings: dict[str, Any], cpus: float
 ) -> Iterator[dict[str, Any]]:
-    """The rows that `work` returns for the tasks of a set of `rows` images, in the order in which Ray finishes them."""
+    """The rows that `work` returns for the tasks, in the order in which Ray finishes them."""
     if not tasks:
         return iter(())
-    if rows <= SMALL_ROWS:
-        return run_tasks(tasks, work, "golden set", cpus)
-    dataset = ray_dataset(tasks, count_blocks(len(tasks), cpus)).map(work, num_cpus=cpus)
+    dataset = ray_dataset(tasks, count_blocks(len(tasks), cpus)).map(work, fn_kwargs=settings, num_cpus=cpus)
     return log_until_first_row(iter(dataset.iter_rows()), "golden set")

@@ -18,8 +18,7 @@ from ray_jobs.judge import answer_store
 from ray_jobs.judge.questions import build_pair_questions
 from ray_jobs.judge.rubric import Choice, parse_pair_answer
 from ray_jobs.runtime.prefetch import prefetch
-from ray_jobs.runtime.ray_dataset import ray_dataset
-from ray_jobs.runtime.ray_tasks import SMALL_ROWS
+from ray_jobs.runtime.ray_dataset import SMALL_ROWS, ray_dataset
 from ray_jobs.storage import manifests, objects, parts
 
 SCHEMA = pa.schema(
@@ -48,9 +47,10 @@ def compute_preferences(spec: Spec) -> Manifest | None:
         return existing
     captions = manifests.require_manifest(spec.captions_uri, "caption")
     tasks = [{"part": part.name} for part in captions.parts]
-    work = partial(compare_part, spec=spec)
-    is_small = captions.rows_in <= SMALL_ROWS
-    rows = prefetch(work, tasks, READERS) if is_small else ray_dataset(tasks).map(work).iter_rows()
+    if captions.rows_in <= SMALL_ROWS:
+        rows = prefetch(partial(compare_part, spec=spec), tasks, READERS)
+    else:
+        rows = ray_dataset(tasks).map(compare_part, fn_kwargs={"spec": spec}).iter_rows()
     written = [Part.model_validate_json(row["part"]) for row in rows]
     return commit_preferences(spec, captions, written)
 

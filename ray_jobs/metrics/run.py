@@ -27,8 +27,7 @@ from ray_jobs.metrics.summary import summarise_metric
 from ray_jobs.metrics.text import corpus_counts, language_detection
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.progress import Progress
-from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
-from ray_jobs.runtime.ray_tasks import SMALL_ROWS, run_tasks
+from ray_jobs.runtime.ray_dataset import SMALL_ROWS, log_until_first_row, ray_dataset
 from ray_jobs.storage import manifests, parts
 from ray_jobs.storage.pairing import read_floats
 
@@ -88,10 +87,11 @@ def needs_ray(spec: Spec, captions: Manifest) -> bool:
 def _score_parts(spec: Spec, caption_id: str, captions: Manifest) -> Iterator[dict[str, Any]]:
     """What `score_part` returns for each part. Only a Ray worker measures with a team's own metrics."""
     tasks = [{"part": part.name} for part in captions.parts]
-    work = partial(score_part, spec=spec, caption_id=caption_id)
-    if captions.rows_in > SMALL_ROWS:
-        return log_until_first_row(iter(ray_dataset(tasks, _count_blocks(len(tasks))).map(work).iter_rows()), "scores")
-    return run_tasks(tasks, work, "scores") if spec.own_metrics else prefetch(work, tasks, READERS)
+    settings = {"spec": spec, "caption_id": caption_id}
+    if captions.rows_in <= SMALL_ROWS and not spec.own_metrics:
+        return prefetch(partial(score_part, **settings), tasks, READERS)
+    work = ray_dataset(tasks, _count_blocks(len(tasks))).map(score_part, fn_kwargs=settings)
+    return log_until_first_row(iter(work.iter_rows()), "scores")
 
 
 def _make_current(spec: Spec, caption_id: str, place: ScoreFolder, captions_digest: str) -> Manifest:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+SMALL_ROWS = 5_000  # a driver scores so many captions in three seconds, which Ray Data takes to start
+
 
 def log_until_first_row(rows: Iterator[Item], what: str) -> Iterator[Item]:
     """Yields the same rows. During the wait for the first row, a log line states the cluster's free CPUs."""

@@ -1,6 +1,6 @@
 """Writes golden sets and captions of a few images, for the tests of scoring."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,11 +18,17 @@ def map_locally(rows: list[dict[str, Any]], work: Callable[[dict[str, Any]], dic
     return [work(row) for row in rows]
 
 
-def run_tasks_locally(
-    tasks: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], dict[str, Any]], what: str
-) -> Iterator[dict[str, Any]]:
-    """Stands for `ray_tasks.run_tasks` where a test is about what a task does, not how tasks are distributed."""
-    return map(work, tasks)
+class LocalDataset:
+    """Stands for Ray Data where a test is about what a task does, not how tasks are distributed."""
+
+    def __init__(self, rows: list[dict[str, Any]], blocks: int = 1) -> None:
+        self.rows = rows
+
+    def map(self, work: Any, fn_kwargs: dict[str, Any]) -> "LocalDataset":
+        return LocalDataset([work(row, **fn_kwargs) for row in self.rows])
+
+    def iter_rows(self) -> list[dict[str, Any]]:
+        return self.rows
 
 
 def write_golden(spec: Spec, images: Sequence[Image], rows: int = 4) -> None:

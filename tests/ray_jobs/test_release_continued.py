@@ -11,7 +11,7 @@ from ray_cluster import Cluster, start_cluster
 from release_corpus import RUNS, plan_again, restore, suite_in, sums_of
 from stage_jobs import run_stage
 from stage_versions import PRESENT, RELEASED, variables_of
-from stored_captions import run_tasks_locally
+from stored_captions import LocalDataset
 
 from ray_jobs import evaluate, publish
 from ray_jobs.contract.artifacts import Scores, Verdict
@@ -73,7 +73,8 @@ def assert_continued(root: Path, spec: Spec, before: dict[str, tuple[str, int]])
 def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tasks with the own metric run in this process."""
     monkeypatch.setattr(frame, "connect", lambda: None)
-    monkeypatch.setattr(scoring, "run_tasks", run_tasks_locally)
+    monkeypatch.setattr(scoring, "_count_blocks", lambda count: 1)
+    monkeypatch.setattr(scoring, "ray_dataset", LocalDataset)
 
 
 @pytest.mark.usefixtures("_no_cluster")

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from samples import make_spec
-from stored_captions import run_tasks_locally
+from stored_captions import LocalDataset
 from stored_runs import Image
 from stored_runs import write_golden as write_plain_golden
 
@@ -51,7 +51,8 @@ TRUTH: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
-    monkeypatch.setattr(run, "run_tasks", run_tasks_locally)
+    monkeypatch.setattr(run, "_count_blocks", lambda count: 1)
+    monkeypatch.setattr(run, "ray_dataset", LocalDataset)
     corpus_counts.open_table.cache_clear()
     spec = make_spec(
         root=str(tmp_path),

@@ -28,7 +28,7 @@ from ray_jobs.metrics.clip.model import ClipModel
 from ray_jobs.metrics.clip.similarity import compute_scores as clip_scores
 from ray_jobs.metrics.registry import BUILT_IN
 from ray_jobs.metrics.text import corpus_counts
-from ray_jobs.runtime.ray_tasks import SMALL_ROWS
+from ray_jobs.runtime.ray_dataset import SMALL_ROWS
 from ray_jobs.storage import manifests, objects, parts, s3_client
 
 JUDGED: dict[str, Any] = {"judge__kind": "vllm", "judge__model": "/m", "judge__criteria": ["colour", "shape"]}
