@@ -87,7 +87,7 @@ def needs_ray(spec: Spec, captions: Manifest) -> bool:
 def _score_parts(spec: Spec, caption_id: str, captions: Manifest) -> Iterator[dict[str, Any]]:
     """What `score_part` returns for each part. Only a Ray worker measures with a team's own metrics."""
     tasks = [{"part": part.name} for part in captions.parts]
-    settings = {"spec": spec, "caption_id": caption_id}
+    settings: dict[str, Any] = {"spec": spec, "caption_id": caption_id}
     if captions.rows_in <= SMALL_ROWS and not spec.own_metrics:
         return prefetch(partial(score_part, **settings), tasks, READERS)
     work = ray_dataset(tasks, _count_blocks(len(tasks))).map(score_part, fn_kwargs=settings)
