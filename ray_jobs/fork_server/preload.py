@@ -16,6 +16,9 @@ MODULES: dict[str, tuple[str, ...]] = {
         "ray_jobs.caption",
         "ray_jobs.evaluate",
         "ray_jobs.command_line.stages",
+        "ray.data",  # this and the next two, a stage imports only when it needs them
+        "scipy.stats",
+        "openai",
     ),
     "vllm": (
         "vllm.v1.engine.async_llm",
