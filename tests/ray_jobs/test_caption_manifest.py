@@ -13,6 +13,7 @@ from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.client.stream import EngineTimings, PartStream
 from ray_jobs.engine.protocol import AnswerBlock, EngineReport
+from ray_jobs.job import frame
 from ray_jobs.storage import manifests, object_listing, objects
 
 ROWS, PARTS = 4, 3
@@ -148,6 +149,7 @@ def test_a_job_that_goes_on_after_a_kill_reads_only_the_parts_of_the_killed_job(
         return stream_parts
 
     monkeypatch.setattr(caption, "probe", lambda *_, **__: None)
+    monkeypatch.setattr(frame, "join_cluster", lambda _: None)
     monkeypatch.setattr(caption, "stream_parts", stream(killed_after=1))
     with pytest.raises(Killed):
         caption.caption(spec)

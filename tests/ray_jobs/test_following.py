@@ -11,6 +11,7 @@ from ray_jobs import caption
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.chosen_settings import expect_workload
 from ray_jobs.engine.client.stream import PartStream
+from ray_jobs.job import frame
 
 
 @pytest.mark.parametrize("following", [None, "s3://in/step-300"])
@@ -26,6 +27,7 @@ def test_the_engine_is_reported_which_checkpoint_follows(
     write_golden(spec, [{"image_id": "a"}])
     monkeypatch.setattr(caption, "stream_parts", capture_hint)
     monkeypatch.setattr(caption, "probe", lambda *_, **__: None)  # there is no checkpoint
+    monkeypatch.setattr(frame, "join_cluster", lambda _: None)
     monkeypatch.setattr(caption, "commit", lambda *_: None)
     caption.caption(spec)
     caption_section = spec.suite.caption
