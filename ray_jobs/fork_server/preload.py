@@ -16,9 +16,6 @@ MODULES: dict[str, tuple[str, ...]] = {
         "ray_jobs.caption",
         "ray_jobs.evaluate",
         "ray_jobs.command_line.stages",
-        "ray.data",  # this and the next two, a stage imports only when it needs them
-        "scipy.stats",
-        "openai",
     ),
     "vllm": (
         "vllm.v1.engine.async_llm",
@@ -32,6 +29,8 @@ MODULES: dict[str, tuple[str, ...]] = {
         "ray_jobs.engine.vllm_plugin.worker",
     ),
 }
+# Not Ray Data: its import draws a random id, and Ray's generator then is in the same state in all forked processes.
+# Drivers that run at the same time would draw the same ids.
 # Packages that a kind must not import, although its modules try to. Ray reads a worker's job when it is imported.
 KEPT_OUT = {"vllm": ("ray",)}
 # Arrow's second allocator would start a thread when Arrow is loaded. The first one is used.

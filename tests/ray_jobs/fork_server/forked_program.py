@@ -101,6 +101,8 @@ def main(step: str, *arguments: str) -> None:
                 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
             Path(arguments[0]).write_text(str(os.getpid()))
             time.sleep(600)
+        case "id":
+            print(importlib.import_module("ray").UniqueID.from_random().hex())
         case "ray":
             join_ray(arguments[0])
         case "input":

@@ -1,6 +1,7 @@
 """Jobs of a real Ray head through a fork server: to Ray each is the same as a job without one."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ray_head import RayHead, start_head
 from stage_jobs import wait_until
 
 pytestmark = pytest.mark.integration
-RUN = "python -u -m forked_program"
+RUN = f"{sys.executable} -u -m forked_program"
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_jobs_at_once_join_the_cluster_and_use_its_workers(host: Host, head: Ray
     assert host.find_servers() == [server]
 
 
-@pytest.mark.parametrize(("step", "code"), [("exit 3", 3), ("raise", 1), ("die 9", -9)])
+@pytest.mark.parametrize(("step", "code"), [("exit 3", 3), ("raise", 1), ("die 9", 137)])
 def test_ray_sees_the_exit_code(head: RayHead, server: int, step: str, code: int) -> None:
     name = step.replace(" ", "-")
     head.submit(name, f"{RUN} {step}")
@@ -75,7 +76,7 @@ def test_a_job_that_is_stopped_leaves_no_process(host: Host, head: RayHead, serv
 
 def test_a_stage_that_cannot_start_fails_as_without_a_server(host: Host, head: RayHead, server: int) -> None:
     """A real stage, whose spec is not there."""
-    head.submit("stage", f"python -u -m ray_jobs.evaluate --spec {host.folder}/runs/none/spec.json")
+    head.submit("stage", f"{sys.executable} -u -m ray_jobs.evaluate --spec {host.folder}/runs/none/spec.json")
     job = head.wait("stage")
     assert (job["status"], job["driver_exit_code"]) == ("FAILED", 2), head.log("stage")
     assert "nothing is there" in head.log("stage").strip().splitlines()[-1]

@@ -53,6 +53,17 @@ def test_changed_code_is_never_run_from_a_server(host: Host) -> None:
     assert host.show()["parent"] in host.find_servers()
 
 
+@pytest.mark.slow
+def test_drivers_draw_different_ids_from_ray(host: Host) -> None:
+    """Two that drew the same ids would write the same objects of Ray's store."""
+    host.environment["KIND_OF_TEST"] = "driver"
+    server = host.ready()
+    answers = [host.run("id") for _ in range(3)]
+    assert host.find_servers() == [server]
+    assert {code for code, _ in answers} == {0}
+    assert len({output for _, output in answers}) == 3
+
+
 def test_what_an_import_sets_is_there_in_the_forked_process(host: Host) -> None:
     """Variables and entries of the search path, as Ray and vLLM set some when they are imported."""
     (host.folder / "edited_module.py").write_text(
