@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-SMALL_ROWS = 5_000  # a driver scores so many captions in three seconds, which Ray Data takes to start
+SMALL_ROWS = 5_000  # below this, a driver alone should be quicker than Ray Data is to start: an estimate
 
 
 def log_until_first_row(rows: Iterator[Item], what: str) -> Iterator[Item]:
