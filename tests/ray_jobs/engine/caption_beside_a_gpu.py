@@ -11,6 +11,7 @@ from ray_jobs.command_line import stages
 from ray_jobs.command_line.frame import run_command
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
+from ray_jobs.engine.chosen_settings import Workload
 from ray_jobs.engine.client import session
 from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.settings import engine_environment
@@ -19,9 +20,9 @@ from ray_jobs.engine.settings import engine_environment
 class EngineOnCpu(WarmEngine):
     """Requests a GPU from Ray, and runs with the settings for a CPU."""
 
-    def __init__(self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str) -> None:
+    def __init__(self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str, workload: Workload) -> None:
         assert has_gpu, "the job did not ask for a GPU"
-        super().__init__(checkpoint, engine, False, token)
+        super().__init__(checkpoint, engine, False, token, workload)
 
 
 if __name__ == "__main__":
