@@ -29,14 +29,13 @@ def resume(process: "subprocess.Popen[str]") -> None:
 
 
 def wait_for_line(process: "subprocess.Popen[str]", beginning: str) -> None:
-    """Read the driver's output up to the first line with this beginning."""
+    """Read the driver's output up to the first line with this beginning. What is read is shown if the test fails."""
     assert process.stdout
-    lines = []
     for line in process.stdout:
-        lines.append(line)
+        print(line, end="")
         if line.startswith(beginning):
             return
-    raise AssertionError("".join(lines)[-5000:])
+    raise AssertionError(f"the driver has ended without the line {beginning!r}; its output is above")
 
 
 def finish(process: "subprocess.Popen[str]") -> Any:

@@ -1,8 +1,10 @@
-"""Caption with two checkpoints on two engines. With the second, the rows wait until the test has killed an engine."""
+"""Caption with two checkpoints on two engines. The first's rows wait until the second engine has started: a job that
+is done before that ends it. The second's rows wait until the test has killed an engine."""
 
 import logging
 import os
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -21,11 +23,30 @@ logging.getLogger("assay").addHandler(logging.StreamHandler(sys.stdout))
 logging.getLogger("assay").setLevel(logging.INFO)
 
 
+def build_when_started(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
+    wait_for_file("started")
+    yield from build_requests(part, rows, maker)
+
+
 def build_when_released(part: str, rows: Sequence[int], maker: Any) -> Iterator[Any]:
     Path(place, f"asked-{os.getpid()}").touch()
-    while not Path(place, "go").exists():
-        time.sleep(0.1)
+    wait_for_file("go")
     yield from build_requests(part, rows, maker)
+
+
+def wait_for_file(name: str) -> None:
+    end = time.monotonic() + 300
+    while not Path(place, name).exists():
+        assert time.monotonic() < end, f"nobody has written {name}"
+        time.sleep(0.1)
+
+
+def announce_further_engine() -> None:
+    """Write `started` once there is a second engine that answers."""
+    while not (engines := list_further_engines()):
+        time.sleep(0.2)
+    ray.get(engines[0].release.remote("nobody"))
+    Path(place, "started").touch()
 
 
 def list_further_engines() -> list[Any]:
@@ -44,10 +65,8 @@ def await_metrics() -> None:
         time.sleep(1)
 
 
-runs = [caption_scenes(first, engine=engine)]
-while not list_further_engines():
-    time.sleep(0.2)
-ray.get(list_further_engines()[0].release.remote("nobody"))  # answered once it has started
+threading.Thread(target=announce_further_engine, daemon=True).start()
+runs = [caption_scenes(first, build_when_started, engine=engine)]
 wait_for_test()
 runs.append(caption_scenes(second, build_when_released, engine=engine))
 await_metrics()
