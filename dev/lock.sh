@@ -21,7 +21,7 @@ without_pytorch_hashes() { # FILE
 lock uv.txt requirements/uv.in
 lock build.txt requirements/build.in
 lock control.txt pyproject.toml --extra control
-lock control-test.txt pyproject.toml --extra control --group test --group lint --constraint requirements/control.txt
+lock control-test.txt pyproject.toml --extra control --group test --group control-test --group lint --constraint requirements/control.txt
 lock data-cpu.txt pyproject.toml --extra data --extra cpu --override requirements/overrides.txt "${TORCH[@]}"
 without_pytorch_hashes data-cpu.txt
 lock data-cpu-test.txt pyproject.toml --extra data --extra cpu --group test --group data-test --group lint --group assets \
