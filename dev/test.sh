@@ -26,7 +26,7 @@ declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TES
 # What mypy checks in which environment: where the libraries are that a file imports.
 CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py tests/plugins tests/dags tests/dev tests/security/control
     tests/test_imports.py tests/e2e tests/docker tests/helm tests/cases/run_dag.py)
-DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{release_corpus,recorded_run,stage_versions,s3_server,start_swift,lying_s3,forked_processes}.py
+DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{browser,release_corpus,recorded_run,stage_versions,s3_server,start_swift,lying_s3,forked_processes}.py
     tests/cases tests/demo tests/docs tests/startup tests/security/data tests/security/odd_folders.py
     tests/security/{fuzz,planted}_targets tests/ray_jobs)
 ENGINE=tests/ray_jobs/engine
@@ -164,11 +164,17 @@ fast)
     beside lint control_fast data_fast
     ;;
 all)
+    dev/browser.sh >/dev/null & # beside the environments
     dev/setup.sh control data s3 deploy docs
+    wait $! || NO_BROWSER=1
     # First what computes: three processes on two cores, so that none is idle while one of them ends.
     beside checks units
     # Three sides, because each waits for engines and servers. `wait_until` counts no time of a busy machine.
     beside control engine other_data
+    if [ -n "${NO_BROWSER:-}" ]; then
+        echo "test: there is no browser here (apt-get install chromium), so these files' tests of pages did not run:"
+        grep -rl --include "test_*.py" needs_browser tests
+    fi
     ;;
 *)
     echo "usage: dev/test.sh fast|all|lint|types|coverage|files FILE..." >&2
