@@ -46,11 +46,11 @@ def caption_all(root: Path, engine: dict[str, Any], names: list[str], images: in
     return answers
 
 
-def count_equal(one: dict[str, str], other: dict[str, str]) -> str:
+def count_equal(first: dict[str, str], other: dict[str, str]) -> str:
     """The share of images with equal captions, and the share of equal words at equal places."""
-    words = [(a, b) for key in one for a, b in zip(one[key].split(), other[key].split(), strict=False)]
-    equal = sum(one[key] == other[key] for key in one)
-    return f"{equal} of {len(one)} | {sum(a == b for a, b in words) / max(1, len(words)):.4f}"
+    words = [(a, b) for key in first for a, b in zip(first[key].split(), other[key].split(), strict=False)]
+    equal = sum(first[key] == other[key] for key in first)
+    return f"{equal} of {len(first)} | {sum(a == b for a, b in words) / max(1, len(words)):.4f}"
 
 
 if __name__ == "__main__":

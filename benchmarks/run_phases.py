@@ -224,16 +224,16 @@ def list_job_spans(job: JobPhases, task: str, event: float | None) -> list[Span]
 
 def _list_engine_spans(job: JobPhases, task: str, over: float) -> list[Span]:
     """An engine's start and its work, as the job's lines tell them. A job may ask several engines, in turn."""
-    spans, asked, answers = list[Span](), None, None
+    spans, start, work = list[Span](), None, None
     for time, line in [*job.lines, (over, "captions complete:")]:
         if ENGINE_ASKED.search(line):
-            asked = time
-        elif ENGINE_ANSWERS.search(line) and asked is not None:
-            spans.append(Span("engine-start", asked, time, task))
-            asked, answers = None, time
-        elif ENGINE_DONE.search(line) and answers is not None:
-            spans.append(Span("engine-work", answers, time, task))
-            answers = None
+            start = time
+        elif ENGINE_ANSWERS.search(line) and start is not None:
+            spans.append(Span("engine-start", start, time, task))
+            start, work = None, time
+        elif ENGINE_DONE.search(line) and work is not None:
+            spans.append(Span("engine-work", work, time, task))
+            work = None
     return spans
 
 

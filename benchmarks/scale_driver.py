@@ -93,13 +93,13 @@ def run_driver(spec: Spec) -> str:
     reads: list[int] = []
 
     def count(read: Callable[..., bytes]) -> Callable[..., bytes]:
-        def read_counted(uri: str, *arguments: Any, **options: Any) -> bytes:
+        def read_and_count(uri: str, *arguments: Any, **options: Any) -> bytes:
             data = read(uri, *arguments, **options)
             if uri.endswith(".parquet"):
                 reads.append(len(data))
             return data
 
-        return read_counted
+        return read_and_count
 
     objects.read = count(objects.read)
     caption.stream_parts = stream_made_answers  # type: ignore[assignment, attr-defined]

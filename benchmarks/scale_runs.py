@@ -86,16 +86,16 @@ def make_record(spec: Spec, number: int) -> Record:
     checkpoint = spec.checkpoint.model_copy(
         update={"uri": f"s3://checkpoints/run/step-{number:06d}", "fingerprint": f"{number:016x}", "files": ()}
     )
-    own = spec.model_copy(update={"checkpoint": checkpoint})
+    spec_of_run = spec.model_copy(update={"checkpoint": checkpoint})
     summary = Summary(
         n=1000, expected=1000, mean=61.2 + number % 7, standard_error=0.31, low=60.6, high=61.8, unit="points",
         direction=1, quantiles={"5": 11.0, "50": 60.0, "95": 99.0}, edges=tuple(range(21)), histogram=(50,) * 20,
     )  # fmt: skip
-    ids = {name: getattr(own, name) for name in ("run_id", "run_uri", "series_id", "golden_id", "caption_id")}
+    ids = {name: getattr(spec_of_run, name) for name in ("run_id", "run_uri", "series_id", "golden_id", "caption_id")}
     outcome = "FAIL" if number % 10 == 9 else "PASS"
     reason = "no metric is worse than its margin allows; chrf 61.2 against 61.1, margin 1"
     return Record(
-        **ids, scoring_id=own.scoring_id, suite=own.suite.name, checkpoint=checkpoint,
+        **ids, scoring_id=spec_of_run.scoring_id, suite=spec_of_run.suite.name, checkpoint=checkpoint,
         verdict=Verdict(outcome=outcome, reason=reason, baseline=spec.baseline, alpha=0.0027),
         metrics=dict.fromkeys(METRICS, summary), images={"read": 1000, "captioned": 1000, "scored": 1000},
         seconds={"caption": {"steady": 100.0}}, versions={"vllm": "0.29.0"},

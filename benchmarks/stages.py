@@ -112,10 +112,10 @@ def run_version(work: Path, delay: float | None) -> None:
                 before = counts.copy()
                 measured, output = _measure(watch, stage, arguments if spec is None else ["--spec", spec])
                 spec = spec or output.splitlines()[-1]
-                made = counts - before
-                _report(name, stage, measured | ({"requests": made.total()} if store else {}))
+                requests = counts - before
+                _report(name, stage, measured | ({"requests": requests.total()} if store else {}))
                 if store and os.environ.get("SHOW_REQUESTS"):
-                    for request, count in made.items():
+                    for request, count in requests.items():
                         print(f"    {name} {stage} {count} {request}", file=sys.stderr)
         before = counts.copy()
         measured, _ = _measure(watch, "run", [_folder_of("step-0809"), "--suite", "demo", "--root", root])

@@ -131,9 +131,8 @@ def environment(settings: Settings, airflow_home: Path | None = None) -> dict[st
     inherited = {name: value for name, value in os.environ.items() if name not in foreign}
     return inherited | {
         MARK: str(settings.run),
-        "PYTHONPATH": os.pathsep.join(
-            [str(REPO), str(REPO / "plugins")]
-        ),  # before another checkout's, if one is installed
+        # Before the folders of another checkout, if one is installed.
+        "PYTHONPATH": os.pathsep.join([str(REPO), str(REPO / "plugins")]),
         "ASSAY_ROOT": settings.root,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),

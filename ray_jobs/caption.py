@@ -185,7 +185,7 @@ def _write_part(spec: Spec, name: str, answers: pa.Table, swapped: bool) -> Desc
     schema = pa.schema([*SCHEMA, *list_column_types(spec.suite.caption).items()])
     table = table.select(schema.names).cast(schema)
     facts = {"lost": dict(sorted(lost.items())), "swapped": swapped} | ({"fields": fits} if fits else {})
-    return parts.write_described(spec.captions_uri, name, table, facts, _parts_folder(spec))
+    return parts.write_and_describe(spec.captions_uri, name, table, facts, _parts_folder(spec))
 
 
 def _parts_folder(spec: Spec) -> str:

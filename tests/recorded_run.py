@@ -7,18 +7,19 @@ BEGAN = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
 JOB = "assay-caption-0123-4567-g0"
 
 
-def at(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     return datetime.fromtimestamp(BEGAN + seconds, UTC).isoformat()
 
 
 def build_task(name: str, start: float, end: float, queued: float) -> dict[str, Any]:
     return {
-        "task_id": name, "start_date": at(start), "end_date": at(end), "queued_when": at(queued), "try_number": 1,
+        "task_id": name, "try_number": 1, "start_date": format_time(start), "end_date": format_time(end),
+        "queued_when": format_time(queued),
     }  # fmt: skip
 
 
 def build_log(*lines: tuple[float, str]) -> list[dict[str, Any]]:
-    return [{"timestamp": at(seconds), "event": event} for seconds, event in lines]
+    return [{"timestamp": format_time(seconds), "event": event} for seconds, event in lines]
 
 
 def build_recording() -> dict[str, Any]:

@@ -43,8 +43,8 @@ CHAT_TOKENS, CHARACTERS_PER_TOKEN = 30, 4  # of the chat template; of English te
 class ModelSizes:
     """The bytes of a model's weights, and of the keys and values of one token."""
 
-    weights: int
-    token: int
+    weight_bytes: int
+    bytes_per_token: int
 
 
 def expect_workload(preprocess: Preprocess, text: str, answer_tokens: int) -> Workload:
@@ -74,8 +74,8 @@ def choose_settings(
         sequences = engine.max_num_seqs or _count_sequences(engine, workload, sizes, gpu_bytes)
         tokens = _count_step_tokens(sequences, workload)
         reason = (
-            f"a request takes {workload.prompt_tokens} + {workload.answer_tokens} tokens of {sizes.token / 1000:.0f} kB"
-            f", beside {sizes.weights / 1e9:.1f} GB of weights, "
+            f"a request takes {workload.prompt_tokens} + {workload.answer_tokens} tokens of "
+            f"{sizes.bytes_per_token / 1000:.0f} kB, beside {sizes.weight_bytes / 1e9:.1f} GB of weights, "
             f"on {engine.tensor_parallel_size} x {gpu_bytes / 1e9:.0f} GB"
         )
     tokens = engine.max_num_batched_tokens or max(tokens, engine.max_model_len)
@@ -101,9 +101,9 @@ def read_model_sizes(folder: Path, weights_folder: Path, engine: Engine) -> Mode
 
 def _count_sequences(engine: Engine, workload: Workload, sizes: ModelSizes, gpu_bytes: int) -> int:
     memory = engine.gpu_memory_utilization * gpu_bytes - RESERVED_BYTES
-    room = memory * engine.tensor_parallel_size - sizes.weights
+    room = memory * engine.tensor_parallel_size - sizes.weight_bytes
     tokens = min(engine.max_model_len, workload.prompt_tokens + workload.answer_tokens)
-    count = min(MAX_SEQUENCES, int(room / (tokens * sizes.token)))
+    count = min(MAX_SEQUENCES, int(room / (tokens * sizes.bytes_per_token)))
     return max(MIN_SEQUENCES, count - count % (64 if count > 64 else 8))
 
 

@@ -32,10 +32,10 @@ FOOTER = b"assay"
 def write(stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], folder: str = "parts") -> Part:
     """Write one part. Returns the description of the part that exists afterwards, because another writer may have
     been first."""
-    return write_described(stage_uri, name, table, footer, folder)[0]
+    return write_and_describe(stage_uri, name, table, footer, folder)[0]
 
 
-def write_described(
+def write_and_describe(
     stage_uri: str, name: str, table: pa.Table, footer: dict[str, Any], folder: str = "parts"
 ) -> tuple[Part, dict[str, Any]]:
     """Does what `write` does. Returns the description and the footer of the part that exists afterwards."""

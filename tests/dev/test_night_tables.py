@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recorded_run import BEGAN, at, build_recording
+from recorded_run import BEGAN, build_recording, format_time
 
 from benchmarks.night_tables import Night, Validation, format_night, format_script
 from benchmarks.run_phases import parse_time, sum_by_cause
@@ -28,10 +28,10 @@ def shift_recording(seconds: float) -> dict[str, Any]:
     recording["began"] = BEGAN - 10
     for task in recording["tasks"]:
         for key in ("start_date", "end_date", "queued_when"):
-            task[key] = at(_seconds_of(task[key]) + seconds)
+            task[key] = format_time(_seconds_of(task[key]) + seconds)
     for lines in recording["logs"].values():
         for line in lines:
-            line["timestamp"] = at(_seconds_of(line["timestamp"]) + seconds)
+            line["timestamp"] = format_time(_seconds_of(line["timestamp"]) + seconds)
     for job in recording["jobs"].values():
         job["info"]["start_time"] += seconds * 1000
         job["info"]["end_time"] += seconds * 1000

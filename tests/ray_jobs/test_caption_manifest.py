@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from noted_reads import note_reads
 from samples import make_spec
 from stored_captions import write_golden
 
@@ -44,23 +45,6 @@ def write_part(spec: Spec, name: str, swapped: bool = False) -> caption.Describe
     return caption._write_part(spec, name, pa.Table.from_pylist(make_answers()), swapped)
 
 
-def note_reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """A list that grows by the URI and the bytes of each read from the store."""
-    reads: list[tuple[str, int]] = []
-
-    def note(read: Any) -> Any:
-        def read_noted(uri: str, *arguments: Any, **options: Any) -> bytes:
-            data: bytes = read(uri, *arguments, **options)
-            reads.append((uri, len(data)))
-            return data
-
-        return read_noted
-
-    monkeypatch.setattr(objects, "read", note(objects.read))
-    monkeypatch.setattr(objects, "read_range", note(objects.read_range))
-    return reads
-
-
 def commit(spec: Spec, written: dict[str, caption.DescribedPart]) -> Manifest:
     golden = manifests.require_manifest(spec.golden_uri, "preprocess")
     caption.commit(spec, golden, EngineTimings(0.0), written)
@@ -70,7 +54,7 @@ def commit(spec: Spec, written: dict[str, caption.DescribedPart]) -> Manifest:
 def test_the_driver_reads_no_part_that_it_wrote(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_golden(store)
     written = {name: write_part(spec, name) for name in NAMES}
-    reads = note_reads(monkeypatch)
+    reads = note_reads(monkeypatch, "read", "read_range")
     manifest = commit(spec, written)
     assert [uri for uri, _ in reads if uri.endswith(".parquet")] == []
     assert (manifest.rows_in, manifest.rows_out, manifest.lost) == (
@@ -88,7 +72,7 @@ def test_the_manifest_is_the_same_if_an_earlier_job_wrote_some_parts(
     written = {name: write_part(spec, name, swapped=name == NAMES[0]) for name in NAMES}
     by_one = commit(spec, written)
     objects.delete(manifests.uri_of_manifest(spec.captions_uri))
-    reads = note_reads(monkeypatch)
+    reads = note_reads(monkeypatch, "read", "read_range")
     by_two = commit(spec, {NAMES[2]: written[NAMES[2]]})
     assert sorted(uri.rsplit("/", 1)[1] for uri, _ in reads if uri.endswith(".parquet")) == [
         f"{name}.parquet" for name in NAMES[:2]
@@ -115,7 +99,7 @@ def test_a_part_that_vanished_is_in_no_manifest(store: str) -> None:
 
 def test_the_driver_reads_the_names_of_images_without_the_images(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_golden(s3)
-    reads = note_reads(monkeypatch)
+    reads = note_reads(monkeypatch, "read", "read_range")
     write_part(spec, NAMES[0])
     size = object_listing.find_entry(manifests.uri_of_part(spec.golden_uri, NAMES[0]))
     assert size is not None
@@ -132,7 +116,7 @@ def test_a_job_that_goes_on_after_a_kill_reads_only_the_parts_of_the_killed_job(
 ) -> None:
     """In place of an engine, a list of answers. `test_caption` does the same with an engine and without counting."""
     spec = make_golden(store)
-    asked: list[str] = []
+    answered: list[str] = []
 
     def stream(killed_after: int) -> Any:
         def stream_parts(_: Any, __: Any, pending: dict[str, range], *___: Any, **____: Any) -> PartStream:
@@ -140,7 +124,7 @@ def test_a_job_that_goes_on_after_a_kill_reads_only_the_parts_of_the_killed_job(
                 for number, name in enumerate(pending):
                     if number == killed_after:
                         raise Killed
-                    asked.append(name)
+                    answered.append(name)
                     answers = [answer | {"key": f"{name}/{answer['row']}"} for answer in make_answers()]
                     yield AnswerBlock(answers, EngineReport(kind="warm"))
 
@@ -154,10 +138,10 @@ def test_a_job_that_goes_on_after_a_kill_reads_only_the_parts_of_the_killed_job(
     with pytest.raises(Killed):
         caption.caption(spec)
     assert manifests.load_manifest(spec.captions_uri) is None
-    reads = note_reads(monkeypatch)
+    reads = note_reads(monkeypatch, "read", "read_range")
     monkeypatch.setattr(caption, "stream_parts", stream(killed_after=PARTS))
     caption.caption(spec)
-    assert asked == NAMES
+    assert answered == NAMES
     captions = [uri for uri, _ in reads if uri.startswith(f"{spec.captions_uri}/parts")]
     assert captions == [manifests.uri_of_part(spec.captions_uri, NAMES[0])]
     manifest = manifests.require_manifest(spec.captions_uri, "caption")

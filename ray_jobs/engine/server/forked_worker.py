@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from vllm.model_executor.models import registry
 
-from ray_jobs.engine.server.process_forks import run_forked, start_fork_source
+from ray_jobs.engine.server.process_forks import run_in_fork, start_fork_source
 
 NEED_RAY = ("vllm.v1.executor.ray_utils",)  # modules that the server imported without Ray
 
@@ -19,7 +19,7 @@ if __name__ == "__main__":
     if os.environ.get("ASSAY_VLLM_FORKS") != "0":
         with suppress(OSError):
             start_fork_source()  # first, while there is one thread
-            registry._run_in_subprocess = run_forked
+            registry._run_in_subprocess = run_in_fork
     import ray._raylet
 
     with suppress(ImportError):

@@ -81,7 +81,7 @@ def start_fork_source() -> None:
     os.close(ended_when_closed)
 
 
-def run_forked(function: Callable[[], Any]) -> Any:
+def run_in_fork(function: Callable[[], Any]) -> Any:
     """Returns what the function returns in a forked process. vLLM looks at a model's class there, as CUDA may start.
 
     Raises RuntimeError with the traceback, as vLLM's own way does, which starts Python and imports vLLM again.

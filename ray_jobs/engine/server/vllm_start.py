@@ -49,7 +49,7 @@ class StartedVllm(NamedTuple):
     llm: Any
     renderers: RendererPool
     prompts: PromptBuilder
-    layout: TensorLayout
+    tensor_layout: TensorLayout
     engine: Engine
     choice: str
 

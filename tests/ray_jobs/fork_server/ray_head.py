@@ -17,8 +17,9 @@ from forking import SECONDS, Host
 from s3_server import free_ports
 from stage_jobs import wait_until
 
+from ray_jobs.job import submission_probe
+
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-MALFORMED = {"submission_id": "x", "entrypoint": "true", "entrypoint_label_selector": {"a": "?"}}
 START_SECONDS = 180.0
 
 
@@ -44,24 +45,22 @@ class RayHead:
         return str(self._request(f"/api/jobs/{name}/logs")["logs"])
 
     def has_agent(self) -> bool:
-        """Whether a submission would start a job: then Ray refuses a malformed one for what is wrong with it."""
+        """Whether a submission would start a job."""
         try:
-            self._request(
-                "/api/jobs/", {"submission_id": "x", "entrypoint": "true", "entrypoint_label_selector": {"a": "?"}}
-            )
+            self._request(submission_probe.PATH, submission_probe.PROBE)
         except urllib.error.HTTPError as error:
-            return "No available agent" not in error.read().decode()
+            return submission_probe.find_fault(error.code, error.read().decode()) is None
         except OSError:
             return False
-        return True
+        return False
 
     def _request(self, path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
         data = None if content is None else json.dumps(content).encode()
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}{path}", data, headers)
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-            found_job: dict[str, Any] = json.load(answer)
-        return found_job
+            content_of_answer: dict[str, Any] = json.load(answer)
+        return content_of_answer
 
 
 @contextmanager
@@ -84,8 +83,8 @@ def start_head(host: Host) -> Iterator[RayHead]:
             "--object-store-memory=200000000", f"--temp-dir={home}",
         ]  # fmt: skip
         with Path(home, "head.log").open("wb") as log:
-            started = subprocess.Popen(command, env=settings, stdout=log, stderr=subprocess.STDOUT)
-        head = RayHead(psutil.Process(started.pid), dashboard, token)
+            ray_process = subprocess.Popen(command, env=settings, stdout=log, stderr=subprocess.STDOUT)
+        head = RayHead(psutil.Process(ray_process.pid), dashboard, token)
         try:
             wait_until(head.has_agent, START_SECONDS)
             yield head
@@ -93,4 +92,4 @@ def start_head(host: Host) -> Iterator[RayHead]:
             for process in [*head.process.children(recursive=True), head.process]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            started.wait()
+            ray_process.wait()

@@ -45,8 +45,8 @@ def test_the_first_worker_waits_for_the_server_and_the_next_ones_share_it(host: 
 
 
 def test_workers_whose_imports_may_differ_do_not_share_a_server(host: Host) -> None:
-    one, other = (run(host, "show", VLLM_LOGGING_LEVEL=level)["parent"] for level in ("INFO", "WARNING"))
-    assert one != other
+    first, second = (run(host, "show", VLLM_LOGGING_LEVEL=level)["parent"] for level in ("INFO", "WARNING"))
+    assert first != second
 
 
 @pytest.mark.parametrize("reason", [{"ASSAY_FORK_SERVER": "off"}, {"KIND_OF_TEST": "no_such_module"}])

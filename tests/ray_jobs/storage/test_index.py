@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from noted_reads import note_reads
 from samples import make_baseline, make_record, make_spec
 
 from ray_jobs.contract.artifacts import Record, Summary
@@ -63,16 +64,9 @@ def test_publishing_reads_only_what_the_file_lacks(store: str, monkeypatch: pyte
         records.publish(store, make_entry(store, number))
     index.add(store, [make_entry(store, 5)])  # as a kill leaves it: listed, not in the file
     assert len(index.load(store, "small").records) < len(index.list_entries(store, "small"))
-    original = objects.read
-    uris: list[str] = []
-
-    def read_noted(uri: str, *arguments: Any) -> bytes:
-        uris.append(uri)
-        return original(uri, *arguments)
-
-    monkeypatch.setattr(objects, "read", read_noted)
+    reads = note_reads(monkeypatch, "read")
     records.publish(store, make_entry(store, 6))
-    entries = [uri for uri in uris if "/index/" in uri and not uri.endswith("/index.json")]
+    entries = [uri for uri, _ in reads if "/index/" in uri and not uri.endswith("/index.json")]
     assert len(entries) == 1
     assert "step-5" in entries[0]
     assert names(index.load(store, "small")) == [f"step-{number}" for number in range(7)]
@@ -197,12 +191,12 @@ def count_file_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     write = objects.write
     sizes: list[int] = []
 
-    def write_counted(uri: str, data: bytes) -> None:
+    def write_and_count(uri: str, data: bytes) -> None:
         if uri.endswith("/index.json"):
             sizes.append(len(data))
         write(uri, data)
 
-    monkeypatch.setattr(objects, "write", write_counted)
+    monkeypatch.setattr(objects, "write", write_and_count)
     return sizes
 
 
@@ -229,16 +223,9 @@ def test_publishing_reads_only_the_head_of_the_file_of_many_runs(
 ) -> None:
     root = str(tmp_path)
     fill(root, 200)
-    read = objects.read
-    uris: list[str] = []
-
-    def read_noted(uri: str, *arguments: Any) -> bytes:
-        uris.append(uri)
-        return read(uri, *arguments)
-
-    monkeypatch.setattr(objects, "read", read_noted)
+    reads = note_reads(monkeypatch, "read")
     records.publish(root, make_entry(root, 200))
-    assert [uri for uri in uris if "/index/" in uri] == []
+    assert [uri for uri, _ in reads if "/index/" in uri] == []
 
 
 def test_a_run_whose_outcome_changes_is_at_once_in_the_file_of_many_runs(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from index_files import read_index_files
+from noted_reads import note_reads
 from samples import make_record, make_spec
 
 from ray_jobs.storage import index, index_rebuild, objects, records
@@ -79,17 +79,10 @@ def test_on_s3_rebuilding_a_whole_index_reads_no_entry(s3: str, monkeypatch: pyt
     """The listing has the MD5 of each entry."""
     for number in range(3):
         records.publish(s3, make_record(make_spec(root=s3, fingerprint=f"{number:016x}"), published_at=NOON))
-    read = objects.read
-    uris: list[str] = []
-
-    def read_noted(uri: str, *arguments: Any) -> bytes:
-        uris.append(uri)
-        return read(uri, *arguments)
-
-    monkeypatch.setattr(objects, "read", read_noted)
+    reads = note_reads(monkeypatch, "read")
     assert index_rebuild.rebuild_index(s3) == (3, [])
-    assert len([uri for uri in uris if uri.endswith("/record.json")]) == 3
-    assert [uri for uri in uris if "--" in uri] == []
+    assert len([uri for uri, _ in reads if uri.endswith("/record.json")]) == 3
+    assert [uri for uri, _ in reads if "--" in uri] == []
 
 
 def test_rebuilding_repairs_an_entry_of_the_right_size(tmp_path: Path) -> None:

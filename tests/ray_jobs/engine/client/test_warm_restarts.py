@@ -49,10 +49,10 @@ class Engines:
     error: Exception
     serve: bool = False
     started: list[str] = field(default_factory=list)
-    asked: list[Any] = field(default_factory=list)
+    tasks: list[Any] = field(default_factory=list)
 
     @contextmanager
-    def held(self, name: str, *_: Any, **__: Any) -> Iterator[LeasedEngine]:
+    def lease_engine(self, name: str, *_: Any, **__: Any) -> Iterator[LeasedEngine]:
         self.started.append(name)
         yield LeasedEngine(name, "token")
 
@@ -63,10 +63,10 @@ class Engines:
 
     def take_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(warm, "ReplicaPool", ReplicaPool)
-        monkeypatch.setattr(warm, "engine_session", self.held)
+        monkeypatch.setattr(warm, "engine_session", self.lease_engine)
 
         def answer(_: Any, task: Any) -> object:
-            self.asked.append(task)
+            self.tasks.append(task)
             return object()
 
         monkeypatch.setattr(warm, "load_checkpoint", lambda *_: ("report", answer))
@@ -99,8 +99,8 @@ def test_no_row_is_to_blame_for_engines_that_die_of_their_weights(
     with pytest.raises(RetryableError, match="checkpoint /models/step-1: the engine died 4 times"):
         list(warm.stream_answers(EngineJob(CHECKPOINT, Engine(), tasks, lambda *_: iter(()))))
     assert len(engines.started) == MAX_RESTARTS + 1
-    assert engines.asked  # the first was asked, to render meanwhile; the others were not
-    assert len({task["part"] for task in engines.asked}) == len(engines.asked)
+    assert engines.tasks  # the first was asked, to render meanwhile; the others were not
+    assert len({task["part"] for task in engines.tasks}) == len(engines.tasks)
 
 
 def test_when_the_last_row_is_set_aside_no_engine_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

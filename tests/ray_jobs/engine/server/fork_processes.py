@@ -28,9 +28,9 @@ def wait(ids: Connection) -> None:
 def be_engine(ids: Connection, file: str) -> None:
     print(f"engine of {os.environ['OF_STARTER']}", flush=True)
     os.environ["OF_STARTER"] = "the engine"
-    theirs, own = vllm.get_mp_context().Pipe()
-    vllm.get_mp_context().Process(target=wait, args=(own,), daemon=False).start()
-    worker, source, starter = theirs.recv()
+    receiving, sending = vllm.get_mp_context().Pipe()
+    vllm.get_mp_context().Process(target=wait, args=(sending,), daemon=False).start()
+    worker, source, starter = receiving.recv()
     assert starter == "the engine"
     ids.send([os.getppid(), os.getpid(), worker])
     assert source == os.getppid()
@@ -42,10 +42,10 @@ if __name__ == "__main__":
     process_forks.USERS = ("stand_in",)
     process_forks.start_fork_source()
     os.environ["OF_STARTER"] = "the actor"
-    assert process_forks.run_forked(lambda: (os.getppid(), os.environ["OF_STARTER"]))[1] == "the actor"
+    assert process_forks.run_in_fork(lambda: (os.getppid(), os.environ["OF_STARTER"]))[1] == "the actor"
     for raises, reason in ((lambda: 1 / 0, "ZeroDivisionError: division"), (lambda: os._exit(3), "exit code 3")):
         with pytest.raises(RuntimeError, match=reason):
-            process_forks.run_forked(raises)
+            process_forks.run_in_fork(raises)
     reading, writing = os.pipe()
     before = os.dup(1)
     os.dup2(writing, 1)

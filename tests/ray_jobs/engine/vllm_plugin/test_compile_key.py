@@ -18,12 +18,12 @@ def hash_config(path: Path, **engine: int) -> tuple[str, str]:
     from ray_jobs.engine.vllm_plugin.compile_key import compile_for_any_checkpoint
 
     config = build_warm_config(Engine(dtype="float32", max_model_len=512).model_copy(update=engine), False, str(path))
-    own = config.compute_hash()
+    hash_of_vllm = config.compute_hash()
     compile_for_any_checkpoint(config)
     sent = pickle.loads(pickle.dumps(config))  # as vLLM sends it to its own process
     assert sent.compute_hash() == config.compute_hash()
     assert sent.model_config.model == str(path)
-    return str(config.compute_hash()), own
+    return str(config.compute_hash()), hash_of_vllm
 
 
 def test_checkpoints_of_one_architecture_share_compiled_code() -> None:
