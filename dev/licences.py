@@ -73,7 +73,7 @@ def build_page() -> str:
     lines = [
         "# Licences of what the images ship",
         "",
-        "Assay is Apache-2.0. An image also holds the packages below, each under its own licence. `make licences`",
+        "Assay is Apache-2.0. Each image also holds the packages below, each under its own licence. `make licences`",
         "writes this page from the locks and the packages' metadata. The last column names the shared libraries that",
         "a wheel bundles. This is an inventory, not legal advice.",
         "",

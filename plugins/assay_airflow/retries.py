@@ -1,4 +1,4 @@
-"""Decide when the router requests a run again, if the run ended without a record.
+"""Decide when the router repeats the request of a run that ended without a record.
 
 After a RetryableError, the router requests the run at the next arrival, at most once per hour and less often after each
 try, and every night. After an InputError, it requests the run when the suite has changed or a person asks, because only

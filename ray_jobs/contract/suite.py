@@ -42,7 +42,7 @@ class Suite(SuiteSection):
     engine: Engine = Engine()
     """How vLLM runs."""
     metrics: Metrics = Metrics()
-    """What is measured of each caption beyond the built-in metrics."""
+    """The metrics of each caption beyond the built-in metrics."""
     judge: Judge = Judge()
     """The model that scores how well a caption and its image agree."""
     gate: Gate = Gate()

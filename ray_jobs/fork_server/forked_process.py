@@ -1,4 +1,4 @@
-"""Makes a process that the server has just forked into the one that the client asked for, and runs its program.
+"""Makes a process that the server has just forked into the process that the client asked for, and runs the program.
 
 Everything here runs in the forked process. `take_over` takes over the client's environment, folder, descriptors, limits
 and signals, and waits for the client's word. `run_program` then runs the module as `python -m` does.

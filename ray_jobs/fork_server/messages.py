@@ -1,7 +1,7 @@
 """Sends and receives one message, with descriptors, over the connection between a client and a fork server.
 
-The socket keeps messages whole (SOCK_SEQPACKET), so a message is never received in part. A message is a few words. What
-is longer, such as an environment, is in a file in memory whose descriptor the message carries.
+The socket keeps messages whole (SOCK_SEQPACKET), so a message is never received in part. A message is a few words.
+Longer content, such as an environment, is in a file in memory whose descriptor the message carries.
 """
 
 import select

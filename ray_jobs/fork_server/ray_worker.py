@@ -2,10 +2,10 @@
 
     python -c "from ray_jobs.fork_server.ray_worker import main; main()" .../default_worker.py --node-ip-address=...
 
-The actor's runtime environment names it as `py_executable`. This process waits as `entrypoint.py` does: to Ray it
-is the process that it started, and the worker is the one that registers. The first worker of a node waits until the
-server has imported vLLM, which takes as long as to import it itself. Whatever goes wrong, this process becomes the
-worker that Ray wanted.
+The actor's runtime environment names it as `py_executable`. This process waits as `entrypoint.py` does: for Ray it is
+the process that Ray started, and the forked process is the worker that registers. The first worker of a node waits
+until the server has imported vLLM, which takes as long as to import it itself. Whatever goes wrong, this process
+becomes the worker that Ray wanted.
 """
 
 import ctypes

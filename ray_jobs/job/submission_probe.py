@@ -18,7 +18,7 @@ NO_AGENT = (
 
 
 def find_fault(status: int, text: str) -> str | None:
-    """Returns what is wrong with the answer to PROBE, in words that follow the address; None if a job could start."""
+    """Returns the fault of the answer to PROBE, in words that follow the address; None if a job could start."""
     if status >= 400 and f"`{MARK}`" in text:
         return None
     if "No available agent" in text or "Cannot connect to host" in text:

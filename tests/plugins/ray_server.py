@@ -27,7 +27,7 @@ class RayServer:
         self.broken = 0  # requests to answer with an error
         self.agent = True  # whether the head has an agent, which starts the jobs
         self.log_lines: list[str] = []  # what the log stream brings
-        self.late_log_lines: list[str] = []  # what is in the log, but not in the stream yet
+        self.late_log_lines: list[str] = []  # in the log, but not yet in the stream
         self.has_log = True  # whether Ray gives the whole log in one answer
         self.log_requests = 0
         self.drop_log_after: int | None = None  # lines of the first log stream before its connection breaks

@@ -104,7 +104,7 @@ def kill_when(process: "subprocess.Popen[str]", ready: Callable[[], bool], timeo
 def wait_until(ready: Callable[[], bool], timeout: float, every: float = 0.01) -> None:
     """Wait for the condition. Time in which a process of this machine waited for a processor does not count.
 
-    On a busy machine a limit in seconds says nothing about what is waited for.
+    On a busy machine a limit in seconds says nothing about the awaited event.
     """
     began, stalled = time.monotonic(), _stalled_seconds()
     while not ready():

@@ -21,7 +21,7 @@ class PollingTrigger(BaseTrigger):
     """A trigger that waits by `poll_until_ready`."""
 
     async def poll(self) -> str | None:
-        """None if the thing is ready, else one line that names what is missing. Raises InputError, RetryableError."""
+        """None if the thing is ready, else one line that names the missing thing. Raises InputError, RetryableError."""
         raise NotImplementedError
 
 

@@ -41,7 +41,7 @@ class StartClock:
 
 
 class StartedVllm(NamedTuple):
-    """vLLM's engine with the checkpoint's weights, its renderers, and what is known of the checkpoint.
+    """vLLM's engine with the checkpoint's weights, its renderers, and facts about the checkpoint.
 
     `engine` has the settings with which vLLM runs, and `choice` is a line about those that the suite left out.
     """

@@ -29,7 +29,7 @@ def resume(process: "subprocess.Popen[str]") -> None:
 
 
 def wait_for_line(process: "subprocess.Popen[str]", beginning: str) -> None:
-    """Read the driver's output up to the first line with this beginning. What is read is shown if the test fails."""
+    """Read the driver's output up to the first line with this beginning. The lines are shown if the test fails."""
     assert process.stdout
     for line in process.stdout:
         print(line, end="")

@@ -89,7 +89,7 @@ def main(step: str, *arguments: str) -> None:
                 print(f"{number} out")
                 print(f"{number} err", file=sys.stderr)
                 os.write(1, f"{number} raw\n".encode())
-        case "fork":  # a process in the same group, and one that has executed another program
+        case "fork":  # a process in the same group, and a process that has executed another program
             child = os.fork()
             if child == 0:
                 time.sleep(600)

@@ -1,4 +1,4 @@
-"""A program that a fork server runs is, to who started it, the same as one that Python has just started."""
+"""A program that a fork server runs behaves, for its starter, as if Python had just started it."""
 
 import os
 import resource

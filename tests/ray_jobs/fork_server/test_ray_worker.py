@@ -86,7 +86,7 @@ def test_a_runtime_environment_names_it_only_where_it_is_on(
 
 @pytest.mark.parametrize(("path", "python"), [(True, True), (False, True), (True, False)])
 def test_its_command_survives_the_shell(host: Host, monkeypatch: pytest.MonkeyPatch, path: bool, python: bool) -> None:
-    """On a node that has Assay, on one that has not, and on one with Python at another path. Ray quotes like this."""
+    """On a node with Assay, on a node without it, and on a node with Python at another path. Ray quotes like this."""
     monkeypatch.setenv("ASSAY_FORK_SERVER", "on")
     if not python:
         monkeypatch.setattr(sys, "executable", "/no such/python")

@@ -39,7 +39,7 @@ def test_a_server_forks_for_many_clients_at_once(host: Host) -> None:
 
 
 def test_changed_code_is_never_run_from_a_server(host: Host) -> None:
-    """Neither from the one that has loaded it, nor from the next one."""
+    """Neither from the server that has loaded it, nor from the next server."""
     (host.folder / "edited_module.py").write_text("VALUE = 'first'\n")
     host.environment["KIND_OF_TEST"] = "edited_module"
     server = host.ready()

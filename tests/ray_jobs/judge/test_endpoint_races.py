@@ -27,8 +27,7 @@ def driver(spec: Spec, tmp_path: Path) -> "subprocess.Popen[bytes]":
 
 @pytest.mark.integration
 def test_kill_9_again_and_again_asks_only_what_is_unanswered(tmp_path: Path) -> None:
-    """An answer counts as given when it is durable: of what was being asked at the kill, no more than is in flight can
-    be asked a second time."""
+    """An answer counts as given when it is durable: a kill repeats at most the questions that were in flight."""
     many = {f"image-{number:02d}": f"caption {number}" for number in range(40)}
     enough = threading.Event()
     limit = 0

@@ -55,7 +55,7 @@ def decode(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def SEEDS() -> list[bytes]:
-    """The good folder, and each odd one that consists of small plain files."""
+    """The good folder, and each odd folder of small plain files."""
     seeds = [encode(good_files())]
     for make in (NEVER | UNDER_WAY).values():
         with tempfile.TemporaryDirectory() as parent:

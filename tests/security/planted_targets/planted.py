@@ -1,4 +1,4 @@
-"""A target with one fault that raises and one that ends the process, for the test of the fuzz runner."""
+"""A target with a fault that raises and a fault that ends the process, for the test of the fuzz runner."""
 
 import os
 
