@@ -25,7 +25,7 @@ from ray_jobs.contract.field_schema import max_length
 from ray_jobs.contract.ids import request_folder
 from ray_jobs.contract.prompt_tokens import texts_for_model
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.chosen_settings import expect_workload
+from ray_jobs.engine.client.gpu_shares import expect_captions, share_gpu
 from ray_jobs.engine.client.stream import EngineTimings, stream_parts
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
@@ -87,12 +87,12 @@ def caption(spec: Spec) -> None:
         )
         stream = stream_parts(
             spec.checkpoint,
-            spec.suite.engine,
+            share_gpu(spec).captions,
             pending,
             make_request_builder(spec),
             timings.began,
             next_checkpoint=spec.next_checkpoint,
-            workload=expect_workload(spec.suite.preprocess, spec.suite.caption.prompt, spec.suite.caption.max_tokens),
+            workload=expect_captions(spec),
         )
         for name, answers in stream:
             written[name] = _write_part(spec, name, answers, stream.timings.report.weights_swapped)

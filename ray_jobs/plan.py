@@ -14,6 +14,7 @@ from ray_jobs.checkpoints import inspect
 from ray_jobs.checkpoints.former_fingerprints import find_former_fingerprint
 from ray_jobs.checkpoints.special_tokens import check_prompts
 from ray_jobs.contract.sections.judge import Judge
+from ray_jobs.contract.share_doubts import find_share_doubts
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.contract.unused_settings import find_doubts
 from ray_jobs.dataset.revision import source_revision
@@ -61,7 +62,7 @@ def plan(
     )
     spec = spec.model_copy(update=find_same_content(spec, source_revision))
     check_prompts(suite, spec.checkpoint, spec.judge)
-    for doubt in find_doubts(suite):
+    for doubt in [*find_doubts(suite), *find_share_doubts(suite)]:
         log.warning("suite %s: %s", suite.name, doubt)
     entries = None if requested == "none" else baselines.list_series(spec)  # listed once for both
     spec = spec.model_copy(update={"baseline": baselines.find_baseline(spec, requested, entries)})

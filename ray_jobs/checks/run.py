@@ -16,6 +16,7 @@ from ray_jobs.checks.images import Listing, SampleImage, list_images, prepare_im
 from ray_jobs.checks.judge import JudgeExample
 from ray_jobs.checks.model import Model, RenderedPrompt
 from ray_jobs.contract.sections.engine import Engine
+from ray_jobs.contract.share_doubts import find_share_doubts
 from ray_jobs.contract.suite import Suite
 from ray_jobs.dataset import revision
 from ray_jobs.fields.grammar import grammar_of
@@ -97,6 +98,7 @@ def _check_all(result: CheckResult, sample: int, ask_judge: bool) -> None:
     result.suite = result.findings.attempt("suite", suites.load_suite, suite_name, True)
     suite = result.suite
     if suite is not None:
+        result.findings.add_doubts("suite", find_share_doubts(suite))
         _check_images(result, suite, sample)
         _check_tables(result, suite)
     if checkpoint_uri is not None:

@@ -87,23 +87,35 @@ def read_model_sizes(folder: Path, weights_folder: Path, engine: Engine) -> Mode
     """The sizes of the model whose config is in `folder`; None if the config does not say them."""
     try:
         config = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return compute_sizes(config, sum(file.stat().st_size for file in weights_folder.glob("*.safetensors")), engine)
+
+
+def compute_sizes(config: Any, stored_bytes: int, engine: Engine) -> ModelSizes | None:
+    """The sizes of the model with this config and this size of its stored weights; None if the config has no sizes."""
+    try:
         text: dict[str, Any] = config.get("text_config") or config
         heads = text["num_attention_heads"]
         width = text.get("head_dim") or text["hidden_size"] // heads
         values = 2 * text["num_hidden_layers"] * (text.get("num_key_value_heads") or heads) * width
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError):
         return None
     dtype = str(text.get("dtype") or config.get("dtype") or config.get("torch_dtype"))
     bytes_each = 4 if (dtype if engine.dtype == "auto" else engine.dtype) == "float32" else 2
-    weights = sum(file.stat().st_size for file in weights_folder.glob("*.safetensors"))
-    return ModelSizes(int(weights * (FP8_SHARE if engine.quantization else 1)), values * bytes_each)
+    return ModelSizes(int(stored_bytes * (FP8_SHARE if engine.quantization else 1)), values * bytes_each)
+
+
+def count_room(engine: Engine, workload: Workload, sizes: ModelSizes, gpu_bytes: int) -> int:
+    """How many requests have room for their keys and values at once. Below 0 if the weights have no room."""
+    memory = engine.gpu_share * gpu_bytes - RESERVED_BYTES
+    room = memory * engine.tensor_parallel_size - sizes.weight_bytes
+    tokens = min(engine.max_model_len, workload.prompt_tokens + workload.answer_tokens)
+    return int(room / (tokens * sizes.bytes_per_token))
 
 
 def _count_sequences(engine: Engine, workload: Workload, sizes: ModelSizes, gpu_bytes: int) -> int:
-    memory = engine.gpu_memory_utilization * gpu_bytes - RESERVED_BYTES
-    room = memory * engine.tensor_parallel_size - sizes.weight_bytes
-    tokens = min(engine.max_model_len, workload.prompt_tokens + workload.answer_tokens)
-    count = min(MAX_SEQUENCES, int(room / (tokens * sizes.bytes_per_token)))
+    count = min(MAX_SEQUENCES, count_room(engine, workload, sizes, gpu_bytes))
     return max(MIN_SEQUENCES, count - count % (64 if count > 64 else 8))
 
 

@@ -48,6 +48,20 @@ def max_gpus_per_node() -> int:
     return max([int(setting) if starts_nodes() else 0, *up])
 
 
+def count_gpus() -> int | None:
+    """The number of GPUs that this cluster can have, those that it may start included; None if nobody knows.
+
+    That is the number of GPUs that are up. If the cluster may start nodes, `ASSAY_MAX_GPUS` may be larger, and without
+    `ASSAY_MAX_GPUS` the number is unknown. Raises InputError if that setting is not a number.
+    """
+    setting = os.environ.get("ASSAY_MAX_GPUS", "").strip()
+    if setting and not setting.isdecimal():
+        raise InputError(f"ASSAY_MAX_GPUS is {setting!r}; set it to the number of GPUs that the cluster can have")
+    if not setting and starts_nodes():
+        return None
+    return max(int(setting or 0) if starts_nodes() else 0, int(ray.cluster_resources().get("GPU", 0)))
+
+
 class GpuWait:
     """Logs, at most once per minute, that the job waits for `wanted` GPUs; `who` begins the line."""
 

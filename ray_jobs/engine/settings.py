@@ -41,7 +41,7 @@ def vllm_arguments(engine: Engine, has_gpu: bool) -> dict[str, Any]:
     if has_gpu:
         # By default vLLM compiles only the language model. A vision encoder in eager mode takes half of the GPU's time.
         compiled = {} if engine.enforce_eager else {"compilation_config": {"compile_mm_encoder": True}}
-        return arguments | compiled | {"gpu_memory_utilization": engine.gpu_memory_utilization}
+        return arguments | compiled | {"gpu_memory_utilization": engine.gpu_share}
     return arguments | {"distributed_executor_backend": "mp" if engine.tensor_parallel_size > 1 else "uni"}
 
 

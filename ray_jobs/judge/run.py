@@ -20,7 +20,7 @@ from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import slug
 from ray_jobs.contract.prompt_tokens import texts_for_judge
 from ray_jobs.contract.spec import Spec
-from ray_jobs.engine.chosen_settings import expect_workload
+from ray_jobs.engine.client.gpu_shares import expect_questions, share_gpu
 from ray_jobs.engine.client.stream import stream_parts
 from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
@@ -197,12 +197,12 @@ def _ask_engine(
     """Ask the judge's checkpoint on our own engine, and store each block of answers as it arrives."""
     assert spec.judge
     probe(spec.judge, texts=texts_for_judge(spec.suite))
-    engine, judge = spec.suite.judge.engine, spec.suite.judge
+    engine, judge = share_gpu(spec).judge, spec.suite.judge
     questions_left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}
     for part, table in stream_parts(
         spec.judge, engine, pending, _make_request_builder(spec, caption_ids), began, whole_parts=False,
-        workload=expect_workload(spec.suite.preprocess, judge.prompt or "", judge.max_tokens),
+        workload=expect_questions(spec),
     ):  # fmt: skip
         if part not in open_parts:
             open_parts[part] = build_questions(spec, caption_ids, part)

@@ -198,3 +198,4 @@ def test_jobs_ask_for_a_gpu_where_the_stack_has_one(stack: Path) -> None:
     for files, gpu in ((("compose.yaml",), "0"), (("compose.yaml", "compose.gpu.yaml"), "1")):
         services = json.loads(resolve_config(stack, *files).stdout)["services"]
         assert {services[name]["environment"]["ASSAY_GPU"] for name in ("ray-head", "ray-worker")} == {gpu}
+    assert services["ray-head"]["environment"]["ASSAY_MAX_GPUS"] == "0"  # the drivers run here; no node starts later

@@ -151,13 +151,13 @@ def list_differences(schema: dict[str, Any], defaults: Any, path: str = "") -> l
 @pytest.mark.parametrize(
     ("values", "gpu"),
     [
-        ({}, ("1", "1")),
-        ({"ray": {"gpuWorkers": {"gpus": 8, "minReplicas": 0}}}, ("1", "8")),
-        ({"ray": {"autoscaling": {"enabled": False}}}, ("1", "1")),
-        (VALUES["cpu"], ("0", "0")),
+        ({}, ("1", "1", "1")),
+        ({"ray": {"gpuWorkers": {"gpus": 8, "minReplicas": 0, "maxReplicas": 3}}}, ("1", "8", "24")),
+        ({"ray": {"autoscaling": {"enabled": False}}}, ("1", "1", "1")),
+        (VALUES["cpu"], ("0", "0", "0")),
     ],
 )
-def test_jobs_get_the_number_of_gpus_that_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, str]) -> None:
+def test_jobs_get_the_number_of_gpus_that_the_cluster_may_have(values: dict[str, Any], gpu: tuple[str, ...]) -> None:
     """GPU pods start at zero, so the pods that run when a job starts do not show how many there may be."""
     data = find_manifest(render(values), "ConfigMap", "-settings")["data"]
-    assert (data["ASSAY_GPU"], data["ASSAY_GPUS_PER_NODE"]) == gpu
+    assert (data["ASSAY_GPU"], data["ASSAY_GPUS_PER_NODE"], data["ASSAY_MAX_GPUS"]) == gpu

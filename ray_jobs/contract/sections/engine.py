@@ -6,6 +6,9 @@ from pydantic import Field
 
 from ray_jobs.contract.suite_section import SuiteSection
 
+DEFAULT_SHARE = 0.9  # of a GPU's memory: vLLM does not count the CUDA contexts, nor Assay the images of a second step
+MAX_SHARED = 0.5  # an engine with a larger share takes a whole GPU from Ray
+
 
 class Engine(SuiteSection):
     """How vLLM runs. Only `dtype`, `max_model_len` and `quantization` change captions, so only they enter an id."""
@@ -47,8 +50,9 @@ class Engine(SuiteSection):
     """How many engines one job uses at once."""
     renderers: int | None = Field(None, ge=0)
     """How many processes prepare images beside an engine. The default is 4 with a GPU and 0 without."""
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    """The share of a GPU's memory that one engine may take. With at most 0.5, two engines share a GPU."""
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1)
+    """The share of a GPU's memory that one engine may take. With at most 0.5, two engines share a GPU. The default is
+    0.9, or less if the captions' engine and the judge's have one GPU."""
     enforce_eager: bool = False
     """No compilation and no CUDA graphs; for tiny models."""
     base_model: str | None = None
@@ -59,4 +63,9 @@ class Engine(SuiteSection):
         """The GPUs that one engine takes from Ray. Below 1, two engines share a GPU."""
         if self.tensor_parallel_size > 1:
             return self.tensor_parallel_size
-        return 1.0 if self.gpu_memory_utilization > 0.5 else self.gpu_memory_utilization
+        return 1.0 if self.gpu_share > MAX_SHARED else self.gpu_share
+
+    @property
+    def gpu_share(self) -> float:
+        """The share of a GPU's memory that one engine takes, from 0 to 1."""
+        return self.gpu_memory_utilization or DEFAULT_SHARE
