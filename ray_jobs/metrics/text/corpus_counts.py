@@ -2,8 +2,7 @@
 
 The driver of `evaluate` starts the counting. A Ray task counts each group of parts into a run, which is a sorted table.
 Then a Ray task sums each range of numbers over all runs. The driver itself counts a single group. The tables
-are written once. The tasks that score parts map the tables into memory. When the tables are on S3, each node has a
-copy.
+are written once. `count_tables` opens them in the tasks that score parts.
 
 For 640,000 images with five references each, counting takes 8 CPU seconds and 0.6 GB, spread over the tasks. One task
 with pyarrow's group-by takes 26 s and 4.9 GB, one with DuckDB 12 s and 2.4 GB (`python -m benchmarks.counting`).
@@ -12,28 +11,24 @@ with pyarrow's group-by takes 26 s and 4.9 GB, one with DuckDB 12 s and 2.4 GB (
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ray_jobs.contract.artifacts import Manifest
 from ray_jobs.contract.spec import Spec
-from ray_jobs.inputs.errors import InputError, RetryableError
+from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics.text import frequencies
 from ray_jobs.metrics.text.batch import CorpusStats
-from ray_jobs.metrics.text.frequencies import ENTRY_BYTES, Frequencies
+from ray_jobs.metrics.text.count_tables import file_name, open_table
 from ray_jobs.metrics.text.ngrams import ORDERS, number_ngrams, number_texts
 from ray_jobs.metrics.text.tokenise import number_terms
-from ray_jobs.runtime import private_cache
 from ray_jobs.runtime.prefetch import prefetch
 from ray_jobs.runtime.ray_dataset import log_until_first_row, ray_dataset
-from ray_jobs.storage import json_files, manifests, object_listing, objects, parts, uris
+from ray_jobs.storage import json_files, manifests, object_listing, objects, parts
 
 log = logging.getLogger("assay")
 
@@ -191,7 +186,7 @@ def _write_ranges(uri: str, table: str, distinct: np.ndarray, counts: np.ndarray
     hashes = []
     for number, (low, high) in enumerate(pairwise(cuts)):
         data = frequencies.encode_counts(*frequencies.sum_counts([(distinct[low:high], counts[low:high])], least=2))
-        objects.write(f"{uri}/{_file_name(table, number)}", data)
+        objects.write(f"{uri}/{file_name(table, number)}", data)
         hashes.append(hashlib.sha256(data).hexdigest())
     return hashes
 
@@ -241,70 +236,5 @@ def _sum_range(row: dict[str, Any], uri: str, table: str, ranges: int, firsts: S
             ) from None
         runs.append((np.frombuffer(distinct, "<u8"), np.frombuffer(counts, "<u4")))
     data = frequencies.encode_counts(*frequencies.sum_counts(runs, least=2))
-    objects.write(f"{uri}/{_file_name(table, number)}", data)
+    objects.write(f"{uri}/{file_name(table, number)}", data)
     return {"range": number, "sha256": hashlib.sha256(data).hexdigest()}
-
-
-# --- reading the counts ---------------------------------------------------------------------------------------------
-
-
-@cache
-def open_table(uri: str, name: str) -> Frequencies:
-    """The table, mapped into memory.
-
-    Raises RetryableError when a file of the table is missing, and InputError when a file differs from its SHA-256.
-    """
-    try:
-        index = json_files.load_json(f"{uri}/tables.json")
-        entry = index[name]
-        content = hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()[:16]
-        folder = uris.local_path(uri) or _copy_to_node(uri, content, index)
-        for number, expected_hash in enumerate(entry["sha256"]):
-            with (folder / _file_name(name, number)).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != expected_hash:
-                    raise InputError(
-                        f"{folder / _file_name(name, number)}: not what its tables.json says: changed or cut short; "
-                        f"delete it and {uri}/tables.json, then run again"
-                    )
-        return Frequencies(
-            entry["total"], tuple(_map_file(folder / _file_name(name, n)) for n in range(len(entry["sha256"])))
-        )
-    except FileNotFoundError:
-        raise RetryableError(
-            f"{uri}: a file of the table {name} is missing; delete its tables.json and run again"
-        ) from None
-
-
-def _map_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if path.stat().st_size < ENTRY_BYTES:  # an empty file cannot be mapped
-        return frequencies.decode_counts(b"")
-    return frequencies.decode_counts(np.memmap(path, np.uint8, "r"))
-
-
-def _copy_to_node(uri: str, content: str, index: dict[str, Any]) -> Path:
-    """The folder with this node's copy of tables on S3. The folder's name contains the digest of their contents."""
-    target = private_cache.ensure_cache_folder() / f"tables-{content}"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial_copy = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        for name, entry in index.items():
-            for number in range(len(entry["sha256"])):
-                objects.download(f"{uri}/{_file_name(name, number)}", partial_copy / _file_name(name, number))
-        try:
-            partial_copy.rename(target)
-        except OSError:  # another process was first, and its copy is the same
-            if not target.exists():
-                raise
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise RetryableError(f"{uri}: cannot copy it to {target}: {error}; make room there and run again") from error
-    finally:
-        shutil.rmtree(partial_copy, ignore_errors=True)
-    return target
-
-
-def _file_name(table: str, number: int) -> str:
-    return f"{table}-{number:03d}.counts"

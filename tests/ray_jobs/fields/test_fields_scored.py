@@ -17,7 +17,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.fields.columns import add_fields, list_column_types
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.metrics import run
-from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.metrics.text import count_tables
 from ray_jobs.storage import manifests, objects, parts
 
 FIELDS = {
@@ -53,7 +53,7 @@ TRUTH: dict[str, dict[str, Any]] = {
 def scored_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spec:
     monkeypatch.setattr(run, "_count_blocks", lambda count: 1)
     monkeypatch.setattr(run, "ray_dataset", LocalDataset)
-    corpus_counts.open_table.cache_clear()
+    count_tables.open_table.cache_clear()
     spec = make_spec(
         root=str(tmp_path),
         caption__fields=FIELDS,

@@ -27,7 +27,7 @@ from ray_jobs.metrics import score_part as part
 from ray_jobs.metrics.clip.model import ClipModel
 from ray_jobs.metrics.clip.similarity import compute_scores as clip_scores
 from ray_jobs.metrics.registry import BUILT_IN
-from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.metrics.text import corpus_counts, count_tables
 from ray_jobs.runtime.ray_dataset import SMALL_ROWS
 from ray_jobs.storage import manifests, objects, parts, s3_client
 
@@ -90,7 +90,7 @@ def two_parts(captioned_spec: Spec) -> Spec:
         manifests.clear_stage(uri, "rows")
     write_golden(captioned_spec, GOLDEN, 2)
     write_captions(captioned_spec, CAPTIONS, 2)
-    corpus_counts.open_table.cache_clear()
+    count_tables.open_table.cache_clear()
     return captioned_spec
 
 
@@ -98,7 +98,7 @@ def force_captions(spec: Spec, captions: list[dict[str, Any]], token: str) -> No
     """Replace captions as `force` does. Each job is a process of its own, so no table is mapped yet."""
     manifests.clear_stage(spec.captions_uri, token)
     write_captions(spec, captions, 2)
-    corpus_counts.open_table.cache_clear()
+    count_tables.open_table.cache_clear()
 
 
 def rows_of(manifest: Manifest, spec: Spec, by: Manifest | None = None) -> dict[str, dict[str, Any]]:

@@ -1,50 +1,23 @@
 """The tables of a complete set, compared with a count by hand, on a directory and on S3."""
 
-import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from counted_captions import draw_texts, write_inputs
 from samples import make_spec
-from stored_captions import map_locally, write_captions, write_golden
+from stored_captions import map_locally, write_golden
 
-from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.metrics.text import corpus_counts
+from ray_jobs.metrics.text import corpus_counts, count_tables
 from ray_jobs.metrics.text.frequencies import Frequencies
 from ray_jobs.metrics.text.ngrams import number_ngrams, number_texts
 from ray_jobs.metrics.text.tokenise import number_terms
 from ray_jobs.storage import object_listing, objects
 
-WORDS = ["red", "dot", "box", "on", "the", "狗", "🙂"]
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Tasks run in this process; a group has two parts, and there are several ranges."""
-    monkeypatch.setattr(corpus_counts, "_run_on_ray", map_locally)
-    monkeypatch.setattr(corpus_counts, "GROUP_ROWS", 8)
-    monkeypatch.setattr(corpus_counts, "RANGE_ENTRIES", 64)
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-
-
-def texts(seed: int, count: int) -> list[str]:
-    draw = random.Random(seed)
-    return [" ".join(draw.choices(WORDS, k=draw.randint(0, 6))) for _ in range(count)]
-
-
-def write_inputs(root: str) -> Spec:
-    """Write 22 images in six parts; every third has no references, and one has no caption."""
-    spec = make_spec(root=root)
-    golden = [{"image_id": str(n), "references": texts(n, n % 3)} for n in range(22)]
-    write_golden(spec, golden)
-    captions = [{"image_id": str(n), "caption": text} for n, text in enumerate(texts(99, 22))]
-    captions[7] = {"image_id": "7", "failure": "engine-error"}
-    write_captions(spec, captions)
-    return spec
+pytestmark = pytest.mark.usefixtures("small_groups")
 
 
 def counts_of(table: Frequencies, values: np.ndarray) -> dict[int, int]:
@@ -58,12 +31,12 @@ def test_counts_are_those_by_hand(store: str) -> None:
     corpus = corpus_counts.open_tables(spec, spec.caption_id)
     per_image = []
     for n in range(22):
-        terms = number_terms(texts(n, n % 3))
+        terms = number_terms(draw_texts(n, n % 3))
         per_image.append({int(gram) for order in range(1, 5) for gram in number_ngrams(*terms, order)[0]})
     documents = Counter(gram for grams in per_image for gram in grams)
     assert corpus.documents.total == sum(1 for n in range(22) if n % 3)
     assert counts_of(corpus.documents, np.array(list(documents), np.uint64)) == documents
-    captions = [text for n, text in enumerate(texts(99, 22)) if n != 7]
+    captions = [text for n, text in enumerate(draw_texts(99, 22)) if n != 7]
     terms = number_terms(captions)
     bigrams, text_terms = number_ngrams(*terms, 2)[0], number_texts(*terms)
     assert (corpus.bigrams.total, corpus.texts.total) == (len(bigrams), 21)
@@ -153,7 +126,7 @@ def test_the_second_of_two_jobs_finds_it_done(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(corpus_counts, "_run_on_ray", second)
     corpus_counts.count_references(spec)
-    assert corpus_counts.open_table(corpus_counts.references_uri(spec), "ngrams").total == 14
+    assert count_tables.open_table(corpus_counts.references_uri(spec), "ngrams").total == 14
 
 
 def test_missing_runs_are_a_retryable_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,60 +146,10 @@ def test_without_references_there_is_an_empty_table(tmp_path: Path) -> None:
     spec = make_spec(root=str(tmp_path))
     write_golden(spec, [{"image_id": "a"}])
     corpus_counts.count_references(spec)
-    table = corpus_counts.open_table(corpus_counts.references_uri(spec), "ngrams")
+    table = count_tables.open_table(corpus_counts.references_uri(spec), "ngrams")
     assert (table.total, table.of(np.array([5], np.uint64)).tolist()) == (0, [1])
 
 
 def test_a_golden_set_that_is_not_complete_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the preprocess stage is not complete"):
         corpus_counts.count_references(make_spec(root=str(tmp_path)))
-
-
-def test_on_s3_a_node_keeps_one_copy(s3: str, tmp_path: Path) -> None:
-    spec = write_inputs(s3)
-    corpus_counts.count_references(spec)
-    uri = corpus_counts.references_uri(spec)
-    first = corpus_counts.open_table(uri, "ngrams")
-    (copy,) = (tmp_path / "cache").iterdir()
-    assert sum(path.stat().st_size for path in copy.iterdir()) == sum(len(a) * 12 for a, _ in first.ranges)
-    objects.delete(f"{uri}/{corpus_counts._file_name('ngrams', 0)}")
-    corpus_counts.open_table.cache_clear()
-    assert corpus_counts.open_table(uri, "ngrams").total == first.total
-    index = json.loads(objects.read(f"{uri}/tables.json"))
-    index["ngrams"]["total"] += 1  # other tables are another copy
-    objects.write(f"{uri}/tables.json", json.dumps(index).encode())
-    corpus_counts.open_table.cache_clear()
-    with pytest.raises(RetryableError, match="a file of the table ngrams is missing"):
-        corpus_counts.open_table(uri, "ngrams")
-
-
-def test_an_incomplete_table_is_a_retryable_error(tmp_path: Path) -> None:
-    spec = write_inputs(str(tmp_path))
-    corpus_counts.count_references(spec)
-    uri = corpus_counts.references_uri(spec)
-    objects.delete(f"{uri}/{corpus_counts._file_name('ngrams', 0)}")
-    with pytest.raises(RetryableError, match=r"a file of the table ngrams is missing; delete its tables\.json"):
-        corpus_counts.open_table(uri, "ngrams")
-
-
-@pytest.mark.parametrize("change", ["a byte", "cut short", "longer", "another range's"])
-def test_a_table_whose_bytes_changed_is_refused_with_the_remedy(tmp_path: Path, change: str) -> None:
-    spec = write_inputs(str(tmp_path / "root"))
-    corpus_counts.complete_tables(spec, spec.caption_id)
-    uri = corpus_counts.captions_uri(spec, spec.caption_id)
-    file = Path(uri, "bigrams-000.counts")
-    data = file.read_bytes()
-    other = Path(uri, "texts-000.counts").read_bytes()
-    file.write_bytes(
-        {
-            "a byte": data[:-1] + bytes([data[-1] ^ 1]),
-            "cut short": data[:-12],
-            "longer": data + bytes(12),
-            "another range's": other,
-        }[change]
-    )
-    corpus_counts.open_table.cache_clear()
-    with pytest.raises(InputError, match=r"bigrams-000\.counts: not what its tables\.json says: .*; delete it and"):
-        corpus_counts.open_table(uri, "bigrams")
-    file.write_bytes(data)
-    assert corpus_counts.open_table(uri, "bigrams").total
