@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,8 @@ class Host:
         servers = []
         for name in self.sockets.glob("*.sock"):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection, suppress(OSError):
-                folder = os.open(self.sockets, os.O_RDONLY)
-                try:
-                    connection.connect(f"/proc/self/fd/{folder}/{name.name}")
-                finally:
-                    os.close(folder)
+                with shorten_name(self.sockets) as folder:
+                    connection.connect(f"{folder}/{name.name}")
                 servers.append(messages.peer_of(connection)[0])
         return servers
 
@@ -89,6 +86,16 @@ class Host:
         for process in find_processes(lambda text: str(self.folder) in text):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+
+
+@contextmanager
+def shorten_name(folder: Path) -> Iterator[str]:
+    """A name of the folder that is short enough for a socket's address."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def find_processes(is_wanted: Callable[[str], bool]) -> list[int]:
