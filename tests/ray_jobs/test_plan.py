@@ -1,50 +1,19 @@
+"""Planning: the same spec for the same request, its baseline, and what the command prints."""
+
 import json
 import os
-import re
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from samples import checkpoint_files, encode_shard, make_record, upload, write_pictures
+from planning_place import Place
 
-from ray_jobs import cli, plan
+from ray_jobs import cli
 from ray_jobs.checkpoints.errors import Incomplete
 from ray_jobs.contract import spec
-from ray_jobs.contract.sections.dataset import Dataset
-from ray_jobs.contract.spec import Spec
-from ray_jobs.dataset import revision
 from ray_jobs.inputs.errors import InputError, RetryableError
-from ray_jobs.planning import suites
-from ray_jobs.storage import object_listing, objects, records, specs
-
-
-class Place:
-    """A root, a suite and checkpoints to plan with."""
-
-    def __init__(self, folder: Path) -> None:
-        self.root = str(folder / "root")
-        self.images = write_pictures(folder / "images", 2)
-        self.folder = folder
-        self.suite({})
-
-    def suite(self, settings: dict[str, object]) -> None:
-        self.file = self.folder / "nightly.yaml"
-        self.file.write_text(yaml.safe_dump({"name": "nightly", "dataset": {"source": "images"}} | settings))
-
-    def checkpoint(self, name: str, fill: int = 0) -> str:
-        files = checkpoint_files() | {"model-00002-of-00002.safetensors": encode_shard({"b": bytes([fill]) * 100})}
-        return upload(str(self.folder / "models" / name), files)
-
-    def plan(self, checkpoint: str, baseline: str | None = None, force: str | None = None) -> Spec:
-        return plan.plan(self.root, str(self.file), checkpoint, baseline, force, by_hand=True)
-
-    def validate(self, checkpoint: str, outcome: str, baseline: str | None = None) -> Spec:
-        planned_spec = self.plan(checkpoint, baseline)
-        records.publish(self.root, make_record(planned_spec, outcome))
-        return planned_spec
+from ray_jobs.storage import object_listing, objects, specs
 
 
 @pytest.fixture
@@ -89,9 +58,6 @@ def test_a_wrong_root_is_reported_before_the_checkpoint_is_read(place: Place) ->
     place.root = "gs://bucket/root"
     with pytest.raises(InputError, match="gs://bucket/root: cannot open gs://"):
         place.plan(str(place.folder / "models" / "step-9"))
-
-
-# --- the baseline -----------------------------------------------------------------------------------------------------
 
 
 def test_the_first_run_has_no_baseline(place: Place) -> None:
@@ -167,160 +133,11 @@ def test_an_unknown_baseline(place: Place) -> None:
     )
 
 
-# --- the suite --------------------------------------------------------------------------------------------------------
-
-
-def test_a_suite_by_name(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ASSAY_SUITES", str(place.folder))
-    assert suites.load_suite("nightly").name == "nightly"
-    with pytest.raises(InputError, match=r"suite 'nihgtly': not in .*; did you mean 'nightly'\?"):
-        suites.load_suite("nihgtly")
-    with pytest.raises(InputError, match=r"suite missing.yaml: no such file"):
-        suites.load_suite("missing.yaml", by_hand=True)
-
-
-def test_the_demo_suite_is_found_by_name() -> None:
-    demo = suites.load_suite("demo")
-    assert Path(demo.dataset.source).is_dir()
-    assert demo.judge.model
-    assert Path(demo.judge.model).name == "judge"
-
-
-def test_relative_paths_are_relative_to_the_suite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = place.checkpoint("judge")
-    place.suite({"judge": {"kind": "vllm", "model": "models/judge"}})
-    monkeypatch.chdir("/")
-    suite = suites.load_suite(str(place.file), by_hand=True)
-    assert (suite.dataset.source, suite.judge.model) == (str(place.images), judge)
-    monkeypatch.chdir(place.folder)
-    assert suites.load_suite("nightly.yaml", by_hand=True) == suite
-
-
-def test_relative_patterns_and_names_of_labels_are_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    objects.write(f"{place.folder}/shards/train-0.tar", b"x")
-    objects.write(f"{place.folder}/names.txt", b"x")
-    place.suite({"dataset": {"source": "shards/train-{0..1}.tar", "label": "cls", "label_names": "names.txt"}})
-    monkeypatch.chdir("/")
-    dataset = suites.load_suite(str(place.file), by_hand=True).dataset
-    assert dataset.source == f"{place.folder}/shards/train-{{0..1}}.tar"
-    assert dataset.label_names == f"{place.folder}/names.txt"
-
-
-def test_a_suite_on_s3(s3: str) -> None:
-    objects.write(f"{s3}/suites/nightly.yaml", b"name: nightly\ndataset: {source: 's3://data/images'}")
-    assert suites.load_suite(f"{s3}/suites/nightly.yaml", by_hand=True).dataset.source == "s3://data/images"
-
-
-# --- the source -------------------------------------------------------------------------------------------------------
-
-
-def test_the_revision_of_a_source_is_its_content(store: str) -> None:
-    dataset = Dataset(source=f"{store}/images")
-    objects.write(f"{store}/images/a.png", b"1")
-    first = revision.source_revision(dataset)
-    assert revision.source_revision(dataset) == first
-    objects.write(f"{store}/images/b.png", b"2")
-    second = revision.source_revision(dataset)
-    objects.write(f"{store}/images/b.png", b"3")
-    third = revision.source_revision(dataset)
-    objects.delete(f"{store}/images/b.png")
-    assert len({first, second, third}) == 3
-    assert revision.source_revision(dataset) == first
-
-
-def test_a_pinned_revision_is_taken_as_it_is() -> None:
-    assert revision.source_revision(Dataset(source="org/name", revision="a1" * 20)) == "a1" * 20
-    assert revision.source_revision(Dataset(source="s3://bucket/images", revision="v1")) == "v1"
-    with pytest.raises(InputError, match="pin its `revision`"):
-        revision.source_revision(Dataset(source="org/name", revision="main"))
-
-
-def test_a_hub_name_must_be_pinned() -> None:
-    with pytest.raises(InputError) as error:
-        revision.source_revision(Dataset(source="org/name"))
-    assert str(error.value).startswith(
-        "dataset org/name: no such directory; if it is a dataset on the Hugging Face hub"
-    )
-    assert "pin its `revision`" in str(error.value)
-
-
-@pytest.mark.parametrize("source", ["~/images", "$HOME/images", "${DATA}/images"])
-def test_a_place_that_only_a_shell_resolves_is_reported(source: str) -> None:
-    with pytest.raises(InputError, match=r"~ and \$ are not replaced in a suite; write the whole path"):
-        revision.source_revision(Dataset(source=source))
-
-
-def test_a_pattern_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing is there; patterns with \* are not read, name the folder"):
-        revision.source_revision(Dataset(source=f"{tmp_path}/*.png"))
-
-
-def test_nothing_at_the_source(store: str) -> None:
-    with pytest.raises(InputError, match="nothing is there; check the URI"):
-        revision.source_revision(Dataset(source=f"{store}/nothing", format="folder"))
-
-
-def test_a_source_of_one_file(store: str) -> None:
-    objects.write(f"{store}/data/val.parquet", b"x")
-    assert revision.source_revision(Dataset(source=f"{store}/data/val.parquet"))
-
-
-def test_a_source_of_files_that_a_pattern_names(store: str) -> None:
-    for number in range(3):
-        objects.write(f"{store}/train-{number:03d}.tar", b"x")
-    dataset = Dataset(source=f"{store}/train-{{000..001}}.tar")
-    first = revision.source_revision(dataset)
-    objects.write(f"{store}/train-002.tar", b"changed")
-    assert revision.source_revision(dataset) == first
-    objects.write(f"{store}/train-001.tar", b"changed")
-    assert revision.source_revision(dataset) != first
-    objects.delete(f"{store}/train-001.tar")
-    with pytest.raises(InputError, match=r"train-001\.tar is not there; correct the pattern or add the file"):
-        revision.source_revision(dataset)
-    with pytest.raises(InputError, match="its braces do not match"):
-        revision.source_revision(Dataset(source=f"{store}/train-{{000..001.tar"))
-
-
-def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
-    objects.write(f"{store}/list.jsonl", b"{}")
-    objects.write(f"{store}/names.json", b"[]")
-    plain = Dataset(source=f"{store}/list.jsonl", label="x")
-    dataset = plain.model_copy(update={"label_names": f"{store}/names.json"})
-    first = revision.source_revision(dataset)
-    objects.write(f"{store}/names.json", b'["tench"]')
-    assert len({first, revision.source_revision(dataset), revision.source_revision(plain)}) == 3
-
-
-@pytest.mark.parametrize("source", ["list.jsonl", "a/list.csv", "train-{000..009}.tar", "x.tar", "/data/images"])
-def test_a_missing_file_is_not_taken_for_a_name_on_a_hub(source: str) -> None:
-    dataset = Dataset(source=source)
-    assert not revision.is_hub_name(dataset)
-    with pytest.raises(InputError, match=r"not there|nothing is there"):
-        revision.source_revision(dataset)
-    assert revision.is_hub_name(Dataset(source="org/name"))
-
-
-@pytest.mark.slow
-def test_a_revision_takes_no_memory_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = (object_listing.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
-    monkeypatch.setattr(object_listing, "iterate_entries", lambda prefix: entries)
-    revision.is_hub_name(Dataset(source=str(tmp_path)))  # imports what it needs
-    tracemalloc.start()
-    of_folder = revision.source_revision(Dataset(source=str(tmp_path)))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert re.fullmatch("[0-9a-f]{16}", of_folder)
-    assert peak < 1_000_000
-
-
 def test_a_source_means_the_same_with_a_slash_at_its_end(place: Place) -> None:
     model = place.checkpoint("step-1")
     before = place.plan(model)
     place.suite({"dataset": {"source": f"{place.images}/"}})
     assert place.plan(model).golden_id == before.golden_id
-
-
-# --- specs and the command line ---------------------------------------------------------------------------------------
 
 
 def test_an_invalid_spec(tmp_path: Path) -> None:
@@ -366,54 +183,6 @@ def test_trouble_is_one_line_and_exit_code_1(
     assert printed.out == ""
     assert printed.err.endswith("spec.json: the store is down\n")
     assert printed.err.count("\n") == 1
-
-
-def test_the_suites_own_metrics_travel_in_the_spec(place: Place) -> None:
-    model = place.checkpoint("step-1")
-    (place.folder / "politeness.py").write_text("METRIC = 1\n")
-    (place.folder / "names.json").write_text('{"cat": ["kitten", "tom"]}')
-    place.suite({"metrics": {"own": ["politeness.py"], "synonyms": "names.json", "clip": place.checkpoint("clip")}})
-    planned_spec = place.plan(model)
-    assert planned_spec.own_metrics == {"politeness": "METRIC = 1\n"}
-    assert planned_spec.synonyms == {"cat": ("kitten", "tom")}
-    assert planned_spec.clip
-    assert planned_spec.clip.name == "clip"
-    (place.folder / "politeness.py").write_text("METRIC = 2\n")
-    changed_spec = place.plan(model)
-    assert (changed_spec.scoring_id != planned_spec.scoring_id, changed_spec.caption_id) == (
-        True,
-        planned_spec.caption_id,
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "text", "message"),
-    [
-        ({"own": ["x.py"]}, None, "metric .*x.py: no such file; correct the suite"),
-        ({"own": ["x.py"]}, b"\xff\xfe", "metric .*x.py: not UTF-8 text; correct the file"),
-        ({"synonyms": "x.py"}, None, "synonyms .*x.py: no such file; correct the suite"),
-        (
-            {"synonyms": "x.py"},
-            b"[1]",
-            "synonyms .*x.py: not a JSON object of lists of names by label; correct the file",
-        ),
-        ({"synonyms": "x.py"}, b'{"a": "b"}', "synonyms .*x.py: not a JSON object of lists"),
-    ],
-)
-def test_files_that_the_metrics_need(
-    place: Place, settings: dict[str, object], text: bytes | None, message: str
-) -> None:
-    if text is not None:
-        (place.folder / "x.py").write_bytes(text)
-    place.suite({"metrics": settings})
-    with pytest.raises(InputError, match=message):
-        place.plan(place.checkpoint("step-1"))
-
-
-def test_a_judge_behind_an_endpoint_is_no_checkpoint(place: Place) -> None:
-    place.suite({"judge": {"kind": "openai", "model": "judge-1", "base_url": "http://127.0.0.1:1/v1"}})
-    planned_spec = place.plan(place.checkpoint("step-1"))
-    assert (planned_spec.judge, planned_spec.suite.judge.model) == (None, "judge-1")
 
 
 def test_an_upgrade_of_assay_is_distinguished_from_a_new_suite(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

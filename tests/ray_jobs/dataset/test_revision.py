@@ -1,138 +1,111 @@
-"""Suites and data behind links that are swapped at each update: with the same content, every id stays."""
+"""The revision of a source: what it is made of, and which sources have none."""
 
-import os
-import shutil
+import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
-import yaml
-from samples import checkpoint_files, upload, write_pictures
 
-from ray_jobs import plan
-from ray_jobs.contract import spec as contract
-from ray_jobs.contract import suite
-from ray_jobs.contract.spec import Spec
+from ray_jobs.contract.sections.dataset import Dataset
 from ray_jobs.dataset import revision
-from ray_jobs.planning import predecessor, suites
+from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import object_listing, objects
 
-LAYOUTS = ["ConfigMap", "git-sync", "release folders"]
-SUITE = {
-    "name": "mounted",
-    "dataset": {"source": "../data/images", "label": "label", "label_names": "names.json"},
-    "engine": {"base_model": "../data/base"},
-    "judge": {"kind": "vllm", "model": "../data/judge"},
-}
+
+def test_the_revision_of_a_source_is_its_content(store: str) -> None:
+    dataset = Dataset(source=f"{store}/images")
+    objects.write(f"{store}/images/a.png", b"1")
+    first = revision.source_revision(dataset)
+    assert revision.source_revision(dataset) == first
+    objects.write(f"{store}/images/b.png", b"2")
+    second = revision.source_revision(dataset)
+    objects.write(f"{store}/images/b.png", b"3")
+    third = revision.source_revision(dataset)
+    objects.delete(f"{store}/images/b.png")
+    assert len({first, second, third}) == 3
+    assert revision.source_revision(dataset) == first
 
 
-def fill(folder: Path) -> None:
-    """What a repository holds: suites, and data beside them; of the same times in each update."""
-    (folder / "suites").mkdir(parents=True)
-    (folder / "suites" / "mounted.yaml").write_text(yaml.safe_dump(SUITE))
-    (folder / "suites" / "shards.yaml").write_text(
-        yaml.safe_dump({"name": "shards", "dataset": {"source": "../data/train-{0..1}.tar"}})
+def test_a_pinned_revision_is_taken_as_it_is() -> None:
+    assert revision.source_revision(Dataset(source="org/name", revision="a1" * 20)) == "a1" * 20
+    assert revision.source_revision(Dataset(source="s3://bucket/images", revision="v1")) == "v1"
+    with pytest.raises(InputError, match="pin its `revision`"):
+        revision.source_revision(Dataset(source="org/name", revision="main"))
+
+
+def test_a_hub_name_must_be_pinned() -> None:
+    with pytest.raises(InputError) as error:
+        revision.source_revision(Dataset(source="org/name"))
+    assert str(error.value).startswith(
+        "dataset org/name: no such directory; if it is a dataset on the Hugging Face hub"
     )
-    (folder / "suites" / "names.json").write_text('{"1": "cat"}')
-    write_pictures(folder / "data" / "images", 2)
-    for name in ("base", "judge", "step-1"):
-        upload(str(folder / "data" / name), checkpoint_files())
-    for number in range(2):
-        (folder / "data" / f"train-{number}.tar").write_bytes(b"x")
+    assert "pin its `revision`" in str(error.value)
 
 
-def update(home: Path, layout: str, number: int) -> Path:
-    """Make the links lead to the update of that number. Returns the folder of suites by the deployment's path."""
-    if layout == "ConfigMap":
-        link, target = home / "..data", home / f"..2026_{number}"
-    elif layout == "git-sync":
-        link, target = home / "repo", home / ".worktrees" / (str(number) * 3)
-    else:
-        link, target = home / "current", home / "releases" / str(number)
-    if number:
-        shutil.copytree(home / "pristine", target, symlinks=True)  # keeps the times
-    else:
-        fill(target)
-        shutil.copytree(target, home / "pristine")
-    link.unlink(missing_ok=True)
-    link.symlink_to(target if layout == "release folders" else os.path.relpath(target, home))
-    if layout != "ConfigMap":
-        return link / "suites"
-    for name in ("suites", "data"):
-        if not (home / name).is_symlink():
-            (home / name).symlink_to(f"..data/{name}")
-    return home / "suites"
+@pytest.mark.parametrize("source", ["~/images", "$HOME/images", "${DATA}/images"])
+def test_a_place_that_only_a_shell_resolves_is_reported(source: str) -> None:
+    with pytest.raises(InputError, match=r"~ and \$ are not replaced in a suite; write the whole path"):
+        revision.source_revision(Dataset(source=source))
 
 
-def ids_of(spec: Spec) -> dict[str, str]:
-    return {
-        name: getattr(spec, name)
-        for name in ("golden_id", "series_id", "caption_id", "judge_id", "scoring_id", "run_id")
-    }
+def test_a_pattern_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing is there; patterns with \* are not read, name the folder"):
+        revision.source_revision(Dataset(source=f"{tmp_path}/*.png"))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_an_update_with_the_same_content_moves_no_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
-) -> None:
-    specs = []
+def test_nothing_at_the_source(store: str) -> None:
+    with pytest.raises(InputError, match="nothing is there; check the URI"):
+        revision.source_revision(Dataset(source=f"{store}/nothing", format="folder"))
+
+
+def test_a_source_of_one_file(store: str) -> None:
+    objects.write(f"{store}/data/val.parquet", b"x")
+    assert revision.source_revision(Dataset(source=f"{store}/data/val.parquet"))
+
+
+def test_a_source_of_files_that_a_pattern_names(store: str) -> None:
     for number in range(3):
-        suites = update(tmp_path / "home", layout, number)
-        monkeypatch.setenv("ASSAY_SUITES", str(suites))
-        checkpoint = upload(str(tmp_path / "models" / "step-1"), checkpoint_files())
-        specs.append(plan.plan(str(tmp_path / "root"), "mounted", checkpoint))
-        assert str(number) not in specs[-1].suite.dataset.source.removeprefix(str(tmp_path))
-    assert [ids_of(spec) for spec in specs] == [ids_of(specs[0])] * 3
-    assert [spec.suite for spec in specs] == [specs[0].suite] * 3
-    assert {spec.uri for spec in specs} == {specs[0].uri}
-    assert [entry.size for entry in object_listing.iterate_entries(specs[-1].suite.dataset.source)]
+        objects.write(f"{store}/train-{number:03d}.tar", b"x")
+    dataset = Dataset(source=f"{store}/train-{{000..001}}.tar")
+    first = revision.source_revision(dataset)
+    objects.write(f"{store}/train-002.tar", b"changed")
+    assert revision.source_revision(dataset) == first
+    objects.write(f"{store}/train-001.tar", b"changed")
+    assert revision.source_revision(dataset) != first
+    objects.delete(f"{store}/train-001.tar")
+    with pytest.raises(InputError, match=r"train-001\.tar is not there; correct the pattern or add the file"):
+        revision.source_revision(dataset)
+    with pytest.raises(InputError, match="its braces do not match"):
+        revision.source_revision(Dataset(source=f"{store}/train-{{000..001.tar"))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_shards_named_by_a_pattern_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
-    sources = []
-    for number in range(2):
-        monkeypatch.setenv("ASSAY_SUITES", str(update(tmp_path / "home", layout, number)))
-        dataset = suites.load_suite("shards").dataset
-        sources.append((dataset.source, revision.source_revision(dataset)))
-    assert sources[0] == sources[1]
+def test_the_names_of_labels_are_part_of_the_revision(store: str) -> None:
+    objects.write(f"{store}/list.jsonl", b"{}")
+    objects.write(f"{store}/names.json", b"[]")
+    plain = Dataset(source=f"{store}/list.jsonl", label="x")
+    dataset = plain.model_copy(update={"label_names": f"{store}/names.json"})
+    first = revision.source_revision(dataset)
+    objects.write(f"{store}/names.json", b'["tench"]')
+    assert len({first, revision.source_revision(dataset), revision.source_revision(plain)}) == 3
 
 
-def test_a_parent_step_over_a_link_resolves_as_the_system_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path / "repository")
-    (tmp_path / "suites").symlink_to("repository/suites")
-    monkeypatch.setenv("ASSAY_SUITES", str(tmp_path / "suites"))
-    assert suites.load_suite("mounted").dataset.source == str(tmp_path / "repository" / "data" / "images")
+@pytest.mark.parametrize("source", ["list.jsonl", "a/list.csv", "train-{000..009}.tar", "x.tar", "/data/images"])
+def test_a_missing_file_is_not_taken_for_a_name_on_a_hub(source: str) -> None:
+    dataset = Dataset(source=source)
+    assert not revision.is_hub_name(dataset)
+    with pytest.raises(InputError, match=r"not there|nothing is there"):
+        revision.source_revision(dataset)
+    assert revision.is_hub_name(Dataset(source="org/name"))
 
 
-def test_a_path_that_an_earlier_release_wrote_without_links_is_no_change_by_a_person(tmp_path: Path) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
-    old, new = (
-        Spec(
-            root="/root",
-            suite=suite.Suite.model_validate({"name": "s", "dataset": {"source": f"{tmp_path}/{name}"}}),
-            checkpoint=contract.Checkpoint(uri="/m", name="m", fingerprint="f" * 16),
-            source_revision="r1",
-        )
-        for name in ("real", "link")
-    )
-    assert old.series_id != new.series_id
-    assert predecessor.list_changes(old, new) == ()
-
-
-@pytest.mark.parametrize("is_complete", [True, False], ids=["complete", "begun"])
-def test_files_of_an_earlier_release_without_links_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_complete: bool
-) -> None:
-    monkeypatch.setenv("ASSAY_SUITES", str(update(tmp_path / "home", "release folders", 0)))
-    checkpoint = upload(str(tmp_path / "models" / "step-1"), checkpoint_files())
-    first = plan.plan(str(tmp_path / "root"), "mounted", checkpoint)
-    paths = {name: os.path.realpath(getattr(first.suite.dataset, name)) for name in ("source", "label_names")}
-    dataset = first.suite.dataset.model_copy(update=paths)
-    former = first.model_copy(update={"suite": first.suite.model_copy(update={"dataset": dataset})})
-    assert former.golden_id != first.golden_id
-    objects.write(f"{former.golden_uri}/{'manifest' if is_complete else 'plan'}.json", b"{}")
-    again = plan.plan(str(tmp_path / "root"), "mounted", checkpoint)
-    assert ids_of(again) == ids_of(former if is_complete else first)
-    objects.write(f"{first.golden_uri}/manifest.json", b"{}")
-    assert plan.plan(str(tmp_path / "root"), "mounted", checkpoint) == first
+@pytest.mark.slow
+def test_a_revision_takes_no_memory_of_the_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = (object_listing.Entry(f"{number:07d}.png", number, "v") for number in range(100_000))
+    monkeypatch.setattr(object_listing, "iterate_entries", lambda prefix: entries)
+    revision.is_hub_name(Dataset(source=str(tmp_path)))  # imports what it needs
+    tracemalloc.start()
+    of_folder = revision.source_revision(Dataset(source=str(tmp_path)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert re.fullmatch("[0-9a-f]{16}", of_folder)
+    assert peak < 1_000_000
