@@ -12,3 +12,9 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("AWS_", "ASSAY_")) or name == "RAY_ADDRESS":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of half a second for computing and for silence."""
+    monkeypatch.setenv("ASSAY_ENGINE_SILENCE", "1")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from no_replicas import NoReplicas
 from ray.exceptions import RayActorError, RayTaskError
 
 from ray_jobs.contract.sections.engine import Engine
@@ -20,23 +21,6 @@ from ray_jobs.engine.protocol import EngineJob
 from ray_jobs.engine.server.actor import EngineDead
 from ray_jobs.engine.server.weight_swap import WeightsUnverified
 from ray_jobs.inputs.errors import RetryableError
-
-
-class ReplicaPool:
-    def __init__(self, *_: Any) -> None: ...
-
-    def __enter__(self) -> "ReplicaPool":
-        return self
-
-    def __exit__(self, *_: Any) -> None: ...
-
-    def start(self) -> None: ...
-
-    has_pending = False
-
-    def take_ready(self) -> list[Any]:
-        return []
-
 
 CHECKPOINT = Checkpoint(uri="/models/step-1", name="step-1", fingerprint="0123456789abcdef")
 REPORT = {"warm": False, "reason": "started for this checkpoint", "seconds": 1.0, "choice": ""}
@@ -62,7 +46,7 @@ class Engines:
         raise self.error
 
     def take_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(warm, "ReplicaPool", ReplicaPool)
+        monkeypatch.setattr(warm, "ReplicaPool", NoReplicas)
         monkeypatch.setattr(warm, "engine_session", self.lease_engine)
 
         def answer(_: Any, task: Any) -> object:
