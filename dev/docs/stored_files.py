@@ -28,6 +28,7 @@ from ray_jobs.contract.artifacts import (
     Summary,
     Verdict,
 )
+from ray_jobs.contract.decision import Decision
 from ray_jobs.contract.spec import Baseline, Checkpoint, Predecessor, Spec
 from ray_jobs.dataset.same_content import SameContent
 from ray_jobs.golden import build_part, part_plan, previews
@@ -77,6 +78,8 @@ FILES = (
     StoredFile("runs/{checkpoint}/{run_id}/verdict.json", "The verdict and its comparisons.", "Verdict"),
     StoredFile("runs/{checkpoint}/{run_id}/record.json", "The run's one record: the source of every index and page.",
                "Record"),
+    StoredFile("decisions/{suite}/{series_id}/{number}-{token}.json", "A person accepted or rejected a run.",
+               "Decision"),
     StoredFile("runs/{checkpoint}/{run_id}/failure.json", "Why the last job failed.", "Failure"),
     StoredFile("runs/{checkpoint}/{run_id}/timed-out-{stage}.json", "A stage ran into its time limit once.", "Failure"),
     StoredFile("runs/{checkpoint}/{run_id}/attempt", "The attempt that an INCOMPLETE run is on."),
@@ -90,7 +93,8 @@ FILES = (
 
 MODELS: tuple[type, ...] = (
     Spec, Checkpoint, Baseline, Predecessor, Manifest, Part, Scores, Summary, Verdict, Comparison, LimitCheck, Record,
-    Failure, Audit, Difference, GoldenPlan, PlannedPart, JudgeTotals, TokenUsage, Index, RecordSummary, SameContent,
+    Decision, Failure, Audit, Difference, GoldenPlan, PlannedPart, JudgeTotals, TokenUsage, Index, RecordSummary,
+    SameContent,
 )  # fmt: skip
 
 SCHEMAS: dict[str, pa.Schema] = {

@@ -68,6 +68,7 @@ LIGHT: tuple[str, ...] = (
     "ray_jobs/storage/audits.py",
     "ray_jobs/storage/baselines.py",
     "ray_jobs/storage/content_hashes.py",
+    "ray_jobs/storage/decisions.py",
     "ray_jobs/storage/error_lines.py",
     "ray_jobs/storage/index.py",
     "ray_jobs/storage/index_rebuild.py",

@@ -75,6 +75,40 @@ def show(run: str, as_json: bool) -> int:
     return 0
 
 
+@records.command(epilog=list_exit_codes("the decision is stored"))
+@click.argument("run", metavar="RUN")
+@click.option("--accept/--reject", "accepted", default=None, help="May the run be a baseline, or not?")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for those who read it in a year.")
+@click.option("--by", "decided_by", metavar="NAME", help="Who decides.  [default: the user and host of this shell]")
+@json_option
+def decide(run: str, accepted: bool | None, reason: str, decided_by: str | None, as_json: bool) -> int:
+    """Accept or reject a run, whatever its verdict is.
+
+    RUN is the URI of a run's folder or of its record.json. The verdict that was measured stays as it is. A run that is
+    accepted becomes the baseline of those that ask for `last-accepted`, until another one is accepted; a rejected run
+    is no such baseline. An INCOMPLETE run cannot be accepted. The last decision about a run counts, and all are kept.
+
+    \b
+    Example:
+      assay records decide s3://bucket/assay/runs/step-0809-5acd7fa7/1e2f3a4b5c6d7e8f --accept \\
+        --reason "The lost backgrounds are of images that we drop next week."
+    """
+    import getpass
+    import socket
+
+    from ray_jobs.contract.decision import describe_decision
+    from ray_jobs.inputs.names import printable
+    from ray_jobs.storage import decisions
+    from ray_jobs.storage.records import load, run_uri_of
+
+    if accepted is None:
+        raise click.UsageError("give --accept or --reject")
+    decided_by = decided_by or f"{getpass.getuser()}@{socket.gethostname()}"
+    decision = decisions.decide(decisions.root_of(run_uri_of(run)), load(run), accepted, reason, decided_by)
+    print_json(decision.model_dump(mode="json")) if as_json else print(printable(describe_decision(decision), 2500))
+    return 0
+
+
 @records.command(epilog=list_exit_codes("the index is whole, but for the records that are named as left out"))
 @click.argument("root", metavar="ROOT")
 @json_option
@@ -103,15 +137,19 @@ def rebuild(root: str, as_json: bool) -> int:
 
 def _print_record(record: "Record", run_uri: str) -> None:
     """Prints the record as text. Its root may have moved since it was written, so `run_uri` is where it was read."""
+    from ray_jobs.contract.decision import describe_decision
     from ray_jobs.inputs.names import printable
+    from ray_jobs.storage import decisions
     from ray_jobs.storage.records import results_uri
 
     verdict = record.verdict
+    about = [printable(describe_decision(each), 2500) for each in decisions.list_about(run_uri, record)]
     facts = {
         "checkpoint": f"{printable(record.checkpoint.name)}  {printable(record.checkpoint.uri, 500)}",
         "suite": printable(record.suite),
         "published": f"{record.published_at:%Y-%m-%d %H:%M} UTC",
         "verdict": f"{verdict.outcome}: {printable(verdict.reason, 2000)}",
+        "decisions": f"\n{'':<12}".join(about) or "none",
         "baseline": printable(verdict.baseline.run_uri, 500) if verdict.baseline else "none",
         "anchor": printable(verdict.anchor.run_uri, 500) if verdict.anchor else "none",
         "images": ", ".join(f"{count:,} {printable(what)}" for what, count in record.images.items()),

@@ -46,12 +46,12 @@ def find_predecessor(spec: Spec, baseline_choice: str) -> Predecessor | None:
     for earlier in baselines.iterate_earlier_specs(spec, of_series):
         if earlier.suite.gate.baseline == baseline_choice and _keeps_answer(spec, earlier, misses_baseline):
             return earlier.predecessor
-    accepted = [entry for entry in entries[::-1] if entry.outcome == "PASS"]
+    accepted = baselines.list_accepted(spec, entries)[::-1]
     if not accepted or any(entry.series_id == spec.series_id for entry in accepted):
         return None
     by_series = sorted(accepted, key=attrgetter("series_id"))  # stable: the newest of each series stays first
     series = [list(runs) for _, runs in groupby(by_series, key=attrgetter("series_id"))]
-    series.sort(key=lambda runs: runs[0].published_at, reverse=True)
+    series.sort(key=lambda runs: accepted.index(runs[0]))
     with ThreadPoolExecutor(READS) as pool:
         candidates = list(pool.map(lambda runs: _compare_with(spec, runs if misses_baseline else runs[::-1]), series))
     before = next(

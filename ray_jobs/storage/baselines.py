@@ -11,7 +11,7 @@ from ray_jobs.contract.artifacts import Record
 from ray_jobs.contract.spec import Baseline, Spec
 from ray_jobs.contract.stored_model import NewerSchema
 from ray_jobs.inputs.errors import InputError
-from ray_jobs.storage import index, specs, uris
+from ray_jobs.storage import decisions, index, specs, uris
 from ray_jobs.storage.index import IndexEntry, list_entries
 from ray_jobs.storage.odd_items import describe
 from ray_jobs.storage.records import PUBLISH_AGAIN, read_or_explain
@@ -23,10 +23,12 @@ def find_baseline(spec: Spec, requested: str, entries: list[IndexEntry] | None =
     """Returns the run to compare with, for `last-accepted`, `previous`, a checkpoint's URI or a run's URI; None for
     `none`.
 
-    `previous` is the run of another checkpoint that was published last with any verdict but INCOMPLETE. A run that is
-    requested again in the same words keeps its baseline, so the same question gets the same answer. Only a run that
-    lost its baseline to an upgrade looks for a new one. `entries` are those of the series, if they are listed already.
-    Raises InputError when a named baseline has no record in this series (same images, prompt and engine settings).
+    `last-accepted` is the run of another checkpoint that was accepted last, by its verdict or by a person
+    (`decisions.accepted_entries`). `previous` is the run of another checkpoint that was published last with any verdict
+    but INCOMPLETE. A run that is requested again in the same words keeps its baseline, so the same question gets the
+    same answer. Only a run that lost its baseline to an upgrade looks for a new one. `entries` are those of the series,
+    if they are listed already. Raises InputError when a named baseline has no record in this series (same images,
+    prompt and engine settings).
     """
     if requested == "none":
         return None
@@ -36,10 +38,11 @@ def find_baseline(spec: Spec, requested: str, entries: list[IndexEntry] | None =
     for earlier in iterate_earlier_specs(spec, entries):
         if earlier.suite.gate.baseline == requested and not earlier.has_lost_baseline:
             return earlier.baseline
-    outcomes = ("PASS",) if requested == "last-accepted" else ("PASS", "FAIL", "INCONCLUSIVE")
-    others = [
-        entry for entry in entries if entry.checkpoint_folder != spec.checkpoint.folder and entry.outcome in outcomes
-    ]
+    if requested == "last-accepted":
+        candidates = list_accepted(spec, entries)
+    else:
+        candidates = [entry for entry in entries if entry.outcome != "INCOMPLETE"]
+    others = [entry for entry in candidates if entry.checkpoint_folder != spec.checkpoint.folder]
     return _choose_readable(spec.root, others[::-1], f"baseline {requested}")
 
 
@@ -60,8 +63,7 @@ def find_anchor(spec: Spec, requested: str | None, entries: list[IndexEntry] | N
             )
             if is_same_request and not (earlier.has_lost_baseline or earlier.has_lost_anchor):
                 return earlier.anchor
-        accepted = [entry for entry in entries if entry.outcome == "PASS"]
-        anchor = _choose_readable(spec.root, accepted, f"anchor {requested}")
+        anchor = _choose_readable(spec.root, list_accepted(spec, entries), f"anchor {requested}")
     else:
         anchor = _find_named_run(spec, requested, "anchor")
     if anchor is None or anchor.checkpoint.fingerprint == spec.checkpoint.fingerprint:
@@ -72,6 +74,14 @@ def find_anchor(spec: Spec, requested: str | None, entries: list[IndexEntry] | N
 def list_series(spec: Spec) -> list[IndexEntry]:
     """Returns the entries of the spec's series, oldest first. On S3 a request lists 1,000 of them."""
     return list_entries(spec.root, spec.suite.name, spec.series_id)
+
+
+def list_accepted(spec: Spec, entries: list[IndexEntry]) -> list[IndexEntry]:
+    """Returns the accepted runs among the entries of the spec's suite, in the order in which they were accepted."""
+    if not entries:
+        return []
+    written = decisions.list_decisions(spec.root, spec.suite.name)
+    return decisions.accepted_entries(entries, written, "PASS" in spec.suite.gate.ask)
 
 
 def iterate_earlier_specs(spec: Spec, entries: list[IndexEntry]) -> Iterator[Spec]:

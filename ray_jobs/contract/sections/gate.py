@@ -40,12 +40,15 @@ class Gate(SuiteSection):
     ELSEWHERE: ClassVar = {
         "baseline": "the run that it names counts",
         "anchor": "the run that it names counts",
+        "ask": "who accepts a run does not change what is measured",
     }
 
     baseline: str = "last-accepted"
     """What each run is compared with: `last-accepted`, `previous`, `none`, or the URI of a checkpoint or run."""
     anchor: str | None = None
     """A second, fixed baseline: `first`, or a URI. Small losses of many nights cannot add up unseen."""
+    ask: tuple[Literal["PASS", "FAIL", "INCONCLUSIVE"], ...] = ()
+    """The outcomes about which a person is asked in Airflow. With `PASS`, no run is accepted without a person."""
     alpha: float = Field(0.0027, gt=0, lt=0.5)
     """The false-alarm rate of the whole verdict. 0.0027 is one false alarm per year of nights."""
     coverage: float = Field(0.999, gt=0, le=1)

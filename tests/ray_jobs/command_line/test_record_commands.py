@@ -77,10 +77,11 @@ def test_a_run_is_shown(runs: tuple[Record, Record], capsys: pytest.CaptureFixtu
     assert cli.main(["records", "show", f"{runs[1].run_uri}/record.json"]) == 0
     page = lines(capsys)
     assert page[0] == "checkpoint  step\\x1b[31m\\x0a2  /models/step\\x1b[31m\\x0a2"
-    assert page[1:6] == [
+    assert page[1:7] == [
         "suite       small",
         "published   2026-11-02 02:30 UTC",
         "verdict     FAIL: words 4 worse\\x1b[31m",
+        "decisions   none",
         f"baseline    {runs[0].run_uri}",
         "anchor      none",
     ]
@@ -128,3 +129,20 @@ def test_json_output_of_rebuild_lists_what_it_left_out(
     assert answer["indexed"] == 1
     (line,) = answer["left_out"]
     assert line.startswith(f"{runs[0].run_uri}/record.json: ")
+
+
+def test_a_person_overrules_a_verdict_and_the_record_shows_it(
+    runs: tuple[Record, Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept = ["records", "decide", runs[1].run_uri, "--accept", "--reason", "dropped\x1b[31m anyway", "--by", "ada"]
+    assert cli.main(accept) == 0
+    assert lines(capsys)[0].startswith("FAIL accepted by ada, 20")
+    assert cli.main(["records", "show", runs[1].run_uri]) == 0
+    page = lines(capsys)
+    (line,) = [line for line in page if line.startswith("decisions ")]
+    assert line.endswith(" UTC: dropped\\x1b[31m anyway")
+    assert "verdict     FAIL: words 4 worse\\x1b[31m" in page  # as measured
+    assert cli.main([*accept[:3], "--reason", "x"]) == 2
+    assert "--accept" in capsys.readouterr().err
+    assert cli.main(["records", "decide", runs[1].run_uri, "--reject", "--reason", " "]) == 2
+    assert "its reason has 0 characters" in capsys.readouterr().err

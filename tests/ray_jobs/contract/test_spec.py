@@ -97,6 +97,7 @@ JUDGED = {"judge__kind": "vllm", "judge__model": "/models/judge"}
         ("gate__limits", {"empty": {"max": 0.01}}, {RUN}),
         ("gate__baseline", "none", set()),  # what it resolves to counts
         ("gate__anchor", "first", set()),
+        ("gate__ask", ("PASS",), set()),
     ],
 )
 def test_a_setting_moves_exactly_the_ids_of_what_it_changes(path: str, value: Any, moved: set[str]) -> None:
