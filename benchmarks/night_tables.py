@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.run_phases import CAUSES, JobPhases, Span, TaskPhases, find_phases, sum_by_cause
+from benchmarks.run_phases import JobPhases, Span, TaskPhases, find_phases, format_causes, sum_by_cause
 
 SWAP = re.compile(r"engine: (new|warm)(, .*)?$")
 
@@ -89,14 +89,7 @@ def _format_sums(night: Night) -> list[str]:
             if span.cause not in ("upload", "router")
         ]
         columns.append((validation.name, length, sum_by_cause(spans, length)))
-    lines = [
-        f"| seconds by cause | {' | '.join(name for name, *_ in columns)} |",
-        "| --- |" + " ---: |" * len(columns),
-    ]
-    for cause, words in CAUSES.items():
-        if any(sums[cause] for *_, sums in columns):
-            lines.append(f"| {words} | {' | '.join(f'{sums[cause]:.1f}' for *_, sums in columns)} |")
-    return [*lines, f"| **all** | {' | '.join(f'**{length:.1f}**' for _, length, _ in columns)} |", ""]
+    return [*format_causes(columns), ""]
 
 
 def _format_engine(validation: Validation, stage: str) -> str:

@@ -8,6 +8,7 @@ add up to the run's length. A second in which none is under way is the scheduler
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -247,3 +248,15 @@ def sum_by_cause(spans: list[Span], length: float) -> dict[str, float]:
         active = [order.index(span.cause) for span in spans if span.begin <= middle < span.end]
         sums[order[min(active)] if active else "scheduler"] += end - begin
     return sums
+
+
+def format_causes(columns: Sequence[tuple[str, float, dict[str, float]]]) -> list[str]:
+    """A Markdown table of seconds with a row per cause. A column is a title, its length and its sums by cause."""
+    lines = [
+        f"| seconds by cause | {' | '.join(title for title, *_ in columns)} |",
+        "| --- |" + " ---: |" * len(columns),
+    ]
+    for cause, words in CAUSES.items():
+        if any(sums[cause] for *_, sums in columns):
+            lines.append(f"| {words} | {' | '.join(f'{sums[cause]:.1f}' for *_, sums in columns)} |")
+    return [*lines, f"| **all** | {' | '.join(f'**{length:.1f}**' for _, length, _ in columns)} |"]

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.run_phases import CAUSES, JobPhases, TaskPhases, find_phases, sum_by_cause
+from benchmarks.run_phases import JobPhases, TaskPhases, find_phases, format_causes, sum_by_cause
 from benchmarks.run_picture import draw_run
 from benchmarks.run_recorder import read_run, record_run
 from dev.airflow_api import AirflowAPI
@@ -101,14 +101,7 @@ def _format_row(name: str, phases: TaskPhases | JobPhases, columns: tuple[str, .
 
 def format_sums(rows: list[tuple[str, tuple[float, ...], float, dict[str, float]]]) -> list[str]:
     """A Markdown table with a row per cause and a column per run."""
-    lines = [
-        f"| seconds by cause | {' | '.join(title for title, *_ in rows)} |",
-        "| --- |" + " ---: |" * len(rows),
-    ]
-    for cause, words in CAUSES.items():
-        if any(sums[cause] for *_, sums in rows):
-            lines.append(f"| {words} | {' | '.join(f'{sums[cause]:.1f}' for *_, sums in rows)} |")
-    lines.append(f"| **all** | {' | '.join(f'**{length:.1f}**' for _, _, length, _ in rows)} |")
+    lines = format_causes([(title, length, sums) for title, _, length, sums in rows])
     lines.append(f"| load average before | {' | '.join(f'{load[0]:.1f}' if load else '' for _, load, *_ in rows)} |")
     return lines
 

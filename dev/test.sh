@@ -26,7 +26,7 @@ declare -A FOLDERS=([control]="${CONTROL_TESTS[*]} tests/e2e" [data]="${DATA_TES
 # What mypy checks in which environment: where the libraries are that a file imports.
 CONTROL_TYPES=(plugins/assay_airflow dags dev/in_process.py tests/plugins tests/dags tests/dev tests/security/control
     tests/test_imports.py tests/e2e tests/docker tests/helm tests/cases/run_dag.py)
-DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{browser,release_corpus,recorded_run,stage_versions,s3_server,start_swift,lying_s3,forked_processes}.py
+DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{browser,release_corpus,recorded_run,stage_versions,s3_server,moto_server,start_swift,lying_s3,forked_processes}.py
     tests/cases tests/demo tests/docs tests/startup tests/security/data tests/security/odd_folders.py
     tests/security/{fuzz,planted}_targets tests/ray_jobs)
 ENGINE=tests/ray_jobs/engine

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from moto_server import start_moto
 
 from ray_jobs.storage import s3_client
 
@@ -28,17 +29,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
 @pytest.fixture(scope="session")
 def moto() -> Iterator[dict[str, str]]:
     """The AWS variables of an in-memory stand-in for S3."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield {
-        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    server.stop()
+    with start_moto() as variables:
+        yield variables
 
 
 KINDS = ["file", "moto", pytest.param("swift", marks=pytest.mark.integration)]

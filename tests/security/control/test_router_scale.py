@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from assay_airflow import router
 from assay_airflow.odd_folders import OddFolders
+from moto_server import start_moto
 
 from ray_jobs.checkpoints import fingerprints
 from ray_jobs.storage import objects, s3_client
@@ -23,17 +24,8 @@ LARGEST_MAP = 1024  # Airflow's max_map_length unless set
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[dict[str, str]]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield {
-        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    server.stop()
+    with start_moto() as variables:
+        yield variables
 
 
 class Store:
