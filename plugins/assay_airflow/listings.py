@@ -6,6 +6,7 @@ request, for any number of checkpoints. No file is opened.
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -19,10 +20,14 @@ MAX_FILES = 10_000  # in one checkpoint; the largest models have some hundreds
 
 
 class Listing(NamedTuple):
-    """A folder's digest, which changes when any of its files does. `error` says why there is no digest."""
+    """A folder's digest, which changes when any of its files does. `error` says why there is no digest.
+
+    `age`: seconds since the last change of a file, by the clock of the store. None if that of a file is unknown.
+    """
 
     digest: str
     error: Exception | None = None
+    age: float | None = None
 
 
 def list_checkpoints(uri: str) -> dict[str, Listing]:
@@ -34,7 +39,7 @@ def list_checkpoints(uri: str) -> dict[str, Listing]:
     if uris.is_s3(uri):
         entries = (entry for entry in object_listing.iterate_entries(uri) if "/" in entry.key)
         listings = {
-            name: _digest_files((entry.key[len(name) + 1 :], entry.size, entry.version) for entry in files)
+            name: _digest_files(((entry.key[len(name) + 1 :], entry.size, entry.version), entry.age) for entry in files)
             for name, files in groupby(entries, key=lambda entry: entry.key.partition("/")[0])
         }
     else:
@@ -47,10 +52,14 @@ def list_checkpoint(uri: str) -> Listing:
     """The listing of the one folder at `uri`."""
     try:
         if uris.is_s3(uri):
-            return _digest_files(iter(object_listing.iterate_entries(uri)))
+            return _digest_files(
+                ((entry.key, entry.size, entry.version), entry.age) for entry in object_listing.iterate_entries(uri)
+            )
         path = uris.local_path(uri)
         files = islice(object_listing.iterate_entries(uri), MAX_FILES + 1)
-        return _digest_files((entry.key, entry.size, read_file_state(f"{path}/{entry.key}")) for entry in files)
+        return _digest_files(
+            ((entry.key, entry.size, read_file_state(f"{path}/{entry.key}")), entry.age) for entry in files
+        )
     except Exception as error:
         return Listing("", error)
 
@@ -70,14 +79,17 @@ def read_file_state(path: str) -> str:
     return f"{stat.st_mtime_ns}-{stat.st_ctime_ns}-{stat.st_ino}"
 
 
-def _digest_files(files: Iterable[tuple[str, int, str] | object_listing.Entry]) -> Listing:
-    """Consumes all of `files`, because on S3 the files of the next folder follow in the same iterator."""
-    sha, count = hashlib.sha256(), 0
-    for file in files:
+def _digest_files(files: Iterable[tuple[tuple[str, int, str], float | None]]) -> Listing:
+    """The listing of files, each with its name, size, version and age.
+
+    Consumes all of `files`, because on S3 the files of the next folder follow in the same iterator.
+    """
+    sha, count, youngest = hashlib.sha256(), 0, math.inf
+    for row, age in files:
         count += 1
+        youngest = min(youngest, -math.inf if age is None else age)
         if count <= MAX_FILES:
-            row = (file.key, file.size, file.version) if isinstance(file, object_listing.Entry) else file
             sha.update(json.dumps(row).encode())  # ASCII, so that names which are no UTF-8 have a digest as well
     if count > MAX_FILES:
         return Listing("", InputError(f"more than {MAX_FILES} files; move what is not the checkpoint elsewhere"))
-    return Listing(sha.hexdigest()[:16])
+    return Listing(sha.hexdigest()[:16], age=youngest if math.isfinite(youngest) else None)

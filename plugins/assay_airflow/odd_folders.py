@@ -39,6 +39,10 @@ class OddFolders:
         tries = 0 if is_of_store(error) else tries + 1 if is_unexpected(error) else MAX_TRIES
         self._folders[name] = OddFolder(listing, tries, why)
 
+    def digests(self) -> dict[str, str]:
+        """The digest of each folder's listing, by name."""
+        return {name: folder.listing for name, folder in self._folders.items()}
+
     def take_lines(self) -> list[str]:
         """The log lines since the last call, one per folder and fault."""
         lines, self.lines = self.lines, []

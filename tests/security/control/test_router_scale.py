@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from assay_airflow import router
+from assay_airflow import new_folders, router
+from assay_airflow.new_folders import NewFolders
 from assay_airflow.odd_folders import OddFolders
 from moto_server import start_moto
 
@@ -120,6 +121,26 @@ def test_a_poll_of_the_watcher_is_one_listing(checkpoint_count: int, store: Stor
     store.take()
     assert router.list_whole(f"{store.uri}/in", listing, odd_folders) == listing
     assert store.take() == 1
+
+
+@pytest.mark.parametrize("checkpoint_count", [2, 20])
+def test_a_look_of_the_watcher_sends_a_request_for_the_names_and_one_per_new_folder(
+    checkpoint_count: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_folders, "QUIET_S", -2.0)  # S3 dates its answers in whole seconds
+    for number in range(checkpoint_count):
+        store.upload(f"step-{number}")
+    uri, odd_folders, folders = f"{store.uri}/in", OddFolders(), NewFolders()
+    announced = router.list_whole(uri, {}, odd_folders)
+    store.take()
+    assert folders.find_ready(uri, announced, odd_folders) == {}
+    assert store.take() == 1
+    store.upload("new")
+    store.take()
+    assert folders.find_ready(uri, announced, odd_folders) == {}
+    assert store.take() <= 2 + 5, "the names, its files, and five to see that it is whole"
+    assert list(folders.find_ready(uri, announced, odd_folders)) == ["new"]
+    assert store.take() == 2
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from assay_airflow import router
+from assay_airflow import new_folders, router
+from assay_airflow.triggers import checkpoint_prefix
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 from specs import write_checkpoint
 
@@ -94,6 +95,39 @@ def test_a_checkpoint_is_announced_after_two_equal_polls(prefix: Path, state: As
     write_checkpoint(prefix / "step-1", b"WEIGHTS!")
     assert asyncio.run(trigger.poll()) == {}
     assert list(asyncio.run(trigger.poll())) == ["step-1"]
+
+
+def test_between_two_polls_a_new_checkpoint_is_announced(
+    prefix: Path, state: AssetState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second poll would come after an hour. The checkpoint arrives after the first."""
+    monkeypatch.setenv("ASSAY_WATCH_SECONDS", "3600")
+    monkeypatch.setattr(checkpoint_prefix, "LOOK_S", 0.02)
+    monkeypatch.setattr(new_folders, "QUIET_S", 0.0)
+    trigger, polls, real = watcher(state), [], router.list_whole
+
+    def poll_once(uri: str, *arguments: Any) -> Any:
+        polls.append(uri)
+        digests = real(uri, *arguments)
+        write_checkpoint(prefix / "step-1")
+        write_checkpoint(prefix / "step-2")
+        return digests
+
+    monkeypatch.setattr(router, "list_whole", poll_once)
+
+    async def first_event() -> Any:
+        events = trigger.run()
+        event = await asyncio.wait_for(anext(events), 60)
+        (prefix / "step-3").mkdir()
+        with pytest.raises(TimeoutError):  # the same checkpoints are not announced again
+            await asyncio.wait_for(anext(events), 0.3)
+        return event.payload
+
+    assert asyncio.run(first_event()) == {"checkpoints": ["step-1", "step-2"]}
+    assert len(polls) == 1
+    assert set(state.values["announced"]) == {"step-1", "step-2"}
+    monkeypatch.setattr(router, "list_whole", real)
+    assert asyncio.run(trigger.poll()) == {}
 
 
 def test_without_a_prefix_there_is_no_event(monkeypatch: pytest.MonkeyPatch, state: AssetState) -> None:
