@@ -52,7 +52,7 @@ def measure_command(command: list[str], environment: dict[str, str] | None = Non
                 if (child := processes[pid]) is not None:
                     with suppress(psutil.Error):
                         times, memory = child.cpu_times(), child.memory_info()
-                        kind = kinds[pid] = kinds.get(pid) or _name_kind(child)  # an ending process has no command line
+                        kind = kinds[pid] = kinds.get(pid) or name_kind(child)  # an ending process has no command line
                         cpu[pid] = kind, times.user + times.system
                         cost.memory[kind] = max(cost.memory[kind], memory.rss - memory.shared)
             if time.monotonic() - summed >= 1:
@@ -91,14 +91,14 @@ def _read_pss(process: psutil.Process) -> int:
     return 0
 
 
-def _name_kind(process: psutil.Process) -> str:
+def name_kind(process: psutil.Process) -> str:
     """The kind of a process, by its command line."""
     line = " ".join(process.cmdline())
     for sign, kind in (
         ("EngineCore", "vLLM"), ("ray::StandInEngine", "stand-in engine"), ("ray::WarmEngine", "engine"),
-        ("ray::", "Ray worker"), ("default_worker", "Ray worker"), ("raylet", "Ray node"), ("gcs_server", "Ray head"),
-        ("forkserver", "decoder"), ("ray_jobs.", "driver"), ("benchmarks.stand_in", "driver"),
-        ("dashboard", "Ray dashboard"),
+        ("ray::RendererProcess", "renderer"), ("ray::", "Ray worker"), ("default_worker", "Ray worker"),
+        ("raylet", "Ray node"), ("gcs_server", "Ray head"), ("forkserver", "decoder"), ("ray_jobs.", "driver"),
+        ("benchmarks.stand_in", "driver"), ("dashboard", "Ray dashboard"),
     ):  # fmt: skip
         if sign in line:
             return kind

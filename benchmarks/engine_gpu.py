@@ -3,6 +3,7 @@
     .assay/data/bin/python -m benchmarks.engine_gpu warm sweep separate            # 8 checkpoints x 1,000 images
     .assay/data/bin/python -m benchmarks.engine_gpu ours generate expert plain rendered   # captions/s; the ceiling
     .assay/data/bin/python -m benchmarks.engine_gpu ours expert --size 1024x768 --tokens 128
+    .assay/data/bin/python -m benchmarks.engine_gpu ours --replicas 4 --gpus 4     # an engine per GPU
     .assay/data/bin/python -m benchmarks.engine_gpu memory                         # 2,000 images and 20,000
 
 Weights are random, captions have 64 tokens, images have 504x364 pixels (295 prompt tokens) unless told otherwise. Jobs
@@ -28,9 +29,10 @@ import ray
 
 from benchmarks.command_cost import measure_command
 from benchmarks.engine import end_engines, run_job
-from benchmarks.geometry import write_checkpoints
+from benchmarks.geometry import GEOMETRIES, is_tiny, write_checkpoints
 from benchmarks.gpu import Watch
 from benchmarks.jobs import draw_photographs, read_captions, write_job
+from benchmarks.process_costs import ProcessCosts
 from ray_jobs.contract.spec import Spec
 from ray_jobs.engine.client.eviction import NAMESPACE
 from ray_jobs.engine.settings import engine_environment
@@ -48,23 +50,23 @@ class Bench:
     @property
     def sequences(self) -> int:
         sequences: int = self.options.sequences
-        return sequences // 16 if self.options.geometry == "tiny" else sequences
+        return sequences // 16 if is_tiny(self.options.geometry) else sequences
 
     @property
     def settings_per_engine(self) -> dict[str, Any]:
-        """Settings for several engines on one GPU, which together run as many sequences as one engine would."""
-        engines = self.options.replicas
+        """The settings of each engine. The engines of one GPU together run as many sequences as one engine would."""
+        sharing = max(1, self.options.replicas // self.options.gpus)  # engines per GPU
         return {
-            "replicas": engines, "gpu_memory_utilization": 0.9 / engines, "max_num_seqs": self.sequences // engines,
-            **self.options.engine,
+            "replicas": self.options.replicas, "gpu_memory_utilization": 0.9 / sharing,
+            "max_num_seqs": self.sequences // sharing or None, **self.options.engine,
         }  # fmt: skip
 
     def write_job(self, model: Path, images: int, next_model: Path | None = None, **engine: Any) -> Spec:
         """The spec of a job over this number of golden images."""
-        tiny = self.options.geometry == "tiny"
+        tiny = is_tiny(self.options.geometry)
         shape = {"dtype": "float32", "max_model_len": 1024, "enforce_eager": True} if tiny else {
             "dtype": "bfloat16", "max_model_len": 2048}  # fmt: skip
-        shape["max_num_seqs"] = self.sequences
+        shape["max_num_seqs"] = self.sequences or None
         suite = {
             "name": "benchmark",
             "dataset": {"source": "benchmark"},
@@ -174,7 +176,7 @@ def run_assay(bench: Bench) -> None:
         _print_job("(start)", bench, bench.models[0])
     _wait_for_engines(bench.options.replicas)
     spec = bench.write_job(bench.models[0], bench.options.feed, **bench.settings_per_engine)
-    with Watch() as watch:
+    with Watch() as watch, ProcessCosts() as costs:
         run_job("caption", spec, bench.environment)
     manifest = manifests.require_manifest(spec.captions_uri, "caption")
     times = read_captions(spec, ["arrived", "finished", "tokens"])
@@ -187,6 +189,8 @@ def run_assay(bench: Bench) -> None:
         "busy": watch.busy(first, last),
     }])  # fmt: skip
     print(f"  seconds {json.dumps(manifest.seconds)}", flush=True)
+    if bench.options.costs:
+        print(f"\n{costs.format_table()}\n", flush=True)
 
 
 def measure_memory(bench: Bench) -> None:
@@ -253,7 +257,7 @@ STEPS: dict[str, Callable[[Bench], None]] = {
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine_gpu")
     parser.add_argument("steps", nargs="*", default=list(STEPS), help=f"of {', '.join(STEPS)}")
-    parser.add_argument("--geometry", choices=["tiny", "3b", "7b"], default="3b")
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="3b")
     parser.add_argument("--checkpoints", type=int, default=8)
     parser.add_argument("--images", type=int, default=1000, help="of each warm and separate job")
     parser.add_argument("--separate", type=int, default=8, help="how many separate jobs are run")
@@ -261,8 +265,10 @@ if __name__ == "__main__":
     parser.add_argument("--memory", type=int, nargs="+", default=[2000, 20000], help="images of the jobs of `memory`")
     parser.add_argument("--size", default="504x364", help="pixels of an image")
     parser.add_argument("--tokens", type=int, default=64, help="of a caption")
-    parser.add_argument("--replicas", type=int, default=1, help="engines on the GPU")
-    parser.add_argument("--sequences", type=int, default=512, help="under way at once, in all engines")
+    parser.add_argument("--replicas", type=int, default=1, help="engines, on all GPUs")
+    parser.add_argument("--gpus", type=int, default=1, help="over which the engines are spread")
+    parser.add_argument("--costs", action="store_true", help="print what `ours` costs each kind of process")
+    parser.add_argument("--sequences", type=int, default=512, help="at once on each GPU; 0: Assay chooses")
     parser.add_argument("--engine", type=json.loads, default={}, help="further settings of a suite's engine, as JSON")
     parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")
     parser.add_argument("--work", default=tempfile.gettempdir())

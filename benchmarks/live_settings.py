@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.geometry import write_checkpoints
+from benchmarks.geometry import GEOMETRIES, is_tiny, write_checkpoints
 from benchmarks.gpu import Watch
 from benchmarks.jobs import draw_photographs, write_job
 from benchmarks.plain_vllm import list_prompts, open_image
@@ -34,7 +34,7 @@ def parse_setting(text: str) -> dict[str, Any]:
 
 
 def write_spec(arguments: argparse.Namespace, settings: list[dict[str, Any]], folder: Path) -> Spec:
-    tiny = arguments.geometry == "tiny"
+    tiny = is_tiny(arguments.geometry)
     engine = {
         "dtype": "float32" if tiny else "bfloat16", "max_model_len": 1024 if tiny else 2048, "enforce_eager": tiny,
         "max_num_seqs": max(setting["seqs"] for setting in settings),
@@ -102,7 +102,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live_settings")
     parser.add_argument("settings", nargs="+", help="SEQUENCES/TOKENS[/INTERVAL][/nogc]")
     parser.add_argument("--gpu", action="store_true")
-    parser.add_argument("--geometry", choices=["tiny", "3b", "7b"], default="3b")
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="3b")
     parser.add_argument("--images", type=int, default=3072)
     parser.add_argument("--size", default="504x364", help="pixels of an image")
     parser.add_argument("--tokens", type=int, default=64, help="of a caption")

@@ -28,7 +28,7 @@ from typing import Any
 
 import ray
 
-from benchmarks.geometry import write_checkpoints
+from benchmarks.geometry import GEOMETRIES, is_tiny, write_checkpoints
 from benchmarks.jobs import draw_photographs
 from ray_jobs.checkpoints.inspect import resolve
 from ray_jobs.contract.sections.engine import Engine
@@ -51,7 +51,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"time": {"format": "%(created).3f %(message)s"}},
     "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "time", "stream": "ext://sys.stdout"}},
-    "loggers": {"vllm": {"handlers": ["out"], "level": "INFO", "propagate": False}},
+    "loggers": {name: {"handlers": ["out"], "level": "INFO", "propagate": False} for name in ("vllm", "assay")},
 }
 COLUMNS = (
     "Ray's process", "imports", "files", "config", "vLLM's process", "weights", "compile, profile", "of it compile",
@@ -103,6 +103,8 @@ class Bench:
         if shared and self.has_gpu:
             _wait_for_upload(shared)
         log = "".join(_read_from(path, before.get(path, 0)) for path in sorted(logs.glob("worker-*")))
+        for line in re.findall(r"engine: compile cache .*", log):
+            print(line, file=sys.stderr, flush=True)
         ray.kill(actor)
         time.sleep(5)  # until the GPU's memory is free again
         return self._split(log, phases, began, started, answered)
@@ -169,7 +171,13 @@ def start_uploading(bench: Bench) -> dict[str, float]:
 
 
 def start_fetching(bench: Bench) -> dict[str, float]:
-    return bench.measure_start(bench.models[1], bench.work / "node-3", bench.work / "shared")
+    """Start on a node with nothing but what the shared cache has.
+
+    Its folders are where those of the first node were, because the cache's key contains the path of a node's cache.
+    """
+    if (first := bench.work / "node-2").exists():
+        first.rename(bench.work / "node-2-before")
+    return bench.measure_start(bench.models[1], bench.work / "node-2", bench.work / "shared")
 
 
 def start_forked(bench: Bench) -> dict[str, float]:
@@ -182,7 +190,7 @@ ROWS: dict[str, tuple[str, Callable[[Bench], dict[str, float]]]] = {
     "next": ("the next checkpoint, all cached", start_next),
     "first fork": ("the first fork of a node: it waits for the fork server's imports", start_forked),
     "fork": ("forked, all cached", start_forked),
-    "upload": ("a fresh node, the shared cache is empty", start_uploading),
+    "upload": ("a fresh node that fills the shared cache", start_uploading),
     "fetch": ("a fresh node, another checkpoint, from the shared cache", start_fetching),
 }
 
@@ -221,7 +229,7 @@ def measure_vllm(bench: Bench) -> tuple[float, float]:
 
 def main(options: argparse.Namespace, work: Path) -> None:
     ray.init("local", include_dashboard=False, logging_level="warning", log_to_driver=False)
-    has_gpu, tiny = bool(ray.cluster_resources().get("GPU")), options.geometry == "tiny"
+    has_gpu, tiny = bool(ray.cluster_resources().get("GPU")), is_tiny(options.geometry)
     engine = (
         Engine(dtype="float32", max_model_len=512, max_num_seqs=64, enforce_eager=not has_gpu)
         if tiny
@@ -243,7 +251,7 @@ def main(options: argparse.Namespace, work: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.start")
-    parser.add_argument("--geometry", choices=["tiny", "3b", "7b"], default="tiny")
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="tiny")
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, "vllm"], default=[*ROWS, "vllm"])
     parser.add_argument("--engine", type=json.loads, default={}, help="further settings of a suite's engine, as JSON")
     parser.add_argument("--models", type=Path, help="a folder where the checkpoints are, or will be")

@@ -1,0 +1,182 @@
+"""Runs the steps of `benchmarks.gpu_session`: each in processes of its own with a time limit, on GPUs of its own.
+
+A line of `rows.jsonl` tells how a step ended, and NAME.log has what it printed. Both are written while steps run, so
+that nothing is lost when this process is killed. Every process of a step has the step's mark in its environment, by
+which those that a step leaves behind are found and ended: Ray's and vLLM's processes do not end with their parent.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.session_steps import Step
+
+MARK = "ASSAY_GPU_SESSION"
+TAIL_LINES = 15  # of a step that failed
+LEAST_SECONDS = 60.0  # with less time left, no step is begun
+
+
+@dataclass
+class Run:
+    """A step that runs, the GPUs that it has, and the time of its end at the latest."""
+
+    step: Step
+    process: "subprocess.Popen[bytes]"
+    gpus: tuple[int, ...]
+    mark: str
+    began: float
+    end: float
+    cut_by_total: bool
+
+
+class Runner:
+    """Runs steps side by side while there are GPUs, until `end`, in seconds of `time.monotonic`."""
+
+    def __init__(self, results: Path, gpus: int, end: float, tree: Path, patched_tree: Path | None) -> None:
+        self.results, self.end, self.tree, self.patched_tree = results, end, tree, patched_tree
+        self.gpu_count, self.free = gpus, list(range(max(1, gpus)))
+        self.runs: list[Run] = []
+
+    def run_all(self, steps: list[Step], on_change: Callable[[], None]) -> None:
+        """Run the steps that have no result. `on_change` is called every few seconds, and when a step has ended."""
+        waiting = [step for step in steps if read_outcome(self.results, step.name) != "done"]
+        # What was never tried comes first: a step that fails each time must not use up the time of the others.
+        waiting.sort(key=lambda step: read_outcome(self.results, step.name) is not None and not _is_weights(step))
+        try:
+            while waiting or self.runs:
+                for step in list(waiting):
+                    if self._start(step, waiting):
+                        waiting.remove(step)
+                if not self.runs:
+                    break
+                time.sleep(1)
+                for run in list(self.runs):
+                    self._end_if_over(run)
+                on_change()
+        finally:
+            for run in list(self.runs):  # this process was interrupted
+                self._end(run, "cut")
+            on_change()
+        for step in waiting:
+            print(f"{step.name}: not run", flush=True)
+
+    def _start(self, step: Step, waiting: list[Step]) -> bool:
+        """Start the step if it can run now. Returns whether it was started."""
+        left = self.end - time.monotonic()
+        if left < LEAST_SECONDS or step.minutes * 60 > max(left, 0) or step.gpus > len(self.free):
+            return False
+        if step.patched and self.patched_tree is None:
+            return False
+        if any(read_outcome(self.results, name) != "done" for name in step.needs):
+            return False
+        gpus = tuple(self.free[: step.gpus])
+        self.free = self.free[step.gpus :]
+        tree = self.patched_tree if step.patched and self.patched_tree else self.tree
+        mark = f"{step.name}-{os.getpid()}-{time.time_ns()}"
+        environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(tree), str(tree / "plugins"), os.environ.get("PYTHONPATH", "")]
+        )
+        if self.gpu_count:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(_list_visible()[gpu] for gpu in gpus)
+        with (self.results / f"{step.name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [*_pin_to_cores(gpus, self.gpu_count), *step.command], env=environment, cwd=tree, stdout=log,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+        limit = min(step.limit, left)
+        now = time.monotonic()
+        self.runs.append(Run(step, process, gpus, mark, now, now + limit, left < step.limit))
+        print(f"{time.strftime('%T')} {step.name}: began on GPU {gpus}, limit {limit:.0f} s", flush=True)
+        return True
+
+    def _end_if_over(self, run: Run) -> None:
+        code = run.process.poll()
+        if code is not None:
+            self._end(run, "done" if code == 0 else "failed")
+        elif time.monotonic() > run.end:
+            self._end(run, "cut" if run.cut_by_total else "too long")
+
+    def _end(self, run: Run, outcome: str) -> None:
+        end_marked(run.mark)
+        run.process.wait()
+        self.runs.remove(run)
+        self.free = sorted([*self.free, *run.gpus])
+        row: dict[str, Any] = {
+            "step": run.step.name, "outcome": outcome, "seconds": round(time.monotonic() - run.began, 1),
+            "ended": time.strftime("%FT%T"), "gpus": len(run.gpus),
+        }  # fmt: skip
+        if outcome != "done":
+            lines = (self.results / f"{run.step.name}.log").read_text(errors="replace").splitlines()
+            row["tail"] = [line[-300:] for line in lines if line.strip()][-TAIL_LINES:]
+        with (self.results / "rows.jsonl").open("a") as rows:
+            rows.write(json.dumps(row) + "\n")
+            rows.flush()
+            os.fsync(rows.fileno())
+        print(f"{time.strftime('%T')} {run.step.name}: {outcome} after {row['seconds']} s", flush=True)
+
+
+def read_rows(results: Path) -> dict[str, dict[str, Any]]:
+    """The last row of each step that has ended. A line that a kill cut in the middle is left out."""
+    rows = {}
+    if (path := results / "rows.jsonl").exists():
+        for line in path.read_text().splitlines():
+            try:
+                row = json.loads(line)
+                rows[row["step"]] = row
+            except (ValueError, KeyError):
+                continue
+    return rows
+
+
+def read_outcome(results: Path, name: str) -> str | None:
+    """How the step ended when it last ran; None if it never ended."""
+    row = read_rows(results).get(name)
+    return row["outcome"] if row else None
+
+
+def end_marked(mark: str) -> None:
+    """Kill all processes whose environment has the mark, until there are none."""
+    for _ in range(20):
+        processes = [process for process in psutil.process_iter() if _has_mark(process, mark)]
+        if not processes:
+            return
+        for process in processes:
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+        psutil.wait_procs(processes, timeout=2)
+
+
+def _has_mark(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and bool(process.environ().get(MARK) == mark)
+    except (psutil.Error, OSError):
+        return False
+
+
+def _is_weights(step: Step) -> bool:
+    return step.name.startswith("weights")
+
+
+def _list_visible() -> list[str]:
+    """The GPUs that this process may use, as CUDA names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+    return visible.split(",") if visible else [str(number) for number in range(64)]
+
+
+def _pin_to_cores(gpus: tuple[int, ...], gpu_count: int) -> list[str]:
+    """The command that gives a step its share of the cores, if there are several GPUs."""
+    if gpu_count < 2:
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    share = len(cores) // gpu_count
+    return ["taskset", "-c", ",".join(str(core) for gpu in gpus for core in cores[gpu * share : (gpu + 1) * share])]
