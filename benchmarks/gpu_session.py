@@ -12,7 +12,9 @@ with how each step ended, and `table.md`, which is up to date at any moment, als
 """
 
 import argparse
+import fcntl
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +46,12 @@ def main(options: argparse.Namespace) -> int:
     gpus = 0 if options.tiny else count_gpus() if options.gpus is None else options.gpus
     if not gpus and not options.tiny:
         sys.exit("no GPU here; --tiny tries the steps on a CPU")
+    lock = (results / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"another session runs in {results}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the steps are ended too
     patched_tree = copy_patched(options.patch, results / "work" / "patched") if options.patch else None
     runner = Runner(results, gpus, time.monotonic() + 60 * options.minutes, ROOT, patched_tree)
     runner.run_all(steps, lambda: write_table(results, every_step))

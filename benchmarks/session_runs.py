@@ -1,8 +1,9 @@
 """Runs the steps of `benchmarks.gpu_session`: each in processes of its own with a time limit, on GPUs of its own.
 
 A line of `rows.jsonl` tells how a step ended, and NAME.log has what it printed. Both are written while steps run, so
-that nothing is lost when this process is killed. Every process of a step has the step's mark in its environment, by
-which those that a step leaves behind are found and ended: Ray's and vLLM's processes do not end with their parent.
+that nothing is lost when this process is killed. Every process of a step has the step's mark in its environment. By
+this mark the processes that a step leaves behind are found and ended, also those of a session that was killed: Ray's
+and vLLM's processes do not end with their parent.
 """
 
 import json
@@ -39,24 +40,29 @@ class Run:
 class Runner:
     """Runs steps side by side while there are GPUs, until `end`, in seconds of `time.monotonic`."""
 
-    def __init__(self, results: Path, gpus: int, end: float, tree: Path, patched_tree: Path | None) -> None:
-        self.results, self.end, self.tree, self.patched_tree = results, end, tree, patched_tree
+    def __init__(
+        self, results: Path, gpus: int, end: float, tree: Path, patched_tree: Path | None = None, poll: float = 1.0
+    ) -> None:
+        self.results, self.end, self.tree, self.patched_tree, self.poll = results, end, tree, patched_tree, poll
         self.gpu_count, self.free = gpus, list(range(max(1, gpus)))
         self.runs: list[Run] = []
+        self.steps: dict[str, Step] = {}
 
     def run_all(self, steps: list[Step], on_change: Callable[[], None]) -> None:
-        """Run the steps that have no result. `on_change` is called every few seconds, and when a step has ended."""
-        waiting = [step for step in steps if read_outcome(self.results, step.name) != "done"]
+        """Run the steps that have no result. `on_change` is called after each look at the steps that run."""
+        end_marked(f"{self.results}:")  # what a killed session left
+        self.steps = {step.name: step for step in steps}
+        waiting = [step for step in steps if not self._is_done(step)]
         # What was never tried comes first: a step that fails each time must not use up the time of the others.
-        waiting.sort(key=lambda step: read_outcome(self.results, step.name) is not None and not _is_weights(step))
+        waiting.sort(key=lambda step: read_outcome(self.results, step.name) is not None and not step.makes)
         try:
             while waiting or self.runs:
                 for step in list(waiting):
-                    if self._start(step, waiting):
+                    if self._start(step):
                         waiting.remove(step)
                 if not self.runs:
                     break
-                time.sleep(1)
+                time.sleep(self.poll)
                 for run in list(self.runs):
                     self._end_if_over(run)
                 on_change()
@@ -67,26 +73,29 @@ class Runner:
         for step in waiting:
             print(f"{step.name}: not run", flush=True)
 
-    def _start(self, step: Step, waiting: list[Step]) -> bool:
+    def _start(self, step: Step) -> bool:
         """Start the step if it can run now. Returns whether it was started."""
         left = self.end - time.monotonic()
         if left < LEAST_SECONDS or step.minutes * 60 > max(left, 0) or step.gpus > len(self.free):
             return False
         if step.patched and self.patched_tree is None:
             return False
-        if any(read_outcome(self.results, name) != "done" for name in step.needs):
+        if not all(self._is_done(self.steps[name]) for name in step.needs):
             return False
         gpus = tuple(self.free[: step.gpus])
         self.free = self.free[step.gpus :]
         tree = self.patched_tree if step.patched and self.patched_tree else self.tree
-        mark = f"{step.name}-{os.getpid()}-{time.time_ns()}"
+        mark = f"{self.results}:{step.name}:{time.time_ns()}"
         environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(tree), str(tree / "plugins"), os.environ.get("PYTHONPATH", "")]
         )
         if self.gpu_count:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(_list_visible()[gpu] for gpu in gpus)
-        with (self.results / f"{step.name}.log").open("wb") as log:
+        path = self.results / f"{step.name}.log"
+        if path.exists():
+            path.rename(self.results / f"{step.name}.before.log")
+        with path.open("wb") as log:
             process = subprocess.Popen(
                 [*_pin_to_cores(gpus, self.gpu_count), *step.command], env=environment, cwd=tree, stdout=log,
                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
@@ -96,6 +105,11 @@ class Runner:
         self.runs.append(Run(step, process, gpus, mark, now, now + limit, left < step.limit))
         print(f"{time.strftime('%T')} {step.name}: began on GPU {gpus}, limit {limit:.0f} s", flush=True)
         return True
+
+    def _is_done(self, step: Step) -> bool:
+        """Whether the step has its result, and what it makes for other steps is there: not so on another machine."""
+        is_there = step.makes is None or step.makes.exists()
+        return is_there and read_outcome(self.results, step.name) == "done"
 
     def _end_if_over(self, run: Run) -> None:
         code = run.process.poll()
@@ -143,7 +157,7 @@ def read_outcome(results: Path, name: str) -> str | None:
 
 
 def end_marked(mark: str) -> None:
-    """Kill all processes whose environment has the mark, until there are none."""
+    """Kill all processes whose environment has a mark that begins so, until there are none."""
     for _ in range(20):
         processes = [process for process in psutil.process_iter() if _has_mark(process, mark)]
         if not processes:
@@ -158,13 +172,9 @@ def end_marked(mark: str) -> None:
 
 def _has_mark(process: psutil.Process, mark: str) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE and bool(process.environ().get(MARK) == mark)
+        return process.status() != psutil.STATUS_ZOMBIE and bool(process.environ().get(MARK, "").startswith(mark))
     except (psutil.Error, OSError):
         return False
-
-
-def _is_weights(step: Step) -> bool:
-    return step.name.startswith("weights")
 
 
 def _list_visible() -> list[str]:

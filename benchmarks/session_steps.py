@@ -25,7 +25,7 @@ REPLICAS = (1, 2, 4, 8)
 
 @dataclass(frozen=True)
 class Step:
-    """`minutes` are expected and end at twice as many. `needs` names steps that must have their results before.
+    """`minutes` are expected. `needs` names steps that must have their results before, `makes` a folder for others.
 
     A step with `patched` runs in a copy of the tree to which `--patch` was applied.
     """
@@ -37,11 +37,13 @@ class Step:
     gpus: int = 1
     needs: tuple[str, ...] = ()
     patched: bool = False
+    time_limit: float | None = None
+    makes: Path | None = None
 
     @property
     def limit(self) -> float:
-        """Seconds after which the step is ended."""
-        return 120 * self.minutes + 60
+        """Seconds after which the step is ended: `time_limit`, or twice the expected time and a minute."""
+        return 120 * self.minutes + 60 if self.time_limit is None else self.time_limit
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Session:
 
     def build_weights(self, geometry: str, minutes: float) -> Step:
         command = (sys.executable, "-m", "benchmarks.geometry", self._models(geometry), self._geometry(geometry), "2")
-        return Step(f"weights-{geometry}", f"(makes the checkpoints of {geometry})", minutes, command)
+        last = Path(self._models(geometry), "step-1")
+        return Step(f"weights-{geometry}", f"(makes the checkpoints of {geometry})", minutes, command, makes=last)
 
     def build_table(self, geometry: str, size: str, tokens: int) -> Step:
         """Captions per second of Assay and of vLLM in one run; all ways for the first geometry."""
