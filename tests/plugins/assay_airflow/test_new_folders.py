@@ -3,8 +3,8 @@ import time
 from pathlib import Path
 
 import pytest
-from assay_airflow import new_folders
-from assay_airflow.listings import list_checkpoint, list_checkpoints
+from assay_airflow import new_folders, router
+from assay_airflow.listings import Listing, list_checkpoint, list_checkpoints
 from assay_airflow.new_folders import MAX_EQUAL_POLLS, MAX_FOLDERS, NewFolders
 from assay_airflow.odd_folders import OddFolders
 from specs import write_checkpoint
@@ -82,10 +82,14 @@ def test_a_checkpoint_that_was_announced_with_other_content_is_left_to_the_polls
 
 
 def test_a_folder_that_does_not_change_is_left_to_the_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders, opened = NewFolders(), []
+    folders, opened = NewFolders(), list[str]()
     write_checkpoint(tmp_path / "step-1").joinpath("model.safetensors").unlink()
-    real = new_folders.list_checkpoint
-    monkeypatch.setattr(new_folders, "list_checkpoint", lambda uri: opened.append(uri) or real(uri))
+
+    def list_and_count(uri: str) -> Listing:
+        opened.append(uri)
+        return list_checkpoint(uri)
+
+    monkeypatch.setattr(new_folders, "list_checkpoint", list_and_count)
     for _ in range(MAX_EQUAL_POLLS + 1):
         folders.note_poll({"step-1": "digest"})
     assert (look(folders, tmp_path), opened) == ([], [])
@@ -117,6 +121,6 @@ def test_an_outage_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         raise RetryableError("the store is away")
 
     write_checkpoint(tmp_path / "step-1")
-    monkeypatch.setattr(new_folders.router, "list_names", fail)
+    monkeypatch.setattr(router, "list_names", fail)
     with pytest.raises(RetryableError, match="the store is away"):
         look(NewFolders(), tmp_path)
