@@ -66,12 +66,14 @@ class Cluster:
 
 
 @contextmanager
-def start_cluster(variables: dict[str, str], starts: dict[str, dict[str, float]] | None = None) -> Iterator[Cluster]:
+def start_cluster(
+    variables: dict[str, str], starts: dict[str, dict[str, float]] | None = None, gpus: int = 0
+) -> Iterator[Cluster]:
     """A cluster whose workers have the variables, ended with the block and with the process that started it.
 
     `starts` names groups of nodes and the resources of a node of each. Ray's autoscaler starts at most one node of each
     group when a job asks for it, and ends it when it was idle for three seconds. Ray's own fake provider makes these
-    nodes, as processes of this machine below the head's.
+    nodes, as processes of this machine below the head's. `gpus` is the number that the one node reports.
     """
     settings = variables | {
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'startup'}",
@@ -83,7 +85,7 @@ def start_cluster(variables: dict[str, str], starts: dict[str, dict[str, float]]
     }
     home = Path(tempfile.mkdtemp(prefix="assay-"))  # sockets below it must have short names
     try:
-        head, address = _started(home, settings | (AUTOSCALER if starts else {}), starts)
+        head, address = _started(home, settings | (AUTOSCALER if starts else {}), starts, gpus)
         try:
             yield Cluster(head, settings | {"RAY_ADDRESS": address})
         finally:
@@ -93,7 +95,7 @@ def start_cluster(variables: dict[str, str], starts: dict[str, dict[str, float]]
 
 
 def _started(
-    home: Path, settings: dict[str, str], starts: dict[str, dict[str, float]] | None
+    home: Path, settings: dict[str, str], starts: dict[str, dict[str, float]] | None, gpus: int
 ) -> tuple[psutil.Process, str]:
     for number in range(TRIES):
         log = home / f"head-{number}.log"
@@ -103,6 +105,7 @@ def _started(
             "--include-dashboard=false", "--node-ip-address=127.0.0.1", f"--port={port}",
             f"--dashboard-agent-listen-port={listen}", f"--dashboard-agent-grpc-port={grpc}",
             f"--metrics-export-port={metrics}", f"--ray-client-server-port={client}", "--num-cpus=4",
+            *([f"--num-gpus={gpus}"] if gpus else []),
             "--object-store-memory=400000000", f"--temp-dir={home / str(number)}",
         ]  # fmt: skip
         if starts:

@@ -2,7 +2,7 @@
 
 Real: Ray's autoscaler, its nodes' processes, the jobs, vLLM's engine on its CPU backend. Stood in for: the cloud, by
 Ray's fake provider, whose nodes are processes of this machine; and the GPU, which is a number that the node tells Ray.
-caption_beside_a_gpu.py says what that changes in the captioning job.
+stage_beside_a_gpu.py says what that changes in the captioning job.
 """
 
 import os
@@ -28,7 +28,7 @@ from stage_jobs import (
 
 pytestmark = pytest.mark.integration
 
-JOB = Path(__file__).with_name("caption_beside_a_gpu.py")
+JOB = Path(__file__).with_name("stage_beside_a_gpu.py")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_cluster_scales_from_zero_captions_and_scales_back(autoscaling_cluster
     assert len(head) == 1, "images need no GPU"
 
     job = subprocess.Popen(
-        [sys.executable, str(JOB), "--spec", spec.uri],
+        [sys.executable, str(JOB), "caption", "--spec", spec.uri],
         env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:

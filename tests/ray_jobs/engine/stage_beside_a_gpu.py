@@ -1,8 +1,9 @@
-"""The captioning job on a cluster whose GPUs are only numbers: Ray gives the engine a GPU, and vLLM runs on the CPU.
+"""A stage's job on a cluster whose GPUs are only numbers: Ray gives each engine its share, and vLLM runs on the CPU.
 
-test_autoscaled_engine.py starts this driver instead of `python -m ray_jobs.caption`. It replaces vLLM's settings for a
-GPU and the environment of the engine's process, because there is no GPU. All else is the job's own code, and so is what
-it asks of Ray.
+test_autoscaled_engine.py and test_one_gpu.py start this driver instead of `python -m ray_jobs.caption` or
+`python -m ray_jobs.evaluate`; the first argument names the stage. It replaces vLLM's settings for a GPU, the
+environment of the engine's process, and the memory that the GPU reports, because there is no GPU. All else is the job's
+own code, and so is what it asks of Ray.
 """
 
 import sys
@@ -12,7 +13,7 @@ from ray_jobs.command_line.frame import run_command
 from ray_jobs.contract.sections.engine import Engine
 from ray_jobs.contract.spec import Checkpoint
 from ray_jobs.engine.chosen_settings import Workload
-from ray_jobs.engine.client import session
+from ray_jobs.engine.client import gpu_shares, session
 from ray_jobs.engine.server.actor import WarmEngine
 from ray_jobs.engine.settings import engine_environment
 
@@ -25,6 +26,12 @@ class EngineOnCpu(WarmEngine):
         super().__init__(checkpoint, engine, False, token, workload)
 
 
+def read_gpu_bytes() -> int:
+    return 80 << 30
+
+
 if __name__ == "__main__":
     vars(session).update(WarmEngine=EngineOnCpu, engine_environment=lambda engine, _: engine_environment(engine, False))
-    sys.exit(run_command(stages.caption))
+    vars(gpu_shares).update(read_gpu_bytes=read_gpu_bytes)
+    command = {"caption": stages.caption, "evaluate": stages.evaluate}[sys.argv.pop(1)]
+    sys.exit(run_command(command))
