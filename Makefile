@@ -7,7 +7,7 @@ DATA := .assay/data/bin/python
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 export ASSAY_ROOT ?= $(CURDIR)/.assay/root
 
-.PHONY: help demo up down status trigger validate test test-fast coverage lint format lock licences sbom docs setup clean
+.PHONY: help demo up down status trigger validate test test-fast coverage lint format lock licences sbom docs pages setup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ docs: ## build the documentation site into .assay/site, strictly
 	@$(DATA) -m dev.docs.reference
 	@dev/docs/build.sh
 	@$(DATA) -m pytest tests/docs/test_snippets.py
+
+pages: ## build the bundle of the pages in Airflow from its TypeScript (needs node; the built one is committed)
+	@dev/pages.sh
 
 licences: setup ## write docs/reference/licences.md: what the images ship, under which licence
 	@$(DATA) -m dev.licences

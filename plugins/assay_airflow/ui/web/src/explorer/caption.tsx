@@ -1,0 +1,39 @@
+// A caption as text, the words that differ marked. Nothing of it is ever read as markup.
+import type { CaptionSide } from "../shell/answers";
+import { wordsOf } from "../shell/format";
+import type { Piece } from "./word_diff";
+
+const SHORT = 700; // characters in a list; the open image shows all that the server sent
+
+/** Pieces up to `length` characters in all. */
+export function clipPieces(pieces: Piece[], length: number): { pieces: Piece[]; clipped: boolean } {
+  const kept: Piece[] = [];
+  let room = length;
+  for (const piece of pieces) {
+    if (room <= 0) return { pieces: kept, clipped: true };
+    kept.push({ ...piece, text: piece.text.slice(0, room) });
+    room -= piece.text.length;
+  }
+  return { pieces: kept, clipped: room < 0 };
+}
+
+export function Caption(props: { side: CaptionSide | null; pieces: Piece[] | null; short: boolean }) {
+  const { side } = props;
+  if (!side) return <p class="caption muted">no run on this side</p>;
+  const all = props.pieces ?? (side.caption === null ? [] : [{ text: side.caption, differs: false }]);
+  const { pieces, clipped } = props.short ? clipPieces(all, SHORT) : { pieces: all, clipped: false };
+  const unusual = side.status && side.status !== "ok";
+  return (
+    <>
+      {unusual && <p class="state"><span class="badge unsure">{wordsOf(side.status!)}</span> {side.failure && <span class="muted">{side.failure.slice(0, 500)}</span>}</p>}
+      {side.caption === null ? <p class="caption muted">no caption</p> : (
+        <p class="caption" dir="auto">
+          {side.caption === "" && <span class="muted">empty</span>}
+          {pieces.map((piece) => (piece.differs ? <mark>{piece.text}</mark> : piece.text))}
+          {clipped && <span class="muted"> {"\u2026"}</span>}
+          {side.cut && !props.short && <span class="muted"> {"\u2026"} cut by the server</span>}
+        </p>
+      )}
+    </>
+  );
+}
