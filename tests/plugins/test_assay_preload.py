@@ -24,6 +24,6 @@ def test_a_task_imports_nothing_again(tmp_path: Path) -> None:
     assert process.stdout.splitlines()[-1].split() == ["airflow.version"]
 
 
-def test_airflow_runs_one_file_as_a_plugin() -> None:
+def test_airflow_runs_two_files_as_plugins() -> None:
     files = find_path_from_directory(REPO / "plugins", ".airflowignore")
-    assert [Path(file).name for file in files if file.endswith(".py")] == ["assay_preload.py"]
+    assert sorted(Path(file).name for file in files if file.endswith(".py")) == ["assay_pages.py", "assay_preload.py"]
