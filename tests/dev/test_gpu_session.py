@@ -122,6 +122,29 @@ def test_a_row_that_was_cut_is_left_out(tmp_path: Path) -> None:
     assert list(read_rows(tmp_path)) == ["a"]
 
 
+PATCH = """diff --git a/ray_jobs/one.py b/ray_jobs/one.py
+--- a/ray_jobs/one.py
++++ b/ray_jobs/one.py
+@@ -1 +1 @@
+-{0}
++changed
+"""
+
+
+@pytest.mark.parametrize(("before", "copied"), [("original", "changed"), ("another", None)])
+def test_a_patch_changes_a_copy_also_inside_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, copied: str | None
+) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / "tree" / "ray_jobs").mkdir(parents=True)
+    (tmp_path / "tree" / "ray_jobs" / "one.py").write_text("original\n")
+    (tmp_path / "patch").write_text(PATCH.format(before))
+    monkeypatch.setattr(gpu_session, "ROOT", tmp_path / "tree")
+    target = gpu_session.copy_patched(tmp_path / "patch", tmp_path / "copy")
+    assert (target and (target / "ray_jobs" / "one.py").read_text().strip()) == copied
+    assert (tmp_path / "tree" / "ray_jobs" / "one.py").read_text() == "original\n"
+
+
 def test_every_step_has_a_name_of_its_own_and_needs_steps_before_it() -> None:
     for tiny in (False, True):
         names: list[str] = []
