@@ -19,7 +19,7 @@ When a task is red, the last line of its log names the thing and the remedy. Do 
 - `reconcile`: the suite is missing, or the folder of checkpoints or the storage root cannot be read at all. One odd
   folder never makes it red: its log, and the XCom `summary`, name each skipped folder and the remedy.
 - `validate`: `validate_checkpoint` could not be triggered. Look at the DAGs' import errors. It is **not** red when a
-  validation failed: then the run of that validation is red.
+  validation failed: then the run of that validation is red. A FAIL is no failure: its run is green.
 - `go_on`: the next pass could not be triggered. It is skipped unless this pass was cut at 200 validations.
 
 `reconcile` is skipped where `ASSAY_CHECKPOINTS` is not set and no folder was given.

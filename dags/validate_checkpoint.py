@@ -22,8 +22,13 @@ When a task is red, the last line of its log names the thing and the remedy. Do 
   are kept: no question is asked twice.
 - `publish`: a stage has not committed, or storage cannot be written. Clear the stage that the line names.
 - `verdict`: **nothing is broken.** The checkpoint is worse than its baseline (FAIL), or too much is missing to judge
-  (INCOMPLETE). Tell the checkpoint's owner; the log ends with the report's URI. For an INCOMPLETE run, resolve what
-  its reason names, then clear `evaluate` or trigger the checkpoint again: the run is evaluated again.
+  (INCOMPLETE). Tell the checkpoint's owner; the log ends with the reason, and the button *Report* leads to the report.
+  For an INCOMPLETE run, resolve what its reason names, then clear `evaluate` or trigger the checkpoint again: the run
+  is evaluated again.
+- `finish`: no verdict was reached. Look at the task that is red before it.
+
+**The run is green if it reached a verdict, whatever the verdict is.** A red run is broken. The row `verdict` shows what
+the run found: green is PASS, red is FAIL or INCOMPLETE, skipped is INCONCLUSIVE.
 
 A *skipped* `verdict` is INCONCLUSIVE: there are too few images to decide, and its log says how many would be enough.
 If you mark a task as failed or clear it, its Ray job stops. Another run that shares the job submits it again by
@@ -33,10 +38,13 @@ itself. A job that `caption` submitted for the next checkpoint goes on.
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, Param, dag, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import Asset, Param, TaskGroup, TriggerRule, dag, task
 from assay_airflow import limits, run_conf, tasks
 from assay_airflow.exceptions import RETRIES
+from assay_airflow.operators.planned_spec import PlannedSpec
 from assay_airflow.operators.ray_job import RayJobOperator
+from assay_airflow.operators.verdict import PublishOperator, VerdictOperator
 from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from assay_airflow.sensors.ray_ready import RayReadySensor
@@ -107,53 +115,58 @@ verdicts = Asset("assay_verdict", group="assay")
     },
 )
 def validate_checkpoint() -> None:
-    ray = RayReadySensor(task_id="wait_for_ray", patience=limits.RAY)
-    whole = CheckpointWholeSensor(
-        task_id="wait_for_checkpoint",
-        checkpoint="{{ params.checkpoint }}",
-        appear_minutes="{{ params.appear_minutes }}",
-        patience=limits.CHECKPOINT,
-    )
+    with TaskGroup("wait", tooltip="until Ray and the checkpoint are there", prefix_group_id=False):
+        ray = RayReadySensor(task_id="wait_for_ray", patience=limits.RAY)
+        whole = CheckpointWholeSensor(
+            task_id="wait_for_checkpoint",
+            checkpoint="{{ params.checkpoint }}",
+            appear_minutes="{{ params.appear_minutes }}",
+            patience=limits.CHECKPOINT,
+        )
 
-    plan: Any = task(tasks.plan)  # Airflow passes `params` and `run_id`, by these names
-    plan_following: Any = task(task_id="plan_following", execution_timeout=timedelta(minutes=5))(tasks.plan_next)
-    spec, following = plan(), plan_following()
-    preprocess = RayJobOperator(
-        task_id="preprocess", stage="preprocess", spec_uri=spec, job_timeout=limits.JOBS["preprocess"]
-    )
-    golden = GoldenReadySensor(task_id="golden_ready", spec_uri=spec, patience=limits.GOLDEN)
-    caption = RayJobOperator(
-        task_id="caption",
-        stage="caption",
-        spec_uri=spec,
-        next_spec_uri=following,
-        job_timeout=limits.JOBS["caption"],
-        pool="gpu",
-        weight_rule="absolute",
-        priority_weight=1,
-    )
-    evaluate = RayJobOperator(
-        task_id="evaluate",
-        stage="evaluate",
-        spec_uri=spec,
-        job_timeout=limits.JOBS["evaluate"],
-        pool="gpu",
-        weight_rule="absolute",
-        priority_weight=10,  # before the captions of other runs, so that verdicts come early
-    )
+    spec: Any = PlannedSpec()
+    with TaskGroup("prepare", tooltip="the spec and the golden set", prefix_group_id=False):
+        plan_task: Any = task(tasks.plan)  # Airflow passes `params` and `run_id`, by these names
+        plan_next: Any = task(task_id="plan_following", execution_timeout=timedelta(minutes=5))(tasks.plan_next)
+        plan, following = plan_task(), plan_next()
+        preprocess = RayJobOperator(
+            task_id="preprocess", stage="preprocess", spec_uri=spec, job_timeout=limits.JOBS["preprocess"]
+        )
+        golden = GoldenReadySensor(task_id="golden_ready", spec_uri=spec, patience=limits.GOLDEN)
 
-    @task(outlets=[verdicts])
-    def publish(spec_uri: str, outlet_events: Any = None) -> dict[str, Any]:
-        summary = tasks.publish(spec_uri)
-        outlet_events[verdicts].extra = summary
-        return summary
+    with TaskGroup("gpu", tooltip="Ray jobs that need the GPU", prefix_group_id=False):
+        caption = RayJobOperator(
+            task_id="caption",
+            stage="caption",
+            spec_uri=spec,
+            next_spec_uri=following,
+            job_timeout=limits.JOBS["caption"],
+            pool="gpu",
+            weight_rule="absolute",
+            priority_weight=1,
+        )
+        evaluate = RayJobOperator(
+            task_id="evaluate",
+            stage="evaluate",
+            spec_uri=spec,
+            job_timeout=limits.JOBS["evaluate"],
+            pool="gpu",
+            weight_rule="absolute",
+            priority_weight=10,  # before the captions of other runs, so that verdicts come early
+        )
 
-    verdict: Any = task(task_id="verdict")(tasks.report_verdict)
+    with TaskGroup("judge", tooltip="the record and the verdict", prefix_group_id=False):
+        publish = PublishOperator(task_id="publish", spec_uri=spec, verdicts=verdicts)
+        verdict = VerdictOperator(task_id="verdict", spec_uri=spec)
+        # Decides the state of the run, and costs no worker. The run succeeds if it published a record, so a FAIL is not
+        # counted among the failures of the pipeline. docs/adr/0007-states-of-a-verdict.md weighs it.
+        finish = EmptyOperator(task_id="finish", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 
-    whole >> spec >> preprocess >> caption >> evaluate >> publish(spec) >> verdict(spec)
+    whole >> plan >> preprocess >> caption >> evaluate >> publish >> verdict
     # Beside that path, so that they delay nothing: only a job needs Ray, and `caption` itself reads the manifest.
     ray >> preprocess >> golden >> evaluate
-    spec >> following >> caption
+    plan >> following >> caption
+    [publish, verdict] >> finish
 
 
 validate_checkpoint()

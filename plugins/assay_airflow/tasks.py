@@ -1,4 +1,4 @@
-"""The Python tasks of the DAGs: plan a run, publish its record, report its verdict, select what to validate or audit.
+"""The Python tasks of the DAGs: plan a run, publish its record, select what to validate or audit.
 
 Each task of `dags/` that is no operator calls one function here. It runs in Airflow's worker.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 
 from assay_airflow import audit_selection, caption_ahead, router
 from assay_airflow.retries import RunCount
@@ -16,7 +16,7 @@ from assay_airflow.run_conf import check_params
 from ray_jobs import plan as planning
 from ray_jobs import publish as publishing
 from ray_jobs.checkpoints.errors import Incomplete
-from ray_jobs.contract.artifacts import Comparison, LimitCheck, Record, Verdict
+from ray_jobs.contract.artifacts import Record
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.inputs.names import find_name_fault, printable
@@ -124,36 +124,9 @@ def summarise_record(record: Record) -> dict[str, Any]:
     }
 
 
-def report_verdict(spec_uri: str) -> str:
-    """The verdict as a task state: PASS succeeds, FAIL and INCOMPLETE fail for good, INCONCLUSIVE is skipped."""
-    record = records.read(specs.load_spec(spec_uri).run_uri)
-    verdict = record.verdict
-    line = f"{verdict.outcome}: {verdict.reason}"
-    print("\n".join([line, *map(_format_comparison, _list_deciding(verdict)), *map(_format_limit, verdict.limits)]))
-    print(f"  report: {records.results_uri(record.run_uri, verdict)}/report.html")
-    if verdict.outcome == "INCONCLUSIVE":
-        raise AirflowSkipException(line)
-    if verdict.outcome != "PASS":
-        raise AirflowFailException(line)
-    return line
-
-
-def _list_deciding(verdict: Verdict) -> list[Comparison]:
-    return [comparison for comparison in verdict.comparisons if not comparison.advisory]
-
-
-def _format_comparison(comparison: Comparison) -> str:
-    c = comparison
-    return (
-        f"  {c.metric} against the {c.against}: {c.outcome}, {c.against} {c.baseline}, candidate "
-        f"{c.candidate}, difference {c.difference} [{c.low}, {c.high}], margin {c.margin}, n {c.n}"
-    )
-
-
-def _format_limit(check: LimitCheck) -> str:
-    word = "at most" if check.kind == "max" else "at least"
-    interval = f"[{check.low}, {check.high}]"
-    return f"  {check.metric} {word} {check.limit}: {check.outcome}, {check.value} {interval}, n {check.n}"
+def read_record(spec_uri: str) -> Record:
+    """The record of the spec's run, which the task `publish` wrote."""
+    return records.read(specs.load_spec(spec_uri).run_uri)
 
 
 def reconcile(

@@ -41,11 +41,13 @@ def test_the_same_checkpoint_again_captions_nothing(stack: Stack, pair: Pair) ->
 
 def test_a_regressed_checkpoint_fails_against_the_good_one(stack: Stack, pair: Pair) -> None:
     run_id = stack.trigger(pair["step-0809"][0], suite="pair", baseline=pair["step-0800"][0])
-    assert stack.finish(run_id) == "failed"
-    assert stack.tasks(run_id)["verdict"]["state"] == "failed"
+    assert stack.finish(run_id) == "success"
+    verdict = stack.tasks(run_id)["verdict"]
+    assert verdict["state"] == "failed"
     record = stack.record(run_id)
     assert record.verdict.outcome == "FAIL"
     assert "exact_match" in record.verdict.reason
+    assert stack.api.read_last_error(run_id, "verdict", 1) == f"FAIL: {record.verdict.reason}"
 
 
 @pytest.mark.parametrize(

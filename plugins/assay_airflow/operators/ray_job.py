@@ -51,7 +51,7 @@ class RayJobOperator(UntemplatedOperator):
     """
 
     template_fields: Sequence[str] = ("spec_uri", "next_spec_uri")
-    operator_extra_links = (RayJobLink(),)
+    operator_extra_links: Sequence[BaseOperatorLink] = (RayJobLink(),)
     ui_color = "#cde7f7"
 
     def __init__(

@@ -2,12 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, AirflowTaskTimeout
+from airflow.sdk.exceptions import AirflowSkipException, AirflowTaskTimeout
 from assay_airflow import tasks
 from assay_airflow.stages import StageJob
 from specs import make_record, write_adapter, write_checkpoint, write_suite
 
-from ray_jobs.contract.artifacts import Comparison, LimitCheck
 from ray_jobs.contract.spec import Spec
 from ray_jobs.inputs.errors import InputError, RetryableError
 from ray_jobs.storage import records
@@ -170,49 +169,6 @@ def test_a_record_is_summarised_for_the_asset_event(spec: Spec) -> None:
         "record": f"{spec.run_uri}/record.json",
         "report": f"{spec.run_uri}/report.html",
     }
-
-
-@pytest.mark.parametrize(
-    ("outcome", "raises"),
-    [("FAIL", AirflowFailException), ("INCOMPLETE", AirflowFailException), ("INCONCLUSIVE", AirflowSkipException)],
-)
-def test_a_verdict_other_than_pass_fails_or_skips_the_task(spec: Spec, outcome: str, raises: type[Exception]) -> None:
-    records.publish(spec.root, make_record(spec, outcome))
-    with pytest.raises(raises, match=f"^{outcome}: as told$"):
-        tasks.report_verdict(spec.uri)
-
-
-def test_a_pass_is_a_success(spec: Spec) -> None:
-    records.publish(spec.root, make_record(spec))
-    assert tasks.report_verdict(spec.uri) == "PASS: as told"
-
-
-def test_the_verdict_task_prints_deciding_comparisons_and_the_report(
-    spec: Spec, capsys: pytest.CaptureFixture[str]
-) -> None:
-    numbers: dict[str, Any] = {"n": 9, "low": -2.0, "high": 1.0, "p_worse": 0.2, "outcome": "PASS"}
-    comparison = Comparison(metric="chrf", baseline=6.0, candidate=5.5, difference=-0.5, margin=2.5, **numbers)
-    comparisons = (
-        comparison,
-        comparison.model_copy(update={"against": "anchor", "baseline": 7.0, "difference": -1.5}),
-        comparison.model_copy(update={"metric": "refusal", "advisory": True, "outcome": "FAIL"}),
-    )
-    limits = (
-        LimitCheck(metric="empty", kind="max", limit=0.01, value=0.0, method="exact", **numbers),
-        LimitCheck(metric="chrf", kind="min", limit=50.0, value=59.5, method="t", **numbers),
-    )
-    stored_record = make_record(spec)
-    verdict = stored_record.verdict.model_copy(update={"comparisons": comparisons, "limits": limits})
-    records.publish(spec.root, stored_record.model_copy(update={"verdict": verdict}))
-    assert tasks.report_verdict(spec.uri) == "PASS: as told"
-    assert capsys.readouterr().out.splitlines() == [
-        "PASS: as told",
-        "  chrf against the baseline: PASS, baseline 6.0, candidate 5.5, difference -0.5 [-2.0, 1.0], margin 2.5, n 9",
-        "  chrf against the anchor: PASS, anchor 7.0, candidate 5.5, difference -1.5 [-2.0, 1.0], margin 2.5, n 9",
-        "  empty at most 0.01: PASS, 0.0 [-2.0, 1.0], n 9",
-        "  chrf at least 50.0: PASS, 59.5 [-2.0, 1.0], n 9",
-        f"  report: {spec.run_uri}/report.html",
-    ]
 
 
 def test_without_a_prefix_the_router_skips_with_a_reason() -> None:

@@ -90,7 +90,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     )._run({"ti": None}),  # type: ignore[typeddict-item]
     "sensor": lambda uri: GoldenReadySensor(task_id="x", patience=timedelta(hours=1), spec_uri=uri).trigger(0.0),
     "publish": tasks.publish,
-    "conclude": tasks.report_verdict,
+    "conclude": tasks.read_record,
 }  # fmt: skip
 
 
