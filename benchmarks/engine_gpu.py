@@ -22,6 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class Bench:
     environment: dict[str, str]
     models: list[Path]
     took: dict[str, float] = field(default_factory=dict)  # seconds of all checkpoints, by step
+    rates: dict[str, float] = field(default_factory=dict)  # captions/s by method
 
     @property
     def sequences(self) -> int:
@@ -183,7 +185,7 @@ def run_assay(bench: Bench) -> None:
     ended = sorted(row["finished"] for row in times)
     first, last = ended[len(ended) // 4], ended[3 * len(ended) // 4]
     engines = bench.options.replicas
-    _print_row(f"Assay, {engines} engines", [{
+    _print_row(bench, f"Assay, {engines} engines", [{
         "began": min(row["arrived"] for row in times), "ended": ended[-1], "images": len(ended), "start": 0.0,
         "tokens": sum(row["tokens"] for row in times), "steady": len(ended) / 2 / (last - first),
         "busy": watch.busy(first, last),
@@ -236,15 +238,18 @@ def run_vllm(method: str, bench: Bench) -> None:
     if len(results) < engines:
         print("\n".join(lines[-30:]))
         raise RuntimeError(f"{method} failed")
-    _print_row(results[0]["way"] + (f", {engines} engines" if engines > 1 else ""), results)
+    _print_row(bench, results[0]["way"] + (f", {engines} engines" if engines > 1 else ""), results)
 
 
-def _print_row(method: str, results: list[dict[str, Any]]) -> None:
+def _print_row(bench: Bench, method: str, results: list[dict[str, Any]]) -> None:
+    if not bench.rates:
+        print("\n| method | captions/s | middle half | GPU busy, % | start, s |\n" + "| --- " * 5 + "|", flush=True)
     took = max(result["ended"] for result in results) - min(result["began"] for result in results)
     images, steady = sum(result["images"] for result in results), sum(result["steady"] for result in results)
     busy = "" if results[0]["busy"] is None else f"{100 * sum(result['busy'] for result in results) / len(results):.0f}"
     tokens = sum(result["tokens"] for result in results) / images
     start = sum(result["start"] for result in results)
+    bench.rates[method] = images / took
     rates = f"{images / took:.1f} | {steady:.1f} | {busy} | {start:.1f}"
     print(f"| {method} ({images} images, {tokens:.1f} tokens) | {rates} |", flush=True)
 
@@ -282,3 +287,7 @@ if __name__ == "__main__":
         bench = Bench(Path(folder), arguments, address, models)
         for step in arguments.steps:
             STEPS[step](bench)
+        for assay, method in product(bench.rates, bench.rates):
+            if assay.startswith("Assay") and method != assay:
+                ratio = bench.rates[assay] / bench.rates[method]
+                print(f"- {assay}: {ratio:.2f} times as fast as {method}", flush=True)

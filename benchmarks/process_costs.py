@@ -69,7 +69,7 @@ class ProcessCosts:
             with suppress(psutil.Error):
                 times, pages = process.cpu_times(), process.memory_info()
                 kind = self._kinds[process.pid] = self._kinds.get(process.pid) or name_kind(process)
-                # What a process used before belongs to the start of its engine, not to what is measured.
+                # What a process used before belongs to the start of its engine.
                 self._first.setdefault(process.pid, times.user + times.system if is_first else 0.0)
                 self._last[process.pid] = times.user + times.system
                 memory[kind] += pages.rss - pages.shared

@@ -146,8 +146,10 @@ class Session:
         needs: tuple[str, ...] | None = None, patched: bool = False,
     ) -> Step:  # fmt: skip
         command = (sys.executable, "-m", f"benchmarks.{module}", *arguments)
-        made = name.split("-")[0] if name.startswith(("7b", "qwen3")) else "3b"
-        return Step(name, answers, minutes, command, gpus, (f"weights-{made}",) if needs is None else needs, patched)
+        geometry = name.split("-")[0] if name.startswith(("7b", "qwen3")) else "3b"
+        return Step(
+            name, answers, minutes, command, gpus, (f"weights-{geometry}",) if needs is None else needs, patched
+        )
 
     def _engine(
         self, geometry: str, size: str, tokens: int, engine: Mapping[str, object], feed: int | None = None,

@@ -24,10 +24,10 @@ def write_table(results: Path, steps: list[Step]) -> None:
         row = rows.get(step.name, {"outcome": "began" if log.exists() else "not run", "seconds": ""})
         lines.append(f"| {step.name} | {step.answers} | {row['outcome']} | {row['seconds']} |")
     for step in steps:
-        found = list_measured_lines(results / f"{step.name}.log")
+        measured_lines = list_measured_lines(results / f"{step.name}.log")
         tail = rows.get(step.name, {}).get("tail", [])
-        if found or tail:
-            lines += ["", f"## {step.name}: {step.answers}", "", *found]
+        if measured_lines or tail:
+            lines += ["", f"## {step.name}: {step.answers}", "", *measured_lines]
         if tail:
             lines += ["", f"{rows[step.name]['outcome']}; its last lines:", "", "```", *tail, "```"]
     partial = results / ".table.md"
@@ -36,13 +36,15 @@ def write_table(results: Path, steps: list[Step]) -> None:
 
 
 def list_measured_lines(log: Path) -> list[str]:
-    """The lines of tables and of JSON that a step printed, with an empty line before each table."""
+    """The lines of tables and of JSON that a step printed, with an empty line around each table."""
     if not log.exists():
         return []
     measured: list[str] = []
     for line in log.read_text(errors="replace").splitlines():
         if line.startswith("| --- ") and measured and len(measured) > 1 and measured[-2]:
             measured.insert(-1, "")  # another table begins with the line before
-        if line.startswith(("| ", '{"')):
+        if line.startswith(("| ", '{"', "- ")):
+            if measured and measured[-1].startswith("| ") != line.startswith("| "):
+                measured.append("")
             measured.append(line)
     return measured

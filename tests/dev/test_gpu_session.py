@@ -13,12 +13,12 @@ import pytest
 from benchmarks import gpu_session
 from benchmarks.session_runs import Runner, read_rows
 from benchmarks.session_steps import Session, Step
-from benchmarks.session_table import write_table
+from benchmarks.session_table import list_measured_lines, write_table
 
 REPO = Path(__file__).parents[2]
 
 
-def shell(name: str, script: str, limit: float = 60.0, gpus: int = 1, needs: tuple[str, ...] = ()) -> Step:
+def build_step(name: str, script: str, limit: float = 60.0, gpus: int = 1, needs: tuple[str, ...] = ()) -> Step:
     return Step(name, f"answers {name}", 0.0, ("sh", "-c", script), gpus, needs, time_limit=limit)
 
 
@@ -30,7 +30,7 @@ def run_steps(folder: Path, steps: list[Step], gpus: int = 0, seconds: float = 3
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process runs. One that nobody has waited for yet does not."""
+    """Whether the process runs. A zombie does not: it is dead, and its parent has not waited for it yet."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -39,9 +39,9 @@ def is_running(pid: int) -> bool:
 
 def test_a_step_that_fails_or_hangs_does_not_stop_the_rest(tmp_path: Path) -> None:
     steps = [
-        shell("fails", "echo '| half | 1 |'; echo the cause; exit 3"),
-        shell("hangs", "echo waiting; sleep 1000", limit=1.0),
-        shell("works", "echo '| whole | 2 |'"),
+        build_step("fails", "echo '| half | 1 |'; echo the cause; exit 3"),
+        build_step("hangs", "echo waiting; sleep 1000", limit=1.0),
+        build_step("works", "echo '| whole | 2 |'"),
     ]
     assert run_steps(tmp_path, steps) == {"fails": "failed", "hangs": "too long", "works": "done"}
     page = (tmp_path / "table.md").read_text()
@@ -51,7 +51,10 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_rest(tmp_path: Path) -> No
 
 def test_a_step_with_its_result_is_not_run_again_and_one_without_is(tmp_path: Path) -> None:
     count = f"echo once >> {tmp_path}/$0"
-    steps = [shell("fails", f"{count.replace('$0', 'fails')}; exit 1"), shell("works", count.replace("$0", "works"))]
+    steps = [
+        build_step("fails", f"{count.replace('$0', 'fails')}; exit 1"),
+        build_step("works", count.replace("$0", "works")),
+    ]
     for _ in range(2):
         run_steps(tmp_path, steps)
     assert len((tmp_path / "fails").read_text().splitlines()) == 2
@@ -59,29 +62,29 @@ def test_a_step_with_its_result_is_not_run_again_and_one_without_is(tmp_path: Pa
 
 
 def test_what_other_steps_need_is_made_again_on_another_machine(tmp_path: Path) -> None:
-    made = tmp_path / "weights"
+    weights = tmp_path / "weights"
     steps = [
-        Step("weights", "", 0.0, ("sh", "-c", f"echo made >> {made}"), makes=made),
-        shell("rate", f"cat {made} >> {tmp_path}/rates; exit 1", needs=("weights",)),
+        Step("weights", "", 0.0, ("sh", "-c", f"echo made >> {weights}"), makes=weights),
+        build_step("rate", f"cat {weights} >> {tmp_path}/rates; exit 1", needs=("weights",)),
     ]
     run_steps(tmp_path, steps)
-    made.unlink()
+    weights.unlink()
     run_steps(tmp_path, steps)
     assert (tmp_path / "rates").read_text() == "made\nmade\n"
 
 
 def test_a_step_without_what_it_needs_is_not_run(tmp_path: Path) -> None:
-    steps = [shell("weights", "exit 1"), shell("rate", "true", needs=("weights",))]
+    steps = [build_step("weights", "exit 1"), build_step("rate", "true", needs=("weights",))]
     assert run_steps(tmp_path, steps) == {"weights": "failed"}
 
 
 def test_nothing_begins_when_the_time_is_over(tmp_path: Path) -> None:
-    assert run_steps(tmp_path, [shell("late", "true")], seconds=30.0) == {}
+    assert run_steps(tmp_path, [build_step("late", "true")], seconds=30.0) == {}
 
 
 def test_processes_that_a_step_leaves_behind_are_ended(tmp_path: Path) -> None:
     """As Ray's and vLLM's: in a session of their own, so that they do not end with the step's process group."""
-    step = shell("leaves", f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 1000' & sleep 0.5")
+    step = build_step("leaves", f"setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 1000' & sleep 0.5")
     assert run_steps(tmp_path, [step]) == {"leaves": "done"}
     assert not is_running(int((tmp_path / "pid").read_text()))
 
@@ -91,10 +94,10 @@ def test_with_two_gpus_two_steps_run_at_once_each_on_its_own(tmp_path: Path, mon
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     wait = "echo $CUDA_VISIBLE_DEVICES > {0}/{1}; until [ -e {0}/{2} ]; do sleep 0.05; done"
     steps = [
-        shell("one", wait.format(tmp_path, "a", "b")),
-        shell("other", wait.format(tmp_path, "b", "a")),
-        shell("both", f"echo $CUDA_VISIBLE_DEVICES > {tmp_path}/c", gpus=2),
-        shell("too many", "true", gpus=4),
+        build_step("one", wait.format(tmp_path, "a", "b")),
+        build_step("other", wait.format(tmp_path, "b", "a")),
+        build_step("both", f"echo $CUDA_VISIBLE_DEVICES > {tmp_path}/c", gpus=2),
+        build_step("too many", "true", gpus=4),
     ]
     assert run_steps(tmp_path, steps, gpus=2) == {"one": "done", "other": "done", "both": "done"}
     assert [(tmp_path / name).read_text().strip() for name in "abc"] == ["4", "6", "4,6"]
@@ -112,7 +115,7 @@ def test_a_killed_session_has_its_table_and_its_processes_end_with_the_next(tmp_
     left = int((tmp_path / "pid").read_text())
     assert is_running(left)
     assert "| first | answers first | done |" in page.read_text()
-    assert run_steps(tmp_path, [shell("first", "exit 1")]) == {"first": "done"}
+    assert run_steps(tmp_path, [build_step("first", "exit 1")]) == {"first": "done"}
     assert not is_running(left)
     assert "| under way | 2 |" in (tmp_path / "second.log").read_text()
 
@@ -157,3 +160,12 @@ def test_every_step_has_a_name_of_its_own_and_needs_steps_before_it() -> None:
 def test_a_step_brings_what_it_needs() -> None:
     steps = Session(Path("/work"), 4096, False).list_steps()
     assert [step.name for step in gpu_session.select_steps(steps, ["7b-504x364"])] == ["weights-7b", "7b-504x364"]
+
+
+def test_the_page_has_tables_and_ratios_apart(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(
+        "noise\n| a | b |\n| --- | --- |\n| 1 | 2 |\n  seconds {}\n| c |\n| --- |\n| 3 |\n- 1.2 times\n"
+    )
+    assert list_measured_lines(tmp_path / "log") == [
+        "| a | b |", "| --- | --- |", "| 1 | 2 |", "", "| c |", "| --- |", "| 3 |", "", "- 1.2 times",
+    ]  # fmt: skip
