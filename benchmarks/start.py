@@ -51,7 +51,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"time": {"format": "%(created).3f %(message)s"}},
     "handlers": {"out": {"class": "logging.StreamHandler", "formatter": "time", "stream": "ext://sys.stdout"}},
-    "loggers": {name: {"handlers": ["out"], "level": "INFO", "propagate": False} for name in ("vllm", "assay")},
+    "loggers": {"vllm": {"handlers": ["out"], "level": "INFO", "propagate": False}},
 }
 COLUMNS = (
     "Ray's process", "imports", "files", "config", "vLLM's process", "weights", "compile, profile", "of it compile",

@@ -34,6 +34,7 @@ from ray_jobs.engine.settings import max_tasks_rendering
 from ray_jobs.engine.watchdog import Watchdog, silence_limit
 from ray_jobs.inputs.errors import InputError
 from ray_jobs.runtime.collector import collector_paused
+from ray_jobs.runtime.worker_log import show_log_lines
 
 log = logging.getLogger("assay")
 
@@ -59,6 +60,7 @@ class WarmEngine:
     def __init__(
         self, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str, workload: Workload = EXPECTED
     ) -> None:
+        show_log_lines()
         self.clock = StartClock()
         self.ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")  # a separate pool, so that no job waits for it
         # Not for an adapter: its merge imports torch, and two threads must not import the same modules.
