@@ -76,6 +76,9 @@ def print_list(steps: list[Step], results: Path) -> None:
 
 
 def count_gpus() -> int:
+    """The GPUs that this process may use."""
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES", "").strip():
+        return len(visible.split(","))
     listed = subprocess.run(["sh", "-c", "nvidia-smi -L"], capture_output=True, text=True)
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 

@@ -86,7 +86,7 @@ class Runner:
         self.free = self.free[step.gpus :]
         tree = self.patched_tree if step.patched and self.patched_tree else self.tree
         mark = f"{self.results}:{step.name}:{time.time_ns()}"
-        environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1", "ASSAY_BENCHMARK_LOG": "1"}
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(tree), str(tree / "plugins"), os.environ.get("PYTHONPATH", "")]
         )

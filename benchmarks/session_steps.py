@@ -101,7 +101,7 @@ class Session:
             self._build("fp8-rate", "captions/s with fp8: vLLM alone", 5, *of_vllm, "expert", "rendered"),
             self._build("fp8-warm", "captions/s of Assay's warm engine with fp8, and seconds of a weight swap", 5,
                         *of_assay, "warm", "ours", patched=True),
-            self._build("fp8-agreement", "how many captions fp8 changes (demo's checkpoints; cold unless patched)", 4,
+            self._build("fp8-agreement", "how many captions fp8 changes (the demo's checkpoints, a cold engine)", 4,
                         *agreement, needs=()),
         ]  # fmt: skip
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from benchmarks.session_runs import read_rows
 from benchmarks.session_steps import Step
 
+CHOICE = " are chosen: "  # in the line of a job about the settings of its engine
+
 
 def write_table(results: Path, steps: list[Step]) -> None:
     """Write `table.md`: each step's tables, those of steps that are not over too, and the last lines of the failed.
@@ -36,11 +38,13 @@ def write_table(results: Path, steps: list[Step]) -> None:
 
 
 def list_measured_lines(log: Path) -> list[str]:
-    """The lines of tables and of JSON that a step printed, with an empty line around each table."""
+    """What a step printed of tables, JSON, ratios and choices of settings, with an empty line around each table."""
     if not log.exists():
         return []
     measured: list[str] = []
     for line in log.read_text(errors="replace").splitlines():
+        if CHOICE in line and f"- {line.partition('engine: ')[2]}" not in measured:
+            line = f"- {line.partition('engine: ')[2]}"
         if line.startswith("| --- ") and measured and len(measured) > 1 and measured[-2]:
             measured.insert(-1, "")  # another table begins with the line before
         if line.startswith(("| ", '{"', "- ")):

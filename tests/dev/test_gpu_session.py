@@ -165,7 +165,9 @@ def test_a_step_brings_what_it_needs() -> None:
 def test_the_page_has_tables_and_ratios_apart(tmp_path: Path) -> None:
     (tmp_path / "log").write_text(
         "noise\n| a | b |\n| --- | --- |\n| 1 | 2 |\n  seconds {}\n| c |\n| --- |\n| 3 |\n- 1.2 times\n"
+        "04:05:06 engine: max_num_seqs 9 and max_num_batched_tokens 8 are chosen: why\n"
     )
     assert list_measured_lines(tmp_path / "log") == [
         "| a | b |", "| --- | --- |", "| 1 | 2 |", "", "| c |", "| --- |", "| 3 |", "", "- 1.2 times",
+        "- max_num_seqs 9 and max_num_batched_tokens 8 are chosen: why",
     ]  # fmt: skip
