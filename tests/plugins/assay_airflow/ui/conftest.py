@@ -1,6 +1,7 @@
 """The pages as Airflow's API server mounts them, with Airflow's own login, and the corpus of a release below a root."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from airflow.models.base import Base
 from airflow.settings import engine
 from assay_airflow.ui.plugin import AssayPages
 from assay_airflow.ui.queries import origins
+from browser import CHROMIUM, open_browser
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from page_users import Login
+from pages_server import PagesServer
+from playwright.sync_api import Browser
 
 CORPUS = Path(__file__).parents[3] / "corpus" / "e0c6db2"
 WAS = "/srv/assay/root"  # the root when the corpus was written
@@ -60,3 +64,18 @@ def login(database: None, pages_root: Path, tmp_path: Path, monkeypatch: pytest.
 @pytest.fixture
 def viewer(login: Login) -> TestClient:
     return login("VIEWER")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: dev/browser.sh installs it")
+    with open_browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def server() -> Iterator[PagesServer]:
+    """A stand-in for the pages' server, for the bundle alone."""
+    with PagesServer() as server:
+        yield server

@@ -23,11 +23,16 @@ export function placePhases(phases: Phase[]): Bar[] {
   return bars.sort((left, right) => left.from - right.from);
 }
 
+// The engine's seconds added up over all requests, which run beside each other: they have no place on the clock.
+const OF_REQUESTS = /^caption: (render|queue|prefill|decode)$/;
+
 export function Waterfall(props: { phases: Phase[] }) {
-  const bars = placePhases(props.phases);
+  const bars = placePhases(props.phases.filter((phase) => !OF_REQUESTS.test(phase.name)));
+  const requests = props.phases.filter((phase) => OF_REQUESTS.test(phase.name));
   const end = Math.max(...bars.map((bar) => bar.from + bar.seconds), 0.001);
   const place = scaleLinear([0, end], [0, 100]);
   return (
+    <>
     <table class="waterfall">
       <caption class="unseen">Phases and their times, {formatSeconds(end)} in all</caption>
       <thead class="unseen"><tr><th scope="col">Phase</th><th scope="col">When</th><th scope="col">Took</th></tr></thead>
@@ -44,5 +49,9 @@ export function Waterfall(props: { phases: Phase[] }) {
         ))}
       </tbody>
     </table>
+    {requests.length > 0 && (
+      <p class="muted small">Beside each other, added up over all requests: {requests.map((phase) => `${phase.name.replace("caption: ", "")} ${formatSeconds(phase.seconds)}`).join(", ")}</p>
+    )}
+    </>
   );
 }

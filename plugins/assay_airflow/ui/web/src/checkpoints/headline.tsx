@@ -31,10 +31,8 @@ export function Headline(props: { rows: CheckpointRow[]; metric: MetricFacts | u
         <section class={`card ${toneOf(newest.verdict)}`}>
           <h2>Newest</h2>
           <p class="big"><Link to={{ page: "run", run: newest.run }}>{newest.checkpoint}</Link> <Verdict verdict={newest.verdict} /></p>
-          <p>
-            {newest.reason}{" "}
-            <Link to={{ page: "explorer", left: newest.baseline_run, right: newest.run }}>See the images</Link>
-          </p>
+          <p>{newest.reason}</p>
+          <p><Link to={{ page: "explorer", left: newest.baseline_run, right: newest.run }}>Its ten worst images</Link></p>
         </section>
       )}
     </div>

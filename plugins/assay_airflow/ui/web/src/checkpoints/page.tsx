@@ -4,7 +4,7 @@ import { pathWith, useAnswer } from "../shell/api";
 import { checkpointOf, formatCount } from "../shell/format";
 import { focusSearch, useKeys } from "../shell/keyboard";
 import { Link } from "../shell/link";
-import { Empty, ErrorLine, Waiting } from "../shell/notices";
+import { Empty, ErrorLine, Problems, Waiting } from "../shell/notices";
 import { changedQuery, changeState, goTo } from "../shell/query";
 import { Choice, TextField } from "../shell/text_field";
 import { Trend } from "../charts/trend";
@@ -85,6 +85,7 @@ export function CheckpointsPage(props: { query: URLSearchParams }) {
         <>
           <Headline rows={page.rows} metric={gating[0] ?? page.metrics[0]} />
           <LiveRows live={page.live} />
+          <Problems lines={page.problems} />
           {drawn && rows.length > 0 && (
             <section class="panel">
               <div class="panel-head">

@@ -4,7 +4,7 @@ import { pathWith, useAnswer } from "../shell/api";
 import { checkpointOf } from "../shell/format";
 import { useKeys } from "../shell/keyboard";
 import { Link } from "../shell/link";
-import { Empty, ErrorLine, Waiting } from "../shell/notices";
+import { Empty, ErrorLine, Problems, Waiting } from "../shell/notices";
 import { changedQuery, changeState, goTo } from "../shell/query";
 import { Choice } from "../shell/text_field";
 import { ComparedTable } from "./table";
@@ -58,12 +58,7 @@ export function ComparePage(props: { query: URLSearchParams }) {
       {!(left && right) && <Empty>Choose two runs.</Empty>}
       {compared && (
         <>
-          {compared.problems.length > 0 && (
-            <section class={`notice ${compared.comparable ? "unsure" : "fail"}`} role="note">
-              <h2>{compared.comparable ? "Read with care" : "These two cannot be compared"}</h2>
-              <ul>{compared.problems.slice(0, 50).map((problem) => <li>{problem}</li>)}</ul>
-            </section>
-          )}
+          <Problems lines={compared.problems} tone={compared.comparable ? "unsure" : "fail"} title={compared.comparable ? "Read with care" : "These two cannot be compared"} />
           {compared.metrics.length > 0 && (
             <>
               <div class="panel-head">

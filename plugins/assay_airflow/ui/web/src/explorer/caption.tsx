@@ -3,7 +3,8 @@ import type { CaptionSide } from "../shell/answers";
 import { wordsOf } from "../shell/format";
 import type { Piece } from "./word_diff";
 
-const SHORT = 700; // characters in a list; the open image shows all that the server sent
+const SHORT = 700; // characters in a list
+const LONG = 20_000; // characters of the open image: a browser lays out a megabyte for minutes
 
 /** Pieces up to `length` characters in all. */
 export function clipPieces(pieces: Piece[], length: number): { pieces: Piece[]; clipped: boolean } {
@@ -21,7 +22,7 @@ export function Caption(props: { side: CaptionSide | null; pieces: Piece[] | nul
   const { side } = props;
   if (!side) return <p class="caption muted">no run on this side</p>;
   const all = props.pieces ?? (side.caption === null ? [] : [{ text: side.caption, differs: false }]);
-  const { pieces, clipped } = props.short ? clipPieces(all, SHORT) : { pieces: all, clipped: false };
+  const { pieces, clipped } = clipPieces(all, props.short ? SHORT : LONG);
   const unusual = side.status && side.status !== "ok";
   return (
     <>
@@ -30,8 +31,7 @@ export function Caption(props: { side: CaptionSide | null; pieces: Piece[] | nul
         <p class="caption" dir="auto">
           {side.caption === "" && <span class="muted">empty</span>}
           {pieces.map((piece) => (piece.differs ? <mark>{piece.text}</mark> : piece.text))}
-          {clipped && <span class="muted"> {"\u2026"}</span>}
-          {side.cut && !props.short && <span class="muted"> {"\u2026"} cut by the server</span>}
+          {(clipped || side.cut) && <span class="muted"> {"\u2026"}{props.short ? "" : " longer than this page shows; the CSV has all of it"}</span>}
         </p>
       )}
     </>

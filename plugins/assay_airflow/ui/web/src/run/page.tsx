@@ -8,7 +8,7 @@ import { checkpointOf } from "../shell/format";
 import { useKeys } from "../shell/keyboard";
 import { Link } from "../shell/link";
 import { NewTab } from "../shell/new_tab";
-import { Empty, ErrorLine, Waiting } from "../shell/notices";
+import { Empty, ErrorLine, Problems, Waiting } from "../shell/notices";
 import { changedQuery, goTo } from "../shell/query";
 import { toneOf, Verdict } from "../shell/verdict";
 import { MeasuredTable } from "./metrics";
@@ -34,7 +34,7 @@ export function RunPage(props: { query: URLSearchParams }) {
     <>
       <header class={`verdict-head ${toneOf(run.verdict)}`}>
         <h1>{run.checkpoint} <Verdict verdict={run.verdict} /></h1>
-        <p class="sentence">{run.sentence ?? "No verdict has been published for this run yet."}</p>
+        <p class="sentence">{run.sentence?.replace(`${run.checkpoint}: ${run.verdict}: `, "") ?? "No verdict has been published for this run yet."}</p>
         <p class="links">
           <Link to={{ page: "explorer", left: run.baseline_run, right: run.run }} class="button main">Ten worst images</Link>
           {run.baseline_run && <Link to={{ page: "compare", left: run.baseline_run, right: run.run }} class="button">Compare with {checkpointOf(run.baseline_run)}</Link>}
@@ -44,6 +44,7 @@ export function RunPage(props: { query: URLSearchParams }) {
           {run.suite && <Link to={{ page: "checkpoints", suite: run.suite }} class="quiet">All of {run.suite}</Link>}
         </p>
       </header>
+      <Problems lines={run.problems} />
       <div class="columns">
         <section class="panel"><h2>What it rests on</h2><Facts of={run.rests_on} /></section>
         <section class="panel"><h2>Images</h2>{run.funnel.length ? <Funnel steps={run.funnel} /> : <Empty>No counts in the record.</Empty>}</section>

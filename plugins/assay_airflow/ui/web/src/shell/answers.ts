@@ -56,6 +56,7 @@ export interface Checkpoints {
   metrics: MetricFacts[];
   rows: CheckpointRow[];
   live: LiveValidation[];
+  problems?: string[];
 }
 
 export interface Suites {
@@ -89,6 +90,7 @@ export interface RunFacts {
   about?: MetricFacts[];
   baseline_run: string | null;
   record: unknown;
+  problems?: string[]; // files that could not be read, one line each
 }
 
 export interface Comparison {

@@ -36,9 +36,10 @@ export function useKeys(keys: Key[]): void {
         return;
       }
       if ((event.key === "Enter" || event.key === " ") && actsItself(event.target)) return;
+      if (event.key !== "?" && document.querySelector("dialog.help[open]")) return; // the page behind stays as it is
       const key = latest.current.find((candidate) => candidate.keys.includes(event.key));
       if (!key) return;
-      event.preventDefault();
+      if (event.key !== "Escape") event.preventDefault(); // the browser closes the dialog itself
       key.run();
     };
     window.addEventListener("keydown", listen);

@@ -11,6 +11,17 @@ export function ErrorLine(props: { error: AnswerError; retry: () => void }) {
   );
 }
 
+/** What the server could not read: the rest of the page stands. */
+export function Problems(props: { lines: string[] | undefined; title?: string; tone?: string }) {
+  if (!props.lines?.length) return null;
+  return (
+    <section class={`notice ${props.tone ?? "unsure"}`} role="note">
+      <h2>{props.title ?? "Not all could be read"}</h2>
+      <ul>{props.lines.slice(0, 50).map((line) => <li>{line}</li>)}</ul>
+    </section>
+  );
+}
+
 export function Waiting(props: { what: string }) {
   return <p class="notice waiting" role="status">Loading {props.what}…</p>;
 }

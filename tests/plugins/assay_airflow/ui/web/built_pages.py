@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).parents[4]
+REPO = Path(__file__).parents[5]
 STATIC = REPO / "plugins" / "assay_airflow" / "ui" / "static"
 PACKAGES = REPO / ".assay" / "web" / "node_modules"
 NO_PACKAGES = 3  # the exit status of dev/pages.sh
