@@ -56,9 +56,9 @@ async def _explain_any_error(request: Request, call_next: Any) -> Any:
         return error_answer(500, "the page's server failed; the log of Airflow's API server has the reason")
 
 
-def refuse(status: int, line: str) -> HTTPException:
+def refuse(status: int, line: str, headers: dict[str, str] | None = None) -> HTTPException:
     """Returns an error for the caller to raise, with its line cut and made printable."""
-    return HTTPException(status, printable(line, LINE))
+    return HTTPException(status, printable(line, LINE), headers)
 
 
 def _without_odd_numbers(value: Any) -> Any:

@@ -23,6 +23,7 @@ from assay_airflow.ui.queries.run_names import RunName, run_of_uri
 ASSET = "assay_verdict"
 MOST_EVENTS = 20_000
 FRESH_SECONDS = 3.0
+RAY_TASKS, RAY_LINK = ("evaluate", "caption", "preprocess"), "_link_RayJobLink"
 UNDER_WAY = ("running", "queued")
 MOST_LIVE = 100
 ACTIVE_STATES = ("running", "deferred", "queued", "scheduled", "up_for_retry", "up_for_reschedule")
@@ -67,26 +68,39 @@ def _read_origins(session: Session) -> dict[RunName, Origin]:
     return origins
 
 
-def find_run_of(session: Session, dag_id: str, dag_run_id: str) -> RunName | None:
-    """Returns the run that a dag run planned, None if it has planned none.
+def find_dag_run(session: Session, dag_id: str, dag_run_id: str) -> tuple[RunName, Origin] | None:
+    """Returns the run that a dag run planned, and that dag run; None if it has planned none.
 
     A plus sign in a dag run's id may have arrived as a space, so both are looked up.
     """
+    published = {origin: run for run, origin in _read_origins(session).items()}
     for run_id in dict.fromkeys((dag_run_id, dag_run_id.replace(" ", "+"))):
-        value = session.scalar(
-            select(XComModel.value).where(
-                XComModel.dag_id == dag_id,
-                XComModel.run_id == run_id,
-                XComModel.task_id == "plan",
-                XComModel.key == "return_value",
-            )
-        )
-        if isinstance(value, str) and (run := run_of_uri(value.strip('"'))):
-            return run
-        published = (run for run, origin in _read_origins(session).items() if origin == Origin(dag_id, run_id))
-        if run := next(published, None):
-            return run
+        origin = Origin(dag_id, run_id)
+        spec_uri = _read_xcom(session, origin, "plan", "return_value")
+        if run := (run_of_uri(spec_uri) if spec_uri else None) or published.get(origin):
+            return run, origin
     return None
+
+
+def find_ray_job(session: Session, origin: Origin) -> str | None:
+    """Returns the address of the dag run's last Ray job in Ray's dashboard."""
+    for task in RAY_TASKS:
+        if link := _read_xcom(session, origin, task, RAY_LINK):
+            return link if link.startswith(("http://", "https://")) else None
+    return None
+
+
+def _read_xcom(session: Session, origin: Origin, task: str, key: str) -> str | None:
+    """Returns a text that a task left for others."""
+    value = session.scalar(
+        select(XComModel.value).where(
+            XComModel.dag_id == origin.dag_id,
+            XComModel.run_id == origin.run_id,
+            XComModel.task_id == task,
+            XComModel.key == key,
+        )
+    )
+    return value.strip('"') if isinstance(value, str) else None
 
 
 def list_live(session: Session, suite: str) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ WAS = "/srv/assay/root"  # the root when the corpus was written
 @pytest.fixture(scope="session")
 def database() -> None:
     """Airflow's tables, empty."""
-    import_all_models()
+    import_all_models()  # type: ignore[no-untyped-call]
     Base.metadata.create_all(engine)
 
 

@@ -11,6 +11,12 @@ ROUTES = [
     "/api/suites",
     "/api/checkpoints?suite=demo",
     "/api/me",
+    "/api/run?run=a/b",
+    "/api/report?run=a/b",
+    "/api/pairs?right=a/b",
+    "/api/histogram?right=a/b",
+    "/api/pairs.csv?right=a/b",
+    "/api/image?run=a/b&golden=0123456789abcdef&part=part-00000&row=0",
 ]  # fmt: skip
 
 

@@ -64,7 +64,9 @@ def test_names_that_leave_the_root_are_refused(viewer: TestClient) -> None:
         assert list(answer.json()) == ["detail"]
 
 
-def test_runs_of_a_dag_that_is_hidden_are_left_out(viewer: TestClient, pages_root: Path, monkeypatch) -> None:
+def test_runs_of_a_dag_that_is_hidden_are_left_out(
+    viewer: TestClient, pages_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hidden = next((pages_root / "runs").glob("step-0809*/*"))
     with create_session() as session:
         asset = AssetModel(name="assay_verdict", uri="assay_verdict", group="assay")
