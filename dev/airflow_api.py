@@ -55,9 +55,14 @@ class AirflowAPI:
                 return
             time.sleep(1)  # SQLite is locked while Airflow's components start. Setting a pool twice is harmless
 
-    def trigger(self, conf: dict[str, Any]) -> str:
-        answer = self._client.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": conf})
+    def trigger(self, conf: dict[str, Any], dag: str = DAG) -> str:
+        answer = self._client.post(f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})
         return str(self._read_json(answer)["dag_run_id"])
+
+    def answer(self, dag: str, run_id: str, task: str, option: str, **fields: str) -> None:
+        """Answer the question of a task that waits for a person."""
+        path = f"/api/v2/dags/{dag}/dagRuns/{quote(run_id)}/taskInstances/{task}/-1/hitlDetails"
+        self._read_json(self._client.patch(path, json={"chosen_options": [option], "params_input": fields}))
 
     def build_run_url(self, run_id: str) -> str:
         return f"{self.url}/dags/{DAG}/runs/{quote(run_id)}"

@@ -161,7 +161,7 @@ def _find_ray_fault(settings: Settings) -> str:
 def _list_missing_dags(api: AirflowAPI) -> str:
     if errors := api.list_import_errors():
         raise StackError("\n".join(["DAGs do not import:", *errors]))
-    return ", ".join({DAG, "checkpoint_router", "audit_engine"} - set(api.list_dags()))
+    return ", ".join({DAG, "checkpoint_router", "audit_engine", "decide_run"} - set(api.list_dags()))
 
 
 def _build_conf(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -25,9 +25,11 @@ def hook_of(task: Any) -> Any:
 @pytest.mark.parametrize("dag_id", PARAMS)
 def test_no_task_begins_in_a_run_with_a_mistyped_key(bag: DagBag, dag_id: str) -> None:
     dag = bag.dags[dag_id]
-    context = {"dag": dag, "dag_run": SimpleNamespace(conf={"sute": "nightly"})}
+    right = PARAMS[dag_id][-1]
+    wrong = f"{right}x"
+    context = {"dag": dag, "dag_run": SimpleNamespace(conf={wrong: "nightly"})}
     for task in dag.tasks:
-        with pytest.raises(InputError, match="unknown param 'sute'; did you mean 'suite'"):
+        with pytest.raises(InputError, match=f"unknown param '{wrong}'; did you mean '{right}'"):
             hook_of(task)(context)
 
 

@@ -45,6 +45,7 @@ def confs_with(template: str) -> dict[str, dict[str, Any]]:
         },
         "checkpoint_router": {"checkpoints": uri, "suite": template, template: template},
         "audit_engine": {"checkpoint": uri, "suite": template, template: template},
+        "decide_run": {"run": uri, template: template},
     }
 
 
