@@ -22,6 +22,7 @@ from ray_jobs.engine import gpus
 from ray_jobs.engine.audit import divergence
 from ray_jobs.engine.bounded_calls import limit_each
 from ray_jobs.engine.client import eviction
+from ray_jobs.engine.engine_folder import use_engine_folder
 from ray_jobs.engine.errors import classify_error
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, Task, why_image_missing
@@ -102,6 +103,7 @@ def _recaption(
     with tempfile.TemporaryDirectory(prefix=".audit-", dir=ensure_cache_folder()) as folder:
         path = fetch(checkpoint, Path(folder))
         prompt_builder = PromptBuilder(path, checkpoint.uri)
+        use_engine_folder()
         llm = LLM(model=str(path), trust_remote_code=False, **vllm_arguments(engine, has_gpu))
         verify(checkpoint)
         prompts = [

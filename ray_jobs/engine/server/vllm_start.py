@@ -14,6 +14,7 @@ from ray_jobs.engine.bounded_calls import run_limited
 from ray_jobs.engine.chosen_settings import Workload, choose_settings, read_model_sizes
 from ray_jobs.engine.compatibility import TensorLayout, tensor_layout
 from ray_jobs.engine.compile_cache import open_compile_cache
+from ray_jobs.engine.engine_folder import use_engine_folder
 from ray_jobs.engine.errors import OutputTee
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.server.checkpoint_files import CheckpointFiles
@@ -82,6 +83,7 @@ def start_vllm(
         os.environ.update(cache.environment())  # vLLM's processes inherit it
         cache.restore()
     clock.end_phase("files")
+    use_engine_folder()
     try:
         with output_tee.capture_children():
             config = build_warm_config(engine, has_gpu, str(path))

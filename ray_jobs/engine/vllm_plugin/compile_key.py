@@ -9,6 +9,8 @@ from typing import Any
 
 from vllm.config import ModelConfig
 
+import ray_jobs.engine.vllm_plugin.meeting_file  # noqa: F401  so that vLLM's processes import it early enough
+
 
 class AnyCheckpointConfig(ModelConfig):  # type: ignore[misc]  # vLLM's types are not read
     """vLLM's config of a model. Its hash covers what shapes compiled code, and not the checkpoint's path."""

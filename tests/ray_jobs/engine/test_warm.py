@@ -2,6 +2,7 @@
 faults are found."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from ray_jobs.storage import s3_client
 pytestmark = pytest.mark.integration
 
 CHECKPOINTS = sorted(folder for folder in (DEMO / "checkpoints").iterdir() if not folder.name.endswith("again"))
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,17 @@ def test_why_an_engine_could_not_take_a_checkpoint_is_in_the_record(
     assert runs[1]["told"].startswith("a fresh engine, for tensors differ: "), runs[1]["told"]
 
 
+def find_engine_folder(core: psutil.Process) -> Path:
+    """The folder of all that vLLM's processes meet by: three sockets that the actor has, and a file of vLLM's own."""
+    names = [Path(connection.laddr) for connection in find_actor(core).net_connections("unix") if connection.laddr]
+    sockets = {name for name in names if UUID.fullmatch(name.name)}
+    (folder,) = {socket.parent for socket in sockets}
+    assert folder.name.startswith("engine-")
+    others = set(folder.iterdir()) - sockets
+    assert [name.name.startswith("vllm_dist_") for name in others] == [True]
+    return folder
+
+
 def test_killed_in_the_middle_of_a_swap_and_of_answering(
     on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]], tmp_path: Path
 ) -> None:
@@ -90,6 +104,7 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
     wait_for_line(process, "READY")
     core = on_cluster.engine()
     assert core
+    left_folder = find_engine_folder(core)
     core.suspend()  # so that the swap is under way, and stays so
     resume(process)
     wait_until(lambda: len([*tmp_path.glob("part-*")]) == 4, 60)  # parts, which are rendered meanwhile
@@ -98,6 +113,8 @@ def test_killed_in_the_middle_of_a_swap_and_of_answering(
 
     core = on_cluster.engine()
     assert core
+    assert find_engine_folder(core).exists()
+    assert not left_folder.exists()
     resume(process)
     wait_for_line(process, "engine: warm, weights swapped and checked")
     wait_until(lambda: any(tmp_path.glob("unfinished-*")), 60)  # a part is rendered up to its last row
