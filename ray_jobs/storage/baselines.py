@@ -24,7 +24,7 @@ def find_baseline(spec: Spec, requested: str, entries: list[IndexEntry] | None =
     `none`.
 
     `last-accepted` is the run of another checkpoint that was accepted last, by its verdict or by a person
-    (`decisions.accepted_entries`). `previous` is the run of another checkpoint that was published last with any verdict
+    (`decisions.list_accepted`). `previous` is the run of another checkpoint that was published last with any verdict
     but INCOMPLETE. A run that is requested again in the same words keeps its baseline, so the same question gets the
     same answer. Only a run that lost its baseline to an upgrade looks for a new one. `entries` are those of the series,
     if they are listed already. Raises InputError when a named baseline has no record in this series (same images,
@@ -81,7 +81,7 @@ def list_accepted(spec: Spec, entries: list[IndexEntry]) -> list[IndexEntry]:
     if not entries:
         return []
     written = decisions.list_decisions(spec.root, spec.suite.name)
-    return decisions.accepted_entries(entries, written, "PASS" in spec.suite.gate.ask)
+    return decisions.list_accepted(entries, written, "PASS" in spec.suite.gate.ask)
 
 
 def iterate_earlier_specs(spec: Spec, entries: list[IndexEntry]) -> Iterator[Spec]:

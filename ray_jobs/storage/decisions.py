@@ -48,8 +48,8 @@ def decide(
 
     `seen` is the number of the series' last decision that the person has seen, 0 if there was none; None: whatever was
     decided before. The decision that a run has already, in the same words of the same person, is not written again.
-    Raises InputError without a reason, for a run that is INCOMPLETE and cannot be accepted, and if another decision was
-    made since the `seen` one.
+    Raises InputError without a reason, if the run is INCOMPLETE and cannot be accepted, and if another decision
+    was made since the `seen` one.
     """
     reason, decided_by = reason.strip(), decided_by.strip()
     if not reason or len(reason) > MAX_REASON:
@@ -96,7 +96,7 @@ def list_about(run_uri: str, record: Record) -> list[Decision]:
     return [each for each in series if (each.series_id, each.checkpoint_folder, each.run_id) == key]
 
 
-def accepted_entries(
+def list_accepted(
     entries: Iterable[IndexEntry], decisions: Iterable[Decision], needs_person: bool = False
 ) -> list[IndexEntry]:
     """Returns the accepted runs among these, in the order in which they were accepted.

@@ -1,6 +1,6 @@
 """Two engines on a cluster with one GPU. The GPU is a number that Ray's node reports; what Ray does with it is real.
 
-stage_beside_a_gpu.py says what is stood in for in the jobs.
+stage_beside_a_gpu.py names the stand-ins in the jobs.
 """
 
 import os

@@ -132,7 +132,7 @@ def list_live(session: Session, suite: str) -> list[dict[str, Any]]:
 
 
 def _find_stage(session: Session, dag_run: DagRun) -> str | None:
-    """Returns the task that the dag run is at: the one that works, else the one that waits."""
+    """Returns the task that the dag run is at: the task that works, else the task that waits."""
     states: dict[str, Any] = dict(
         session.execute(
             select(TaskInstance.task_id, TaskInstance.state)

@@ -39,9 +39,9 @@ def test_on_one_gpu_shares_are_chosen_and_no_id_changes(tmp_path: Path, caplog: 
     (line,) = caplog.messages
     assert line.startswith("engine: gpu_memory_utilization 0.45 for the captions and 0.45 for the judge are chosen, so")
     captions, judge = gpu_shares.share_gpu(spec)
-    own = plan_with(tmp_path, gpu_memory_utilization=captions.gpu_memory_utilization,
-                    judge=JUDGE | {"engine": {"gpu_memory_utilization": judge.gpu_memory_utilization}})  # fmt: skip
-    assert (own.caption_id, own.judge_id, own.run_id) == (spec.caption_id, spec.judge_id, spec.run_id)
+    chosen = plan_with(tmp_path, gpu_memory_utilization=captions.gpu_memory_utilization,
+                       judge=JUDGE | {"engine": {"gpu_memory_utilization": judge.gpu_memory_utilization}})  # fmt: skip
+    assert (chosen.caption_id, chosen.judge_id, chosen.run_id) == (spec.caption_id, spec.judge_id, spec.run_id)
 
 
 def test_a_stored_spec_gets_the_same_shares(tmp_path: Path) -> None:
