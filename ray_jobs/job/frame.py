@@ -84,9 +84,8 @@ def connect() -> None:
     # The code that waits for an engine reports the engine's end itself, and the last line of the log is to be ours.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
-        options = (
-            {"include_dashboard": False} if address == "local" else {}
-        )  # nobody looks at a cluster that ends with us
+        # Nobody looks at a cluster that ends with us.
+        options = {"include_dashboard": False} if address == "local" else {}
         workers_logs = os.environ.get("ASSAY_WORKER_LOGS", "") == "1"
         with log_while_waiting(lambda: f"waiting for Ray at {address or 'this machine'}"):
             ray.init(address, logging_level=logging.WARNING, log_to_driver=workers_logs, **options)
