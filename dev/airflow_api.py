@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from dev.settings import Settings, secrets_of
+from ray_jobs.contract.ids import slug
 
 DAG = "validate_checkpoint"
 ENDED = ("success", "failed")
@@ -22,7 +24,7 @@ class AirflowAPI:
         self._client = httpx.Client(base_url=self.url, timeout=30)
 
     def login(self) -> None:
-        who = {"username": "admin", "password": secrets_of(self._settings)["password"]}
+        who = {"username": "admin", "password": secrets_of(self._settings)["admin"]}
         token = self._read_json(self._client.post("/auth/token", json=who))["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
@@ -56,7 +58,11 @@ class AirflowAPI:
             time.sleep(1)  # SQLite is locked while Airflow's components start. Setting a pool twice is harmless
 
     def trigger(self, conf: dict[str, Any], dag: str = DAG) -> str:
-        answer = self._client.post(f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})
+        """Start a run. Returns its id, which begins with the checkpoint's name, if the conf names one."""
+        name = slug(str(conf.get("checkpoint") or dag).rstrip("/").rpartition("/")[2])[:200]
+        run_id = f"{name}__{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"
+        request = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        answer = self._client.post(f"/api/v2/dags/{dag}/dagRuns", json=request)
         return str(self._read_json(answer)["dag_run_id"])
 
     def answer(self, dag: str, run_id: str, task: str, option: str, **fields: str) -> None:

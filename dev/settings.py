@@ -20,6 +20,8 @@ from ray_jobs.storage import uris
 
 REPO = Path(__file__).resolve().parent.parent
 MARK = "ASSAY_STACK"  # in the environment of every process of a stack, so that `down` recognises its own
+# Airflow's login by user, with the role of each. Tasks write the notes of runs as `assay`.
+USERS = {"admin": "admin", "op": "op", "viewer": "viewer", "assay": "user"}
 SOCKET_PATH_LIMIT = 100  # the kernel allows 107 bytes
 RAY_TEMP_LIMIT = 40  # Ray appends a session name and a socket name
 
@@ -103,6 +105,10 @@ def secrets_of(settings: Settings) -> dict[str, str]:
         }
         write_private(file, json.dumps(new_keys))
     keys: dict[str, str] = json.loads(file.read_text())
+    if missing := [user for user in USERS if user not in keys]:  # a file of an earlier version has only `password`
+        passwords = {user: secrets.token_urlsafe(12) for user in missing}
+        keys |= passwords | ({"admin": keys["password"]} if "admin" in missing else {})
+        write_private(file, json.dumps(keys))
     return keys
 
 
@@ -119,7 +125,7 @@ def environment(settings: Settings, airflow_home: Path | None = None) -> dict[st
     home = airflow_home or settings.run / "airflow"
     passwords = settings.run / "passwords.json"
     token = settings.run / "ray-token"
-    write_private(passwords, json.dumps({"admin": keys["password"]}))
+    write_private(passwords, json.dumps({user: keys[user] for user in USERS}))
     write_private(token, keys["ray_token"])
     connection: dict[str, Any] = {
         "conn_type": "ray",
@@ -127,6 +133,7 @@ def environment(settings: Settings, airflow_home: Path | None = None) -> dict[st
         "port": settings.ray_port,
         "password": keys["ray_token"],
     }
+    api = {"conn_type": "http", "host": settings.airflow_url, "login": "assay", "password": keys["assay"]}
     foreign = ("RAY_ADDRESS", "VIRTUAL_ENV")
     inherited = {name: value for name, value in os.environ.items() if name not in foreign}
     return inherited | {
@@ -143,6 +150,7 @@ def environment(settings: Settings, airflow_home: Path | None = None) -> dict[st
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "AIRFLOW_HOME": str(home),
         "AIRFLOW_CONN_RAY_DEFAULT": json.dumps(connection),
+        "AIRFLOW_CONN_AIRFLOW_API": json.dumps(api),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPO / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(REPO / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -155,7 +163,7 @@ def environment(settings: Settings, airflow_home: Path | None = None) -> dict[st
         # takes a tenth of a core.
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
         "AIRFLOW__CORE__FERNET_KEY": keys["fernet_key"],
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in USERS.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{settings.airflow_url}/execution/",
         # How soon a task is tried again whose process was killed along with the scheduler (default: five minutes).

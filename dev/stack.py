@@ -50,7 +50,8 @@ def up(settings: Settings) -> None:
     api.set_pool("gpu", settings.gpu_slots, "Ray jobs that need the GPU, one a slot")
     api.set_pool("router", settings.router_slots, "Validations the router keeps under way; 1 keeps their order")
     _await("the DAGs", lambda: _list_missing_dags(api), settings, PROGRAMS)
-    print(f"Airflow        {settings.airflow_url}   user admin, password {secrets_of(settings)['password']}")
+    print(f"Airflow        {settings.airflow_url}   user admin, password {secrets_of(settings)['admin']}")
+    print(f"               users op and viewer, who may do less: passwords in {settings.run / 'passwords.json'}")
     print(f"Ray dashboard  {settings.ray_url}   token in {settings.run / 'ray-token'}")
     print(f"storage root   {settings.root}")
 

@@ -20,6 +20,9 @@ SECRETS = {
     "AIRFLOW_API_SECRET_KEY": lambda: secrets.token_hex(32),
     "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(15),
+    "AIRFLOW_OP_PASSWORD": lambda: secrets.token_urlsafe(15),
+    "AIRFLOW_VIEWER_PASSWORD": lambda: secrets.token_urlsafe(15),
+    "AIRFLOW_ASSAY_PASSWORD": lambda: secrets.token_urlsafe(24),
 }
 
 

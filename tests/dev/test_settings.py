@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.settings import RAY_TEMP_LIMIT, SOCKET_PATH_LIMIT, Settings, environment, secrets_of
+from dev.settings import RAY_TEMP_LIMIT, SOCKET_PATH_LIMIT, USERS, Settings, environment, secrets_of
 from ray_jobs.inputs.errors import InputError
 
 
@@ -33,6 +33,16 @@ def test_secrets_are_made_once_and_private(settings: Settings) -> None:
         assert stat.S_IMODE((settings.run / name).stat().st_mode) == 0o600, name
 
 
+def test_a_stack_of_an_earlier_version_keeps_its_password_and_gets_the_new_users(settings: Settings) -> None:
+    secrets = secrets_of(settings)
+    file = settings.run / "secrets.json"
+    file.write_text(json.dumps({name: value for name, value in secrets.items() if name not in USERS}))
+    later = secrets_of(settings)
+    assert later["admin"] == secrets["password"]
+    assert secrets_of(settings) == later
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
 def test_every_process_gets_the_same_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store")
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
@@ -40,6 +50,12 @@ def test_every_process_gets_the_same_environment(settings: Settings, monkeypatch
     connection = json.loads(variables["AIRFLOW_CONN_RAY_DEFAULT"])
     assert (connection["host"], connection["port"]) == ("127.0.0.1", settings.ray_port)
     assert Path(variables["RAY_AUTH_TOKEN_PATH"]).read_text() == connection["password"]
+    api = json.loads(variables["AIRFLOW_CONN_AIRFLOW_API"])
+    passwords = json.loads((settings.run / "passwords.json").read_text())
+    assert (api["host"], api["password"]) == (settings.airflow_url, passwords[api["login"]])
+    users = dict(user.split(":") for user in variables["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(","))
+    assert users == {"admin": "admin", "op": "op", "viewer": "viewer", "assay": "user"}
+    assert passwords.keys() == users.keys()
     assert variables["AWS_ENDPOINT_URL"] == "http://store"
     assert "RAY_ADDRESS" not in variables
 

@@ -88,6 +88,18 @@ def test_airflow_holds_the_token_that_ray_asks_for(services: dict[str, Any]) -> 
         assert connection["host"] in services
 
 
+def test_tasks_log_in_as_one_of_the_users_that_airflow_init_gives_a_password(services: dict[str, Any]) -> None:
+    init = services["airflow-init"]["environment"]
+    users = dict(user.split(":") for user in init["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"].split(","))
+    assert users == {"admin": "admin", "op": "op", "viewer": "viewer", "assay": "user"}
+    passwords = {user: init[f"AIRFLOW_{user.upper()}_PASSWORD"] for user in users}
+    assert len(set(passwords.values())) == len(users)
+    for name in AIRFLOW:
+        connection = json.loads(services[name]["environment"]["AIRFLOW_CONN_AIRFLOW_API"])
+        assert connection["host"] in services
+        assert connection["password"] == passwords[connection["login"]]
+
+
 def test_both_planes_use_the_same_storage(services: dict[str, Any]) -> None:
     names = ["ASSAY_ROOT", "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
     storages = {

@@ -47,6 +47,8 @@ def test_a_regressed_checkpoint_fails_against_the_good_one(stack: Stack, pair: P
     record = stack.record(run_id)
     assert record.verdict.outcome == "FAIL"
     assert "exact_match" in record.verdict.reason
+    note = stack.runs()[run_id]["note"]
+    assert note.startswith("FAIL step-0809 \\(pair\\): exact\\_match")
     assert stack.api.read_last_error(run_id, "verdict", 1) == f"FAIL: {record.verdict.reason}"
 
 

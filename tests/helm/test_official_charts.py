@@ -65,6 +65,24 @@ def test_airflow_reaches_ray_with_the_token_that_kuberay_makes(environment: dict
     assert list(environment).index("RAY_AUTH_TOKEN") < list(environment).index("AIRFLOW_CONN_RAY_DEFAULT")
 
 
+def test_tasks_log_in_as_a_user_whose_password_the_readme_makes(
+    airflow: dict[str, Any], environment: dict[str, Any]
+) -> None:
+    connection = json.loads(environment["AIRFLOW_CONN_AIRFLOW_API"]["value"])
+    assert connection["password"] == "$(ASSAY_API_PASSWORD)"
+    assert list(environment).index("ASSAY_API_PASSWORD") < list(environment).index("AIRFLOW_CONN_AIRFLOW_API")
+    users = dict(user.split(":") for user in airflow["config"]["core"]["simple_auth_manager_users"].split(","))
+    assert users == {"admin": "admin", "op": "op", "viewer": "viewer", connection["login"]: "user"}
+    reference = environment["ASSAY_API_PASSWORD"]["valueFrom"]["secretKeyRef"]
+    assert reference == {"name": "assay-airflow-passwords", "key": "assay"}
+    assert f"--from-literal={reference['key']}=" in README
+
+
+def test_people_reach_the_dashboard_at_an_address_outside_the_cluster(environment: dict[str, Any]) -> None:
+    connection = json.loads(environment["AIRFLOW_CONN_RAY_DEFAULT"]["value"])
+    assert connection["extra"]["dashboard_url"] == "http://127.0.0.1:8265"
+
+
 def test_airflow_may_reach_the_dashboard(airflow: dict[str, Any]) -> None:
     (rule,) = find_manifest(render({}), "NetworkPolicy", "-dashboard")["spec"]["ingress"]
     (peer,) = rule["from"]

@@ -8,7 +8,7 @@ import structlog
 from airflow.sdk import Asset, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from assay_airflow import tasks
+from assay_airflow import run_note, tasks
 from assay_airflow.links import ExplorerLink, ReportLink
 from assay_airflow.operators.untemplated import UntemplatedOperator
 from assay_airflow.verdict_lines import format_verdict
@@ -31,7 +31,10 @@ class RecordOperator(UntemplatedOperator):
 
 
 class PublishOperator(RecordOperator):
-    """Publish the run's record. Returns its summary, which is also the extra of the asset's event."""
+    """Publish the run's record, and write its verdict into the note of the run.
+
+    Returns the record's summary, which is also the extra of the asset's event.
+    """
 
     ui_color = "#d5ecd9"
 
@@ -43,6 +46,9 @@ class PublishOperator(RecordOperator):
         summary = tasks.publish(self.spec_uri)
         self.run_uri = summary["record"].removesuffix("/record.json")
         context["outlet_events"][self.verdicts].extra = summary
+        ti = context["ti"]
+        note = run_note.format_note(tasks.read_record(self.spec_uri), ti.dag_id, ti.run_id)
+        run_note.write_note(note, ti.dag_id, ti.run_id)
         return summary
 
 
