@@ -34,6 +34,7 @@ from assay_airflow import limits, run_conf, tasks
 from assay_airflow.exceptions import RETRIES
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.ray_ready import RayReadySensor
+from assay_airflow.suite_choices import offer_suites
 
 
 @dag(
@@ -57,12 +58,12 @@ from assay_airflow.sensors.ray_ready import RayReadySensor
             title="Checkpoint",
             description="URI of a validated checkpoint, or of a run. The checkpoint's newest run in each suite is "
             "audited. Empty: runs of the last 24 hours that a warm engine captioned and that have no audit.",
-            examples=["s3://checkpoints/vlm/step-2000", "/data/checkpoints/step-2000"],
         ),
         "suite": Param(
             None,
             type=["null", "string"],
             title="Suite",
+            **offer_suites(None),
             description="Audit runs of this suite only. Empty: of all suites.",
         ),
     },

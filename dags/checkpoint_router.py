@@ -36,10 +36,11 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, AssetWatcher, CronTriggerTimetable, Param, dag, task
-from assay_airflow import limits, run_conf, tasks
+from assay_airflow import limits, run_conf, run_note, tasks
 from assay_airflow.exceptions import RETRIES
 from assay_airflow.operators.continue_pass import ContinuePassOperator
 from assay_airflow.operators.trigger_validation import TriggerValidationOperator
+from assay_airflow.suite_choices import offer_suites
 from assay_airflow.triggers.checkpoint_prefix import CheckpointPrefixTrigger
 
 landed = Asset(
@@ -71,18 +72,19 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
             title="Training run",
             description="URI of a folder whose folders are checkpoints. All without a record in the suite are "
             "validated, oldest step first. Empty: ASSAY_CHECKPOINTS.",
-            examples=["s3://checkpoints/vlm", "/data/checkpoints/vlm"],
         ),
         "suite": Param(
             None,
             type=["null", "string"],
             title="Suite",
+            **offer_suites(None),
             description="What to validate with: the name of a file in dags/suites. Empty: ASSAY_ROUTER_SUITE.",
         ),
         "occasion": Param(
             None,
             enum=[None, "arrival", "night", "person"],
             title="Occasion",
+            section="Set by the router",
             description="Set by a pass that was cut: its own occasion. Ignored in a run that a person triggers.",
         ),
         "after": Param(
@@ -90,6 +92,7 @@ nightly = CronTriggerTimetable(os.environ.get("ASSAY_NIGHTLY_CRON", "0 2 * * *")
             type=["null", "string"],
             maxLength=255,
             title="After",
+            section="Set by the router",
             description="Set by a pass that was cut: the name of the last checkpoint that it requested.",
         ),
     },
@@ -102,6 +105,7 @@ def checkpoint_router() -> None:
 
         def tell(summary: dict[str, Any]) -> None:
             ti.xcom_push(key="summary", value=summary)
+            run_note.write_note(run_note.escape_markdown(summary["note"]), ti.dag_id, ti.run_id)
 
         run_conf.check_params(params, "checkpoint_router")
         return tasks.reconcile(

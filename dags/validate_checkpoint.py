@@ -48,7 +48,9 @@ from assay_airflow.operators.verdict import PublishOperator, VerdictOperator
 from assay_airflow.sensors.checkpoint_whole import CheckpointWholeSensor
 from assay_airflow.sensors.golden_ready import GoldenReadySensor
 from assay_airflow.sensors.ray_ready import RayReadySensor
+from assay_airflow.suite_choices import offer_suites
 
+NOT_NULL: Any = {"not": {"type": "null"}}
 verdicts = Asset("assay_verdict", group="assay")
 
 
@@ -69,18 +71,19 @@ verdicts = Asset("assay_verdict", group="assay")
     params={
         "checkpoint": Param(
             None,
-            type="string",
+            type=["null", "string"],  # without null, the form shows the empty field in red
             minLength=1,
             title="Checkpoint",
-            description="URI of a Hugging Face model directory, or of a LoRA adapter, in object storage or on a shared "
-            "file system.",
-            examples=["s3://checkpoints/vlm/step-2000", "/data/checkpoints/step-2000"],
+            description="Required. URI of a Hugging Face model directory, or of a LoRA adapter, in object storage or "
+            "on a shared file system: s3://checkpoints/vlm/step-2000, or /data/checkpoints/step-2000.",
+            **NOT_NULL,
         ),
         "suite": Param(
             "demo",
             type="string",
             minLength=1,
             title="Suite",
+            **offer_suites("demo"),
             description="What to validate with: the name of a file in dags/suites, without .yaml. To see a new suite's "
             "images, prompt and doubts without a GPU, run `assay suite check NAME --checkpoint URI` on the Ray cluster "
             "(docs/how-to/check-a-suite.md).",
@@ -89,6 +92,7 @@ verdicts = Asset("assay_verdict", group="assay")
             None,
             type=["null", "string"],
             title="Baseline",
+            section="Options",
             description="What to compare with instead of the suite's own: last-accepted, previous, none, or the URI of "
             "a checkpoint that was validated with this suite.",
         ),
@@ -96,6 +100,7 @@ verdicts = Asset("assay_verdict", group="assay")
             False,
             type="boolean",
             title="Caption and score again",
+            section="Options",
             description="Do both again although their results are complete. The golden set is kept.",
         ),
         "appear_minutes": Param(
@@ -103,12 +108,14 @@ verdicts = Asset("assay_verdict", group="assay")
             type="number",
             minimum=0,
             title="Minutes for the checkpoint to appear",
+            section="Options",
             description="How long to wait if the URI is empty. The sensor always waits for an upload under way.",
         ),
         "following": Param(
             None,
             type=["null", "string"],
             title="Next checkpoint",
+            section="Set by the router",
             description="Set by the router: the checkpoint that is validated after this one. It is fetched meanwhile, "
             "and captioned if there is room.",
         ),

@@ -32,6 +32,7 @@ MODULES = (
     "assay_airflow.sensors.checkpoint_whole",
     "assay_airflow.sensors.golden_ready",
     "assay_airflow.sensors.ray_ready",
+    "assay_airflow.suite_choices",
     "assay_airflow.tasks",
     "assay_airflow.triggers.checkpoint_prefix",
     "jinja2.ext",

@@ -53,10 +53,26 @@ class Pass:
         rest = f", cut at {MAX_REQUESTS}: the rest in the next pass" if self.rest else ""
         return f"{len(self.passed_over)} passed over, {len(self.requests)} to validate{rest}"
 
+    def note(self) -> str:
+        """What the pass found and did, in one line: for the note of its run."""
+        names = [printable(request["conf"]["checkpoint"].rpartition("/")[2], 80) for request in self.requests]
+        span = f" ({' to '.join([names[0], *names[1:][-1:]])})" if names else ""
+        rest = ", the rest in the next pass" if self.rest else ""
+        return (
+            f"ROUTER: {len(names)} to validate{span}{rest} · {self.recorded} validated before · "
+            f"{len(self.passed_over)} passed over"
+        )
+
     def summary(self) -> dict[str, Any]:
         """Small enough for an XCom."""
         named = list(self.passed_over.values())[:MAX_NAMED]
-        content = {"line": self.line(), "passed_over": named, "recorded": self.recorded, "rest": self.rest}
+        content = {
+            "line": self.line(),
+            "note": self.note(),
+            "passed_over": named,
+            "recorded": self.recorded,
+            "rest": self.rest,
+        }
         return content | ({"occasion": self.occasion, "after": self.last()} if self.rest else {})
 
 

@@ -25,7 +25,7 @@ TIMEOUT_S = 5.0
 TRIES = 3
 MAX_CHARACTERS = 1000  # of a note, by Airflow
 MAX_REASON = 400
-OURS = re.compile(r"^(PASS|FAIL|INCONCLUSIVE|INCOMPLETE) ")
+OURS = re.compile(r"^((PASS|FAIL|INCONCLUSIVE|INCOMPLETE) |ROUTER: )")
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#!|~])")
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,12 @@ def format_note(record: Record, dag_id: str, run_id: str) -> str:
     """One line of Markdown: outcome, checkpoint, suite, reason, and links to the report and to the images."""
     what = f"{record.checkpoint.name} ({record.suite}): {record.verdict.reason}"
     links = f"[report]({build_report_url(record.run_uri)}) · [images]({build_explorer_url(dag_id, run_id)})"
-    escaped = MARKDOWN.sub(r"\\\1", printable(what, MAX_REASON))
-    return f"{record.verdict.outcome} {escaped} · {links}"
+    return f"{record.verdict.outcome} {escape_markdown(printable(what, MAX_REASON))} · {links}"
+
+
+def escape_markdown(text: str) -> str:
+    """The text as Airflow's pages show it literally."""
+    return MARKDOWN.sub(r"\\\1", text)
 
 
 def write_note(line: str, dag_id: str, run_id: str) -> bool:

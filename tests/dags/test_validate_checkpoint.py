@@ -77,6 +77,24 @@ def test_the_form_explains_every_param(dag: Any) -> None:
         assert param.description, name
 
 
+def test_no_field_of_the_form_is_red_before_anybody_typed(dag: Any) -> None:
+    """Airflow's form shows an empty field in red unless its type allows null."""
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.value is not None or "null" in param.schema["type"], name
+
+
+def test_the_form_offers_the_suites_and_puts_the_routers_param_aside(dag: Any) -> None:
+    assert dag.params.get_param("suite").schema["enum"] == ["demo", "demo-fields"]
+    sections = {name: dag.params.get_param(name).schema.get("section") for name in dag.params}
+    assert sections == {
+        "checkpoint": None,
+        "suite": None,
+        **dict.fromkeys(["baseline", "force", "appear_minutes"], "Options"),
+        "following": "Set by the router",
+    }
+
+
 def test_the_dag_has_no_schedule_and_is_not_paused(dag: Any) -> None:
     assert not dag.timetable.can_be_scheduled
     assert dag.is_paused_upon_creation is False
@@ -96,6 +114,7 @@ def validate_params(dag: Any, conf: dict[str, Any]) -> dict[str, Any]:
         {"checkpoint": ""},
         {"checkpoint": None},
         {"checkpoint": "/c", "suite": 7},
+        {"checkpoint": "/c", "suite": "dmeo"},
         {"checkpoint": "/c", "force": "yes"},
         {"checkpoint": "/c", "appear_minutes": -1},
     ],

@@ -219,3 +219,22 @@ def test_a_pass_names_only_some_of_many_checkpoints_with_a_record(
     assert len(lines) == 2
     assert lines[0].startswith("has a record: step-200 ")
     assert lines[1] == "1 more have a record"
+
+
+@pytest.mark.parametrize(
+    ("names", "rest", "line"),
+    [
+        ([], False, "ROUTER: 0 to validate · 4 validated before · 1 passed over"),
+        (["step-1"], False, "ROUTER: 1 to validate (step-1) · 4 validated before · 1 passed over"),
+        (
+            ["step-1", "step-2", "step-30"],
+            True,
+            "ROUTER: 3 to validate (step-1 to step-30), the rest in the next pass · 4 validated before · 1 passed over",
+        ),
+    ],
+)
+def test_the_note_of_a_pass_says_what_it_found(names: list[str], rest: bool, line: str) -> None:
+    requests = [{"conf": {"checkpoint": f"s3://c/{name}"}} for name in names]
+    result = router.Pass(requests, {"step-9": "no weights yet"}, recorded=4, rest=rest)
+    assert result.note() == line
+    assert result.summary()["note"] == line
