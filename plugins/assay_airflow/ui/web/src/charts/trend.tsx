@@ -1,4 +1,4 @@
-// A metric over the training step: one line a training run, error bars, and the margin around the accepted checkpoint.
+// A metric over the training step: one line a training run, error bars, and the margin around the baseline.
 import { extent, group } from "d3-array";
 import { scaleLinear } from "d3-scale";
 import { line } from "d3-shape";
@@ -28,6 +28,12 @@ function pointsOf(rows: CheckpointRow[], metric: string): Point[] {
   });
 }
 
+/** The baseline's value; the baseline itself may be filtered out, or have no step. */
+function valueOfBaseline(row: CheckpointRow, metric: string): { checkpoint: string; value: number } | null {
+  const value = row.metrics[metric]?.value;
+  return typeof value === "number" ? { checkpoint: row.checkpoint, value } : null;
+}
+
 function Shape(props: { verdict: string | null; x: number; y: number }) {
   const { x, y } = props;
   if (props.verdict === "FAIL") return <path d={`M${x - 4} ${y - 4}L${x + 4} ${y + 4}M${x - 4} ${y + 4}L${x + 4} ${y - 4}`} class="cross" />;
@@ -35,14 +41,14 @@ function Shape(props: { verdict: string | null; x: number; y: number }) {
   return <circle cx={x} cy={y} r={4} class="ring" />;
 }
 
-export function Trend(props: { rows: CheckpointRow[]; metric: MetricFacts; trainingRuns: string[] }) {
+export function Trend(props: { rows: CheckpointRow[]; metric: MetricFacts; baseline: CheckpointRow | null; trainingRuns: string[] }) {
   const [home, width] = useWidth();
   const points = pointsOf(props.rows, props.metric.name);
   const unplaced = props.rows.length - points.length;
-  const accepted = points.filter((point) => point.row.accepted).at(-1);
+  const baseline = props.baseline && valueOfBaseline(props.baseline, props.metric.name);
   const margin = props.metric.margin ?? null;
   const values = points.flatMap((point) => [point.value, point.low ?? point.value, point.high ?? point.value]);
-  if (accepted && margin) values.push(accepted.value - margin, accepted.value + margin);
+  if (baseline && margin) values.push(baseline.value - margin, baseline.value + margin);
   const [least, most] = extent(values);
   const [first, last] = extent(points, (point) => point.step);
   if (least === undefined || first === undefined || most === undefined || last === undefined) {
@@ -64,11 +70,11 @@ export function Trend(props: { rows: CheckpointRow[]; metric: MetricFacts; train
         {x.ticks(Math.max(2, Math.floor(width / 110))).filter((tick) => tick >= 0 && Number.isInteger(tick)).map((tick) => (
           <g class="axis"><text x={x(tick)} y={HEIGHT - 10} text-anchor="middle">{tick.toLocaleString("en")}</text></g>
         ))}
-        {accepted && margin && (
+        {baseline && margin && (
           <g class="band">
-            <rect x={EDGE.left} width={width - EDGE.left - EDGE.right} y={y(accepted.value + margin)} height={Math.max(1, y(accepted.value - margin) - y(accepted.value + margin))} />
-            <line x1={EDGE.left} x2={width - EDGE.right} y1={y(accepted.value)} y2={y(accepted.value)} />
-            <title>{`accepted ${accepted.row.checkpoint} \u00b1 margin ${formatNumber(margin)}`}</title>
+            <rect x={EDGE.left} width={width - EDGE.left - EDGE.right} y={y(baseline.value + margin)} height={Math.max(1, y(baseline.value - margin) - y(baseline.value + margin))} />
+            <line x1={EDGE.left} x2={width - EDGE.right} y1={y(baseline.value)} y2={y(baseline.value)} />
+            <title>{`baseline ${baseline.checkpoint} \u00b1 margin ${formatNumber(margin)}`}</title>
           </g>
         )}
         {series.map((run) => {
@@ -92,7 +98,7 @@ export function Trend(props: { rows: CheckpointRow[]; metric: MetricFacts; train
       <p class="legend">
         {props.trainingRuns.length > 1 && props.trainingRuns.map((name, index) => <span><i class={`swatch s${index % SERIES_COLOURS}`} />{name || "no training run"}</span>)}
         <span>{"\u25cf"} PASS</span><span>{"\u2715"} FAIL</span><span>{"\u25cb"} other</span>
-        {accepted && margin ? <span><i class="swatch band" />accepted {accepted.row.checkpoint} {"\u00b1"} margin {formatNumber(margin)}</span> : null}
+        {baseline && margin ? <span><i class="swatch band" />baseline {baseline.checkpoint} {"\u00b1"} margin {formatNumber(margin)}</span> : null}
         {unplaced > 0 && <span>{unplaced} without a step or a value</span>}
       </p>
     </div>

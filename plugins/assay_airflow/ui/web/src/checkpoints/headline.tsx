@@ -4,6 +4,11 @@ import { formatInterval, formatNumber } from "../shell/format";
 import { Link } from "../shell/link";
 import { toneOf, Verdict } from "../shell/verdict";
 
+/** The newest accepted run, with which the next one is compared. */
+export function baselineOf(rows: CheckpointRow[]): CheckpointRow | null {
+  return rows.filter((row) => row.accepted).reduce<CheckpointRow | null>((last, row) => (last && (last.created ?? "") >= (row.created ?? "") ? last : row), null);
+}
+
 /** The best value of `metric` among checkpoints that passed, or null where none did. */
 export function bestOf(rows: CheckpointRow[], metric: MetricFacts | undefined): CheckpointRow | null {
   if (!metric) return null;
@@ -23,7 +28,7 @@ export function Headline(props: { rows: CheckpointRow[]; metric: MetricFacts | u
       {best && metric && (
         <section class="card pass">
           <h2>Best that passed</h2>
-          <p class="big"><Link to={{ page: "run", run: best.run }}>{best.checkpoint}</Link> {best.accepted && <span class="tag">accepted</span>}</p>
+          <p class="big"><Link to={{ page: "run", run: best.run }}>{best.checkpoint}</Link> {best === baselineOf(rows) && <span class="tag">baseline</span>}</p>
           <p>{metric.label} <b>{formatNumber(value?.value)}</b> <span class="muted">{formatInterval(value?.low, value?.high)}</span></p>
         </section>
       )}

@@ -4,9 +4,9 @@ import { pathWith } from "../shell/api";
 import { checkpointOf, formatDifference, formatInterval, formatNumber, formatTime } from "../shell/format";
 import { Link } from "../shell/link";
 import { NewTab } from "../shell/new_tab";
-import { OutcomeMark, Verdict } from "../shell/verdict";
+import { isWithinMargin, OutcomeMark, Verdict } from "../shell/verdict";
 
-function Cell(props: { measured: MeasuredMetric | undefined; baseline: string | null }) {
+function Cell(props: { measured: MeasuredMetric | undefined; metric: MetricFacts; baseline: string | null }) {
   const { measured } = props;
   if (!measured || measured.value === null) return <span class="muted">{"\u2013"}</span>;
   const { difference } = measured;
@@ -16,7 +16,7 @@ function Cell(props: { measured: MeasuredMetric | undefined; baseline: string | 
       <span class="value">{formatNumber(measured.value)}</span>{" "}
       <small class="muted">{formatInterval(measured.low, measured.high)}</small>
       {difference && typeof difference.value === "number" && (
-        <small class="against" title={against}><OutcomeMark outcome={measured.outcome} /> {formatDifference(difference.value)}</small>
+        <small class="against" title={against}><OutcomeMark outcome={measured.outcome} within={isWithinMargin(difference, props.metric)} /> {formatDifference(difference.value)}</small>
       )}
     </>
   );
@@ -31,6 +31,14 @@ export interface MatrixProps {
   picked: string[];
   pick: (run: string) => void;
   at: number;
+  baseline: string | null; // the run that the next one is compared with
+}
+
+/** What a person decided against the verdict. */
+function Decision(props: { row: CheckpointRow }) {
+  const passed = props.row.verdict === "PASS";
+  if (props.row.accepted === passed) return null;
+  return <span class="tag">{passed ? "not accepted" : "accepted"}</span>;
 }
 
 export function Matrix(props: MatrixProps) {
@@ -59,7 +67,7 @@ export function Matrix(props: MatrixProps) {
             </td>
             <th scope="row" role="rowheader">
               <Link to={{ page: "run", run: row.run }}>{row.checkpoint}</Link>{" "}
-              {row.accepted && <span class="tag">accepted</span>}
+              {row.run === props.baseline ? <span class="tag">baseline</span> : <Decision row={row} />}
               {row.training_run && <small class="muted block">{row.training_run}</small>}
             </th>
             <td role="cell" class="n" data-label="step">{row.step === null ? "\u2013" : row.step.toLocaleString("en")}</td>
@@ -68,7 +76,7 @@ export function Matrix(props: MatrixProps) {
               {row.verdict !== "PASS" && row.reason && <small class="muted block clamp" title={row.reason}>{row.reason}</small>}
             </td>
             {props.metrics.map((metric) => (
-              <td role="cell" class="n" data-label={metric.label}><Cell measured={row.metrics[metric.name]} baseline={row.baseline_run} /></td>
+              <td role="cell" class="n" data-label={metric.label}><Cell measured={row.metrics[metric.name]} metric={metric} baseline={row.baseline_run} /></td>
             ))}
             <td role="cell" class="when" data-label="validated">{formatTime(row.created)}</td>
             <td role="cell" class="open">

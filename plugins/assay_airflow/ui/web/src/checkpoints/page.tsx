@@ -9,7 +9,7 @@ import { changedQuery, changeState, goTo } from "../shell/query";
 import { Choice, TextField } from "../shell/text_field";
 import { Trend } from "../charts/trend";
 import { filterRows, shownOf } from "./filters";
-import { Headline } from "./headline";
+import { baselineOf, Headline } from "./headline";
 import { LiveRows } from "./live";
 import { Matrix } from "./matrix";
 
@@ -31,6 +31,7 @@ export function CheckpointsPage(props: { query: URLSearchParams }) {
   const columns = query.get("metrics") === "all" ? (page?.metrics ?? []) : gating.length ? gating : (page?.metrics ?? []).slice(0, 3);
   const drawn = page?.metrics.find((metric) => metric.name === query.get("trend")) ?? columns[0];
   const trainingRuns = [...new Set((page?.rows ?? []).map((row) => row.training_run ?? ""))].sort();
+  const baseline = baselineOf(page?.rows ?? []);
   const picked = query.getAll("pick").slice(0, 2);
   const at = Math.min(Number(query.get("at") ?? -1), visible.length - 1);
 
@@ -92,7 +93,7 @@ export function CheckpointsPage(props: { query: URLSearchParams }) {
                 <h2>Trend</h2>
                 <Choice label="Metric" value={drawn.name} options={page.metrics.map((metric) => [metric.name, metric.unit ? `${metric.label} (${metric.unit})` : metric.label])} change={(trend) => changeState({ trend }, true)} />
               </div>
-              <Trend rows={rows} metric={drawn} trainingRuns={trainingRuns} />
+              <Trend rows={rows} metric={drawn} baseline={baseline} trainingRuns={trainingRuns} />
             </section>
           )}
           <div class="panel-head">
@@ -103,7 +104,7 @@ export function CheckpointsPage(props: { query: URLSearchParams }) {
           </div>
           {rows.length ? (
             <div class="wide" tabIndex={0} role="region" aria-label="Matrix of checkpoints and metrics">
-              <Matrix rows={visible} metrics={columns} sort={shown.sort} descending={shown.descending} picked={picked} pick={pick} at={at}
+              <Matrix rows={visible} metrics={columns} sort={shown.sort} descending={shown.descending} picked={picked} pick={pick} at={at} baseline={baseline?.run ?? null}
                 sortBy={(column) => changeState({ sort: column, order: shown.sort === column && shown.descending ? "asc" : null, at: null })} />
             </div>
           ) : <Empty>No checkpoint fits these filters. <button type="button" class="button small" onClick={() => goTo(changedQuery({ page: "checkpoints", suite }))}>Clear them</button></Empty>}

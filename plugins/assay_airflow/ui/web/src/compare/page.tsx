@@ -20,7 +20,7 @@ export function orderMetrics(metrics: ComparedMetric[]): ComparedMetric[] {
 }
 
 function RunChoice(props: { label: string; run: string; rows: Checkpoints["rows"]; change: (run: string) => void }) {
-  const options = props.rows.map((row): [string, string] => [row.run, `${row.checkpoint} ${row.verdict ?? ""}${row.accepted ? ", accepted" : ""}`]);
+  const options = props.rows.map((row): [string, string] => [row.run, `${row.checkpoint} ${row.verdict ?? ""}`]);
   if (props.run && !options.some(([run]) => run === props.run)) options.unshift([props.run, checkpointOf(props.run)]);
   return <Choice label={props.label} value={props.run} options={props.run ? options : [["", "choose"], ...options]} change={props.change} />;
 }

@@ -3,24 +3,24 @@ import { useState } from "preact/hooks";
 import { IntervalMark, reachOf } from "../charts/interval";
 import type { ComparedMetric, Comparison } from "../shell/answers";
 import { formatCount, formatDifference, formatInterval, formatNumber, formatP } from "../shell/format";
-import { toneOfOutcome } from "../run/metrics";
-import { OutcomeMark } from "../shell/verdict";
+import { isWithinMargin, OutcomeMark, toneOfOutcome } from "../shell/verdict";
 
 function intervalOf(comparison: Comparison) {
   return { value: comparison.difference, low: comparison.low, high: comparison.high };
 }
 
-function Numbers(props: { of: Comparison; reach: number; margin?: number | null; names: [string, string] }) {
-  const { of } = props;
+function Numbers(props: { of: Comparison; reach: number; metric?: ComparedMetric; names: [string, string] }) {
+  const { of, metric } = props;
+  const within = isWithinMargin(intervalOf(of), metric);
   return (
     <>
       <td role="cell" class="n" data-label={props.names[0]}>{formatNumber(of.left)}</td>
       <td role="cell" class="n" data-label={props.names[1]}>{formatNumber(of.right)}</td>
       <td role="cell" class="n" data-label="difference">{formatDifference(of.difference)} <small class="muted">{formatInterval(of.low, of.high, true)}</small></td>
-      <td role="cell" class="mark"><IntervalMark difference={intervalOf(of)} reach={props.reach} margin={props.margin} tone={toneOfOutcome(of.outcome)} /></td>
+      <td role="cell" class="mark"><IntervalMark difference={intervalOf(of)} reach={props.reach} margin={metric?.margin} tone={toneOfOutcome(of.outcome, within)} /></td>
       <td role="cell" class="n" data-label="p">{formatP(of.p)}</td>
       <td role="cell" class="n" data-label="images">{formatCount(of.n)}</td>
-      <td role="cell"><OutcomeMark outcome={of.outcome} words /></td>
+      <td role="cell"><OutcomeMark outcome={of.outcome} within={within} words /></td>
     </>
   );
 }
@@ -40,7 +40,7 @@ function MetricRows(props: { metric: ComparedMetric; names: [string, string] }) 
           {metric.gating && <span class="tag">decides</span>}
           {metric.unit && <small class="muted block">{metric.unit}</small>}
         </th>
-        <Numbers of={metric} reach={reach} margin={metric.margin} names={names} />
+        <Numbers of={metric} reach={reach} metric={metric} names={names} />
       </tr>
       {open && metric.slices.map((slice) => (
         <tr role="row" class="slice">

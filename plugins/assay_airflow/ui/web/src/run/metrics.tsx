@@ -2,11 +2,7 @@
 import type { MeasuredMetric, MetricFacts } from "../shell/answers";
 import { IntervalMark, reachOf } from "../charts/interval";
 import { formatDifference, formatInterval, formatNumber, labelOf } from "../shell/format";
-import { OutcomeMark } from "../shell/verdict";
-
-export function toneOfOutcome(outcome: string | null): string {
-  return outcome === "worse" ? "fail" : outcome === "better" ? "pass" : "plain";
-}
+import { isWithinMargin, OutcomeMark, toneOfOutcome } from "../shell/verdict";
 
 export function MeasuredTable(props: { names: string[]; metrics: Record<string, MeasuredMetric>; about: MetricFacts[] | undefined; title: string }) {
   const differs = props.names.some((name) => props.metrics[name]?.difference);
@@ -19,6 +15,7 @@ export function MeasuredTable(props: { names: string[]; metrics: Record<string, 
             const measured = props.metrics[name]!;
             const facts = props.about?.find((metric) => metric.name === name);
             const { difference } = measured;
+            const within = isWithinMargin(difference, facts);
             return (
               <tr role="row">
                 <th scope="row" role="rowheader">{labelOf(name, props.about)} {facts?.unit && <small class="muted">{facts.unit}</small>}</th>
@@ -26,8 +23,8 @@ export function MeasuredTable(props: { names: string[]; metrics: Record<string, 
                 {differs && (
                   <>
                     <td role="cell" class="n" data-label="difference">{difference ? formatDifference(difference.value) : "\u2013"} <small class="muted">{formatInterval(difference?.low, difference?.high, true)}</small></td>
-                    <td role="cell" class="mark">{difference && <IntervalMark difference={difference} reach={Math.max(reachOf([difference]), facts?.margin ?? 0) * 1.1} margin={facts?.margin} tone={toneOfOutcome(measured.outcome)} />}</td>
-                    <td role="cell"><OutcomeMark outcome={measured.outcome} words /></td>
+                    <td role="cell" class="mark">{difference && <IntervalMark difference={difference} reach={Math.max(reachOf([difference]), facts?.margin ?? 0) * 1.1} margin={facts?.margin} tone={toneOfOutcome(measured.outcome, within)} />}</td>
+                    <td role="cell"><OutcomeMark outcome={measured.outcome} within={within} words /></td>
                   </>
                 )}
               </tr>

@@ -1,4 +1,5 @@
 // A run: its verdict in one sentence, what that rests on, where images were lost, where the time went.
+import { useEffect } from "preact/hooks";
 import type { RunFacts } from "../shell/answers";
 import { pathWith, useAnswer } from "../shell/api";
 import { Funnel } from "../charts/funnel";
@@ -9,9 +10,16 @@ import { useKeys } from "../shell/keyboard";
 import { Link } from "../shell/link";
 import { NewTab } from "../shell/new_tab";
 import { Empty, ErrorLine, Problems, Waiting } from "../shell/notices";
-import { changedQuery, goTo } from "../shell/query";
+import { changedQuery, changeState, goTo } from "../shell/query";
 import { toneOf, Verdict } from "../shell/verdict";
 import { MeasuredTable } from "./metrics";
+
+// Words of the stored record that people do not use.
+const NAMES: Record<string, string> = { told: "reason", swapped: "weights swapped" };
+
+function renameFacts(facts: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(facts).map(([name, value]) => [NAMES[name] ?? name, value]));
+}
 
 export function RunPage(props: { query: URLSearchParams }) {
   const { query } = props;
@@ -19,6 +27,10 @@ export function RunPage(props: { query: URLSearchParams }) {
   const known = Boolean(asked.run || asked.dag_run);
   const answer = useAnswer<RunFacts>(known ? pathWith("api/run", asked) : null);
   const run = answer.value;
+  // The frame's links to the images and the comparison need the baseline as well.
+  useEffect(() => {
+    if (asked.run && run?.run === asked.run && run.baseline_run && !query.get("left")) changeState({ left: run.baseline_run }, true);
+  }, [run]);
   useKeys([
     { keys: ["e"], does: "its images", run: () => run && goTo(changedQuery({ page: "explorer", left: run.baseline_run, right: run.run })) },
     { keys: ["c"], does: "compare with its baseline", run: () => run?.baseline_run && goTo(changedQuery({ page: "compare", left: run.baseline_run, right: run.run })) },
@@ -26,7 +38,9 @@ export function RunPage(props: { query: URLSearchParams }) {
   if (!known) return <Empty>Choose a run on the page <Link to={{ page: "checkpoints" }}>Checkpoints</Link>.</Empty>;
   if (answer.error) return <ErrorLine {...answer} error={answer.error} />;
   if (!run) return <Waiting what="the run" />;
-  const names = Object.keys(run.metrics);
+  const order = run.about?.map((metric) => metric.name) ?? [];
+  const place = (name: string) => (order.includes(name) ? order.indexOf(name) : order.length);
+  const names = Object.keys(run.metrics).sort((left, right) => place(left) - place(right));
   const gating = names.filter((name) => run.about?.find((metric) => metric.name === name)?.gating);
   const first = gating.length ? gating : names.slice(0, 5);
   const rest = names.filter((name) => !first.includes(name));
@@ -54,7 +68,7 @@ export function RunPage(props: { query: URLSearchParams }) {
       </section>}
       <div class="columns">
         <section class="panel"><h2>Phases</h2>{run.phases.length ? <Waterfall phases={run.phases} /> : <Empty>No times in the record.</Empty>}</section>
-        <section class="panel"><h2>Engine</h2>{Object.keys(run.engine).length ? <Facts of={run.engine} /> : <Empty>The record says nothing about an engine.</Empty>}</section>
+        <section class="panel"><h2>Engine</h2>{Object.keys(run.engine).length ? <Facts of={renameFacts(run.engine)} /> : <Empty>The record says nothing about an engine.</Empty>}</section>
       </div>
       <details class="panel"><summary>The record</summary><pre class="record" tabIndex={0}>{JSON.stringify(run.record, null, 1)}</pre></details>
     </>

@@ -1,12 +1,12 @@
 // Facts of a record as a list of terms, nested ones indented. The record is hostile: its depth and length are bounded.
-import { formatCount, formatNumber, MISSING, wordsOf } from "./format";
+import { formatCount, MISSING, wordsOf } from "./format";
 
 const DEEPEST = 4;
 const LONGEST = 60;
 
 function textOf(value: unknown): string {
   if (value === null || value === undefined || value === "") return MISSING;
-  if (typeof value === "number") return Number.isInteger(value) ? formatCount(value) : formatNumber(value);
+  if (typeof value === "number") return Number.isInteger(value) ? formatCount(value) : String(Number(value.toPrecision(4)));
   if (typeof value === "boolean") return value ? "yes" : "no";
   return String(value);
 }
