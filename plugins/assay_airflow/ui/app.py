@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 
 from assay_airflow.ui.answers import add_error_lines
 from assay_airflow.ui.headers import SafeHeaders
-from assay_airflow.ui.routes import checkpoints, image, me, pairs, run
+from assay_airflow.ui.routes import checkpoints, compare, image, me, pairs, run
 
 STATIC = Path(__file__).with_name("static")
 FILE_NAME = re.compile(r"[A-Za-z0-9_-]+\.(js|css|svg|png|woff2)", re.ASCII)
@@ -47,7 +47,7 @@ def build_app() -> Any:
     )
     app.add_api_route("/", show_shell, response_class=HTMLResponse)
     app.add_api_route("/static/{name}", send_static_file, response_class=FileResponse)
-    for module in (checkpoints, image, me, pairs, run):
+    for module in (checkpoints, compare, image, me, pairs, run):
         app.include_router(module.router, prefix="/api")
     add_error_lines(app)
     return SafeHeaders(app)

@@ -13,6 +13,7 @@ ROUTES = [
     "/api/me",
     "/api/run?run=a/b",
     "/api/report?run=a/b",
+    "/api/compare?left=a/b&right=a/b",
     "/api/pairs?right=a/b",
     "/api/histogram?right=a/b",
     "/api/pairs.csv?right=a/b",
