@@ -19,13 +19,14 @@ from assay_airflow.ui.headers import SafeHeaders
 from assay_airflow.ui.routes import checkpoints, compare, image, me, pairs, run
 
 STATIC = Path(__file__).with_name("static")
-FILE_NAME = re.compile(r"[A-Za-z0-9_-]+\.(js|css|svg|png|woff2)", re.ASCII)
+FILE_NAME = re.compile(r"[A-Za-z0-9_-]+\.(js|css|svg|png|woff2|txt)", re.ASCII)
 SHELL = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Assay</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="static/app.css">
 </head>
 <body>

@@ -100,7 +100,7 @@ def test_dragging_over_the_histogram_filters_the_images(browser: Browser, server
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 20, steps=4)
     page.mouse.up()
-    page.wait_for_function("location.search.includes('metric_min')")
+    expect(page).to_have_url(re.compile("metric_min="))
     page.wait_for_load_state("networkidle")
     question = server.last_question("pairs")
     (least,), (most,) = question["metric_min"], question["metric_max"]
@@ -136,5 +136,5 @@ def test_the_pages_follow_airflows_colour_mode(browser: Browser, server: PagesSe
     airflow = opened.page.context.new_page()
     airflow.goto(f"{server.origin}/team/a/")
     airflow.evaluate("localStorage.setItem('theme', 'dark')")
-    opened.page.wait_for_function(f"{ground} !== '{light}'")
-    assert opened.page.evaluate("document.documentElement.className") == "dark"
+    expect(opened.page.locator("html")).to_have_class("dark")
+    assert opened.page.evaluate(ground) != light
