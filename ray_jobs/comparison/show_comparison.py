@@ -9,7 +9,8 @@ from ray_jobs.comparison.published_run import PublishedRun
 from ray_jobs.contract.artifacts import Comparison
 from ray_jobs.report import tables, trend
 from ray_jobs.report.numbers import NONE
-from ray_jobs.report.page import Headline, PageContext, render_page
+from ray_jobs.report.page import render_page
+from ray_jobs.report.page_context import Headline, PageContext
 from ray_jobs.report.rank_images import Side
 from ray_jobs.storage import manifests
 

@@ -12,6 +12,7 @@ from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import request_folder
 from ray_jobs.contract.spec import Spec
 from ray_jobs.metrics.score_folders import number_folders
+from ray_jobs.report import links
 from ray_jobs.storage import json_files, object_listing, objects
 
 
@@ -34,7 +35,8 @@ def find_folder(spec: Spec, captions_digest: str) -> str:
 def make_current(spec: Spec, verdict: Verdict) -> None:
     """Make complete results in their own folder the run's current results, unless later results are current.
 
-    Copies the report into the run's folder for people who open that folder. Records and log lines name the original.
+    Copies the report into the run's folder for people who open that folder. The copy's links start from there. Records
+    and log lines name the original.
     Raises NewerSchema when a newer Assay wrote the current verdict.
     """
     json_files.replace(f"{spec.request_uri}/verdict.json", verdict)
@@ -44,7 +46,9 @@ def make_current(spec: Spec, verdict: Verdict) -> None:
         if current and _decision_time(current) >= _decision_time(latest):
             break
         json_files.replace(f"{spec.run_uri}/verdict.json", latest)
-    objects.write(f"{spec.run_uri}/report.html", objects.read(f"{spec.run_uri}/{current.folder}/report.html"))
+    page = objects.read(f"{spec.run_uri}/{current.folder}/report.html")
+    depths = (links.measure_depth(spec.root, uri) for uri in (f"{spec.run_uri}/{current.folder}", spec.run_uri))
+    objects.write(f"{spec.run_uri}/report.html", links.move_links(page, *depths))
 
 
 def _claim_own_folder(spec: Spec, captions_digest: str) -> bool:

@@ -7,7 +7,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from typing import Any
@@ -19,10 +19,12 @@ from ray_jobs.fields.columns import INVALID, NO_FIELDS
 from ray_jobs.fields.truth import TRUTH
 from ray_jobs.inputs.display_text import DisplayText, sanitise, sanitise_name
 from ray_jobs.report import numbers
-from ray_jobs.report.rank_images import RankedImage, Side, UnscoredImage
+from ray_jobs.report.headline import name_criterion
+from ray_jobs.report.image_kinds import RankedImage
+from ray_jobs.report.rank_images import Side, UnscoredImage
 from ray_jobs.storage import parts
 
-THUMBNAIL = 256  # pixels, the longer side
+LARGE, SMALL = 384, 160  # pixels of the longer side of an image that is shown, and of a folded one
 REFERENCES = 5
 RATIONALE_CHARACTERS = 400
 MIN_LIKENESS = 0.4  # below this similarity, marking the different words does not help a reader
@@ -34,7 +36,7 @@ class CaptionCard:
 
     `pieces` are the pieces of the caption. Each piece says whether the other checkpoint has different words there.
     `fields` are the answer's values beside the caption. An answer that does not fit the schema has no fields, and
-    `mismatch` says why.
+    `mismatch` says why. `missed` has the judge's criteria that do not hold, None where the judge gave no answer.
     """
 
     checkpoint: str
@@ -45,6 +47,7 @@ class CaptionCard:
     values: dict[str, str]
     fields: dict[str, DisplayText] = field(default_factory=dict)
     mismatch: DisplayText | None = None
+    missed: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,23 @@ class FailedImage:
 
 
 def build_examples(
-    golden_uri: str, sides: Sequence[Side], chosen: Sequence[RankedImage], metrics: Sequence[str]
+    golden_uri: str,
+    sides: Sequence[Side],
+    chosen: Sequence[RankedImage],
+    metrics: Sequence[str],
+    criteria: Sequence[str] = (),
+    large: Collection[str] | None = None,
 ) -> list[ImageExample]:
-    """The chosen images in their order. Each has one card per side, in the order of `sides`."""
+    """The chosen images in their order. Each has one card per side, in the order of `sides`.
+
+    Args:
+        golden_uri: The golden set with the images.
+        sides: The baseline, if there is one, and the candidate.
+        chosen: The images.
+        metrics: The metrics whose values are shown.
+        criteria: The metrics of the judge's criteria.
+        large: The ids of the images that are shown large; None for all.
+    """
     rows = [_read_rows(golden_uri, "golden", chosen)]
     rows += [_read_rows(side.captions_uri, "captions", chosen, side.captions) for side in sides]
     rows += [_read_rows(side.scores_uri, "scores", chosen, side.scores) for side in sides]
@@ -83,15 +100,16 @@ def build_examples(
         image = golden.get(ranked.image_id, {})
         references = image.get("references") or []
         cards = [
-            _build_card(side.name, caption_row.get(ranked.image_id, {}), score_row.get(ranked.image_id, {}), metrics)
+            _build_card(side.name, caption_row.get(ranked.image_id, {}), score_row.get(ranked.image_id, {}), metrics,
+                        criteria, references)
             for side, caption_row, score_row in zip(sides, captions, scores, strict=True)
-        ]
+        ]  # fmt: skip
         if len(cards) == 2:
             cards = _mark_differences(*cards)
         example = ImageExample(
             image_id=sanitise_name(ranked.image_id),
             label=sanitise_name(image.get("label") or ""),
-            thumbnail=make_thumbnail(image.get("image")),
+            thumbnail=make_thumbnail(image.get("image"), LARGE if large is None or ranked.image_id in large else SMALL),
             rank_value=numbers.format_number(ranked.value, sign=len(sides) > 1),
             references=tuple(sanitise(text, RATIONALE_CHARACTERS) for text in references[:REFERENCES]),
             left_out=max(0, len(references) - REFERENCES),
@@ -123,11 +141,11 @@ def build_failures(side: Side, lost: Sequence[UnscoredImage]) -> list[FailedImag
     return failed_images
 
 
-def make_thumbnail(image: bytes | None) -> str:
+def make_thumbnail(image: bytes | None, longer_side: int = LARGE) -> str:
     """A data URL of a small JPEG; empty when there is no image, or the image cannot be opened."""
     try:
         picture = Image.open(io.BytesIO(image or b"")).convert("RGB")
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        picture.thumbnail((longer_side, longer_side))
     except (OSError, ValueError, Image.DecompressionBombError):
         return ""
     sink = io.BytesIO()
@@ -154,9 +172,17 @@ def _read_rows(
 
 
 def _build_card(
-    checkpoint: str, caption_row: dict[str, Any], score_row: dict[str, Any], metrics: Sequence[str]
+    checkpoint: str,
+    caption_row: dict[str, Any],
+    score_row: dict[str, Any],
+    metrics: Sequence[str],
+    criteria: Sequence[str],
+    references: Sequence[str],
 ) -> CaptionCard:
     caption, rationale = caption_row.get("caption"), score_row.get("rationale")
+    if rationale in references:  # the reader sees that text already
+        rationale = None
+    answered = [criterion for criterion in criteria if score_row.get(criterion) is not None]
     values = {metric: score_row.get(metric) for metric in metrics if metric in score_row}
     mismatch = caption_row.get(INVALID)
     fields = (
@@ -173,6 +199,9 @@ def _build_card(
         },
         fields={sanitise_name(key): _format_field(value) for key, value in fields.items()},
         mismatch=sanitise(f"{mismatch}: {caption_row.get('detail') or ''}", RATIONALE_CHARACTERS) if mismatch else None,
+        missed=tuple(name_criterion(criterion) for criterion in answered if not score_row[criterion])
+        if answered
+        else None,
     )
 
 

@@ -4,13 +4,13 @@
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from itertools import pairwise
 
-WIDTH, HEIGHT, FONT = 317.0, 166.0, 9.0  # CSS pixels; a phone shows this width without making the text much smaller
-TICK_WIDTH, NAME_WIDTH = 0.72 * FONT, 0.58 * FONT  # the width of a character in a number, and in a name
-SLANT_LEFT, SLANT_DOWN = math.cos(math.pi / 6), math.sin(math.pi / 6)
+WIDTH, HEIGHT, FONT = 304.0, 176.0, 13.0  # CSS pixels; on a phone of 320 pixels the text is still 12 pixels high
+TICK_WIDTH, NAME_WIDTH = 0.6 * FONT, 0.58 * FONT  # the width of a character in a number, and in a name
 NICE = (1, 2, 2.5, 5, 10)
 Range = tuple[float, float]
 Labels = Sequence[tuple[float, str]]
@@ -20,35 +20,29 @@ WriteTicks = Callable[[Sequence[float]], list[str]]
 class Plot:
     """A plot with two axes. Shapes are added in data coordinates, and later shapes cover earlier ones.
 
-    `x_labels` are texts below the plot, each at its value. `slanted` rotates long texts.
+    `title` is what a screen reader says. `x_labels` are texts below the plot, each at its value, the most important
+    first. A text that would overlap an earlier one is left out.
     """
 
-    def __init__(
-        self, x: Range, y: Range, x_labels: Labels, y_ticks: int, write_y: WriteTicks, slanted: bool = False
-    ) -> None:
+    def __init__(self, title: str, x: Range, y: Range, x_labels: Labels, y_ticks: int, write_y: WriteTicks) -> None:
         ticks = nice_ticks(*y, y_ticks)
         labels = write_y(ticks)
+        self._title = title
         self._x, self._y = x, y
-        self._left = 7 + TICK_WIDTH * max(map(len, labels), default=0)
-        self._right, self._top, self._bottom = WIDTH - 5, 6.0, HEIGHT - 19
-        if slanted:
-            longest = NAME_WIDTH * max(len(text) for _, text in x_labels)
-            self._bottom -= longest * SLANT_DOWN - 4
-            first = _position_in(x_labels[0][0], x)
-            reach = NAME_WIDTH * len(x_labels[0][1]) * SLANT_LEFT
-            self._left = max(self._left, (reach - first * self._right) / (1 - first))
+        self._left = 8 + TICK_WIDTH * max(map(len, labels), default=0)
+        self._right, self._top, self._bottom = WIDTH - 5, 8.0, HEIGHT - 22
         self._shapes: list[str] = []
         for tick, label in zip(ticks, labels, strict=True):
-            self.draw_line([(x[0], tick), (x[1], tick)], "line", 0.6)
-            self._label(label, self._left - 5, self.y_position(tick) + FONT / 3, "end")
-        self.draw_line([(x[0], y[0]), (x[1], y[0])], "line", 0.8)
-        below = self._bottom + 12
+            self.draw_line([(x[0], tick), (x[1], tick)], "line", 0.8)
+            self._label(label, self._left - 6, self.y_position(tick) + FONT / 3, "end")
+        self.draw_line([(x[0], y[0]), (x[1], y[0])], "line", 1)
+        taken: list[Range] = []
         for value, text in x_labels:
-            if slanted:
-                label_x = self.x_position(value) + 4
-                self._label(text, label_x, below, "end", f' transform="rotate(-30 {label_x:.1f} {below:.1f})"')
-            else:
-                self._label(text, self.x_position(value), below, "middle")
+            half = NAME_WIDTH * len(text) / 2
+            middle = max(half, min(self.x_position(value), WIDTH - half))
+            if all(middle + half < left or middle - half > right for left, right in taken):
+                self._label(text, middle, HEIGHT - 5, "middle")
+                taken.append((middle - half - NAME_WIDTH, middle + half + NAME_WIDTH))
 
     def x_position(self, value: float) -> float:
         return self._left + _position_in(value, self._x) * (self._right - self._left)
@@ -74,6 +68,9 @@ class Plot:
     def draw_marker(self, x: float, y: float, shape: str, radius: float, colour: str) -> None:
         """Add a circle, cross, diamond or square, with an edge that separates it from the shapes below."""
         centre, middle = self.x_position(x), self.y_position(y)
+        if shape == "circle":
+            self._add("circle", colour, f'cx="{centre:.1f}" cy="{middle:.1f}" r="{radius}" stroke="var(--paper)"')
+            return
         path = "M" + "L".join(f"{centre + radius * a:.1f} {middle + radius * b:.1f}" for a, b in SHAPES[shape]) + "Z"
         self._add("path", colour, f'd="{path}" stroke="var(--paper)"')
 
@@ -81,9 +78,19 @@ class Plot:
         place = f'cx="{self.x_position(x):.1f}" cy="{self.y_position(y):.1f}" r="{radius}"'
         self._shapes.append(f'<circle {place} fill="none" stroke="var(--{colour})"/>')
 
+    @contextmanager
+    def group(self, title: str, link: str) -> Iterator[None]:
+        """All shapes that are drawn inside have a title, which a pointer shows, and a link if it is not empty."""
+        tag = "a" if link else "g"
+        self._shapes.append(f'<a href="{escape(link)}">' if link else "<g>")
+        self._shapes.append(f"<title>{escape(title)}</title>")
+        yield
+        self._shapes.append(f"</{tag}>")
+
     def svg(self) -> str:
         shapes = "\n".join(self._shapes)
-        return f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" font-size="{FONT:g}" aria-hidden="true">\n{shapes}\n</svg>'
+        size = f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}" font-size="{FONT:g}"'
+        return f'<svg {size} role="img">\n<title>{escape(self._title)}</title>\n{shapes}\n</svg>'
 
     def _path(self, points: Sequence[tuple[float, float]]) -> str:
         return "M" + "L".join(f"{self.x_position(x):.1f} {self.y_position(y):.1f}" for x, y in points)
@@ -103,7 +110,6 @@ def _corners(count: int, turn: float) -> list[tuple[float, float]]:
 
 # The corners of each marker of radius 1.
 SHAPES = {
-    "circle": _corners(24, 0),
     "diamond": [(1.15 * x, 1.15 * y) for x, y in _corners(4, 0)],
     "square": [(1.25 * x, 1.25 * y) for x, y in _corners(4, math.pi / 4)],
     "cross": [(-1, -0.5), (-0.5, -1), (0, -0.5), (0.5, -1), (1, -0.5), (0.5, 0), (1, 0.5), (0.5, 1), (0, 0.5),

@@ -10,9 +10,9 @@ from typing import Any
 from ray_jobs.contract.artifacts import Comparison, LimitCheck, Summary
 from ray_jobs.contract.metric_names import METRICS
 from ray_jobs.inputs.display_text import sanitise_name
+from ray_jobs.report.intervals import IntervalDrawing, draw_interval, find_reaches, scale_of
 from ray_jobs.report.numbers import NONE, choose_decimals, format_count, format_interval, format_number, format_p
 
-WIDTH = 120.0  # the width of the drawing of an interval
 OUTCOME_WORDS = {
     "PASS": ("✓ PASS", "pass"),
     "FAIL": ("✕ FAIL", "fail"),
@@ -23,20 +23,11 @@ MOST_ROWS = 24
 
 
 @dataclass(frozen=True)
-class IntervalDrawing:
-    """Positions in a drawing that is `WIDTH` wide. A difference of 0 is in its middle."""
-
-    low: float
-    high: float
-    difference: float
-    margin: float
-
-
-@dataclass(frozen=True)
 class Row:
     """A metric's row. All texts are ready to show. Texts in `below` are small and stand under the cell of their column.
 
     `hint` says how many images would decide. `direction` is +1 when more is better, -1 when less is better, else 0.
+    `change` is +1 or -1 for a clear change up or down in the sense of the difference, else 0.
     """
 
     metric: str
@@ -48,6 +39,8 @@ class Row:
     below: dict[str, str] = field(default_factory=dict)
     hint: str = ""
     interval: IntervalDrawing | None = None
+    method: str = ""
+    change: int = 0
 
 
 def direction_of(metric: str, summary: Summary | None) -> int:
@@ -55,9 +48,12 @@ def direction_of(metric: str, summary: Summary | None) -> int:
     return summary.direction if summary else METRICS.get(metric, 0)
 
 
-def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[str, Summary]) -> list[Row]:
-    """One row per comparison, in their order."""
-    rows = []
+def build_comparison_rows(
+    comparisons: Iterable[Comparison], summaries: Mapping[str, Summary], reaches: Mapping[str, float] | None = None
+) -> list[Row]:
+    """One row per comparison, in their order. `reaches` has the ends of the drawings by unit."""
+    comparisons, rows = list(comparisons), []
+    reaches = find_reaches(comparisons, summaries) if reaches is None else reaches
     for comparison in comparisons:
         places = choose_decimals(comparison.baseline, comparison.candidate, comparison.margin)
         reach = (comparison.low, comparison.high)
@@ -71,14 +67,18 @@ def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[
             "margin": NONE if comparison.advisory else format_number(comparison.margin, places),
             "detectable": format_number(comparison.detectable, places),
             "images": f"{comparison.n:,}",
-            "method": sanitise_name(comparison.method) or NONE,
         }
         below = {"difference": format_interval(*reach, places, sign=True)} if None not in reach else {}
         worst = (comparison.worst_low, comparison.worst_high)
-        if not comparison.advisory and None not in worst and worst != reach:
-            below["difference"] = f"{below.get('difference', '')}\n({format_interval(*worst, places, sign=True)})"
+        extremes = format_interval(*worst, places, sign=True)
+        shown = {
+            below.get("difference"),
+            format_interval(comparison.difference, comparison.difference, places, sign=True),
+        }
+        if not comparison.advisory and None not in worst and extremes not in shown:  # it would repeat what is shown
+            below["difference"] = f"{below.get('difference', '')}\n({extremes})"
         if comparison.clusters:
-            below["method"] = f"{comparison.clusters:,} clusters"
+            below["images"] = f"{comparison.clusters:,} clusters"
         direction = direction_of(comparison.metric, summaries.get(comparison.metric))
         words = _describe_change(comparison, direction) if comparison.advisory else OUTCOME_WORDS[comparison.outcome]
         row = _build_row(comparison.metric, summaries, words, cells, below)
@@ -86,7 +86,9 @@ def build_comparison_rows(comparisons: Iterable[Comparison], summaries: Mapping[
             replace(
                 row,
                 hint="" if comparison.advisory else _format_hint(comparison.decisive_n),
-                interval=_draw_interval(comparison),
+                interval=draw_interval(comparison, reaches.get(scale_of(comparison.metric, summaries))),
+                method=sanitise_name(comparison.method),
+                change=_find_change(comparison),
             )
         )
     return rows
@@ -101,13 +103,13 @@ def build_limit_rows(checks: Iterable[LimitCheck], summaries: Mapping[str, Summa
             "value": format_number(check.value, places),
             "p after Holm": format_p(check.p_worse if check.p_holm is None else check.p_holm),
             "images": format_count(check.n),
-            "method": sanitise_name(check.method) or NONE,
         }
         below = {"value": format_interval(check.low, check.high, places)} if None not in (check.low, check.high) else {}
         rows.append(
             replace(
                 _build_row(check.metric, summaries, OUTCOME_WORDS[check.outcome], cells, below),
                 hint=_format_hint(check.decisive_n),
+                method=sanitise_name(check.method),
             )
         )
     return rows
@@ -194,21 +196,18 @@ def _format_hint(decisive: int | None) -> str:
 def _describe_change(comparison: Comparison, direction: int) -> tuple[str, str]:
     """(word, tone) for an advisory comparison, which has no outcome."""
     up, down = ("better", "worse") if direction else ("higher", "lower")
-    if comparison.low is not None and comparison.low > 0:
-        return f"▲ {up}", "plain"
-    if comparison.high is not None and comparison.high < 0:
-        return f"▼ {down}", "plain"
+    if change := _find_change(comparison):
+        return (f"▲ {up}" if change > 0 else f"▼ {down}"), "plain"
     return ("no clear difference" if comparison.low is not None else "too few images"), "missing"
 
 
-def _draw_interval(comparison: Comparison) -> IntervalDrawing | None:
-    if comparison.difference is None or comparison.low is None or comparison.high is None:
-        return None
-    margin = 0.0 if comparison.advisory else comparison.margin
-    reach = max(abs(comparison.low), abs(comparison.high), margin) * 1.08
-    if not 0 < reach < float("inf"):
-        return None
-    low, high, middle, edge = (
-        WIDTH / 2 * (1 + value / reach) for value in (comparison.low, comparison.high, comparison.difference, -margin)
-    )
-    return IntervalDrawing(round(low, 1), round(high, 1), round(middle, 1), round(edge, 1))
+def _find_change(comparison: Comparison) -> int:
+    """+1 if the whole interval is above 0, -1 if it is below 0, else 0."""
+    if comparison.low is not None and comparison.low > 0:
+        return 1
+    return -1 if comparison.high is not None and comparison.high < 0 else 0
+
+
+def list_methods(rows: Iterable[Row]) -> list[str]:
+    """The different methods of the rows, in their order. The page shows them as footnotes."""
+    return list(dict.fromkeys(row.method for row in rows if row.method))

@@ -9,7 +9,9 @@ from typing import Any
 from ray_jobs.contract.artifacts import Scores, Verdict
 from ray_jobs.contract.spec import Checkpoint, Spec
 from ray_jobs.report import trend
-from ray_jobs.report.page import Headline, PageContext, render_page
+from ray_jobs.report.links import Links, measure_depth, path_of_run, read_pages_url
+from ray_jobs.report.page import render_page
+from ray_jobs.report.page_context import Headline, PageContext
 from ray_jobs.report.rank_images import Side
 from ray_jobs.storage import json_files, manifests, objects
 
@@ -46,6 +48,8 @@ def render_report(spec: Spec, scores: Scores, verdict: Verdict) -> str:
         comparisons=verdict.comparisons,
         limits=verdict.limits,
         judge=load_judge_totals(spec.results_uri),
+        links=Links(measure_depth(spec.root, spec.results_uri), read_pages_url()),
+        baseline_run=path_of_run(spec.root, baseline.run_uri) if baseline else "",
     )
     return render_page(context)
 

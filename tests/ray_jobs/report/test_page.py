@@ -15,7 +15,7 @@ from ray_jobs.inputs.errors import InputError
 from ray_jobs.storage import objects
 from ray_jobs.storage.manifests import uri_of_part
 
-VOID = {"meta", "img", "br", "path", "circle", "use", "rect"}
+VOID = {"meta", "link", "img", "br", "path", "circle", "use", "rect"}
 
 
 class Outline(HTMLParser):
@@ -46,15 +46,20 @@ def sound(page: str) -> Outline:
     alternative."""
     outline = Outline(page)
     tags = [tag for tag, _ in outline.tags]
-    assert not {"script", "iframe", "object", "embed", "link", "form", "base"} & set(tags)
+    assert not {"script", "iframe", "object", "embed", "form", "base"} & set(tags)
     assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
-    addresses = [
-        attributes[name] or ""
-        for _, attributes in outline.tags
+    loaded = [
+        (tag, attributes.get(name) or "")
+        for tag, attributes in outline.tags
         for name in ("src", "href", "xlink:href")
-        if name in attributes
+        if name in attributes and tag != "a"
     ]
-    assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
+    icons = [address for tag, address in loaded if tag == "link"]
+    assert [attributes["rel"] for tag, attributes in outline.tags if tag == "link"] == ["icon"]
+    assert icons[0].startswith("data:image/svg+xml,")
+    assert all(address.startswith("data:image/jpeg;base64,") for tag, address in loaded if tag != "link")
+    links = [attributes["href"] or "" for tag, attributes in outline.tags if tag == "a"]
+    assert all(re.fullmatch(r"#[a-z0-9-]+|(\.\./)+[A-Za-z0-9_./%-]+\.html", link) for link in links), links
     policies = [
         attributes["content"]
         for _, attributes in outline.tags
@@ -67,7 +72,11 @@ def sound(page: str) -> Outline:
     assert all(attributes.get("scope") for tag, attributes in outline.tags if tag == "th")
     ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+    assert {link[1:] for link in links if link.startswith("#")} <= set(ids)
     assert tags.count("h1") == 1
+    assert page.count("<svg ") == len(re.findall(r"<svg [^>]*>\s*<title>[^<]+</title>", page))
+    headings = re.findall(r"<h3>(.*?)</h3>", page)
+    assert len(headings) == len(set(headings))
     assert "None" not in re.sub(r'data:[^"]*', "", page)
     assert "nan" not in re.sub(r'data:[^"]*', "", page).split()
     return outline
@@ -86,11 +95,14 @@ def test_a_run_that_failed(tmp_path: Path) -> None:
     outline = sound(case.html)
     text = case.text
     assert case.uri == f"{case.spec.run_uri}/report.html"
-    assert "FAIL chrf 2.000 worse" in text
+    assert "FAIL chrf is 2.00 worse on average: worse in 11 of 12 captions, better in 0." in text
+    assert "Of 12 captions, 11 got worse and none got better. chrf 2.000 worse" in text
+    assert "reason as recorded chrf 2.000 worse" in text
     assert "read 15 rejected 3 2 truncated, 1 corrupt captioned 12 without a caption 0 scored 12" in text
     assert f"{case.spec.golden_uri}/rejects.html" in text
-    row = "✕ FAIL 60.00 58.00 \u22122.00 \u22123.50 to \u22120.50 0.0040 1.00 1.25 12 paired t"
-    assert re.search(rf"chrf&nbsp; ↑ chrF2 {re.escape(row)}", text)
+    row = "✕ FAIL 60.00 58.00 \u22122.00 \u22123.50 to \u22120.50 0.0040 1.00 1.25 12"
+    assert re.search(rf"chrf&nbsp; ↑ 1 chrF2 {re.escape(row)}", text)
+    assert case.html.count("paired t") == 1  # a footnote of both rows
     assert "Got worse the most chrf, difference from the baseline" in text
     assert text.count("because of 11") == 2  # of both, for the image that got worse the most
     for phrase in ("asked 10", "cached 14", "prompt 30,211", "cost 0.250", "en 0.750", "from 4, to 7, n 12 mean 0.500"):
@@ -99,6 +111,11 @@ def test_a_run_that_failed(tmp_path: Path) -> None:
         assert phrase in text
     assert [tag for tag, _ in outline.tags].count("img") == 10
     assert case.html.count("<svg viewBox") == 3 + 2  # chrf, exact_match and words; the trends of what gates
+    hidden = case.html[case.html.index('<h2 id="measured">') :]
+    assert hidden.count("<details>") == 2
+    assert "fill='%23d1383d'" in case.html  # the icon is red
+    assert f'href="../../../runs/{case.verdict.baseline.checkpoint.folder}/' in case.html  # type: ignore[union-attr]
+    assert f'href="../../../golden/{case.spec.golden_id}/rejects.html"' in case.html
 
 
 def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp_path: Path) -> None:
@@ -131,6 +148,7 @@ def test_gating_then_limits_then_advisory_and_the_anchor_beside_the_baseline(tmp
         "Advisory, against the baseline step-1",
         "Advisory, against the anchor step-0",
     ]
+    assert "<summary>Advisory, against the anchor step-0: 1 metric</summary>" in case.html
     assert "? INCONCLUSIVE 1,234 images would decide" in case.text
     assert "(\u22129.00 to +4.00)" in case.text
     assert "7 clusters" in case.text
@@ -160,6 +178,8 @@ def test_advisory_rows_have_no_verdict(tmp_path: Path) -> None:
     for phrase in ("▼ worse", "▲ better", "no clear difference", "too few images"):
         assert phrase in case.text
     assert "✕ FAIL" not in case.text
+    assert case.text.index("▼ worse") < case.text.index("▲ better") < case.text.index("no clear difference")
+    assert "<summary>Advisory, without a clear difference: 2 metrics</summary>" in case.html
 
 
 def test_the_first_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:

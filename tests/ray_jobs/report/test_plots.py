@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from ray_jobs.report import plots
 from ray_jobs.report.histogram import Histogram
-from ray_jobs.report.plot import nice_ticks, write_ticks
+from ray_jobs.report.plot import NAME_WIDTH, WIDTH, nice_ticks, write_ticks
 from ray_jobs.report.trend import TrendPoint
 
 HOSTILE = "<script>alert(1)</script>$\\frac{1}{0}$&\u202e"
@@ -72,8 +72,29 @@ def test_a_trend_names_the_last_checkpoint_always(count: int) -> None:
     points = [TrendPoint(f"step-{number}", "PASS", number / 7, 0.1, number == count - 1) for number in range(count)]
     svg = plots.draw_trend(points)
     sound(svg)
-    assert f"step-{count - 1}" in texts(svg)
-    assert len([text for text in texts(svg) if text.startswith("step-")]) <= plots.LABELS
+    names = [text for text in texts(svg) if text.startswith("step-")]
+    assert f"step-{count - 1}" in names
+    assert names == list(dict.fromkeys(names))
+    assert sum(map(len, names)) * NAME_WIDTH <= WIDTH  # they do not overlap
+
+
+def test_a_trend_names_this_run_and_both_ends_and_links_every_other_point() -> None:
+    points = [TrendPoint(f"s-{place}", "PASS", 0.5, 0.1, place == 4, f"../{place}/report.html") for place in range(9)]
+    svg = plots.draw_trend(points, "Trend of chrf", baseline=0.6, edge=0.4)
+    sound(svg)
+    assert {"s-0", "s-4", "s-8"} <= set(texts(svg))
+    assert re.findall(r'href="\.\./(\d)/', svg) == list("01235678")
+    assert "<title>Trend of chrf</title>" in svg
+    assert "<title>s-3: 0.500, PASS</title>" in svg
+    lines = re.findall(r'd="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)" fill="none" stroke="var\(--baseline\)"', svg)
+    ((left, high, right, _), (_, low, *_)) = lines
+    assert float(left) < float(right)
+    assert float(high) < float(low)  # the baseline is above the margin
+
+
+def test_no_text_is_smaller_than_12_pixels_on_the_smallest_phone() -> None:
+    (size,) = re.findall(r'font-size="(\d+)"', plots.draw_distribution(histogram(*MANY), None))
+    assert float(size) * (320 - 2 * 16) / WIDTH >= 12
 
 
 def test_every_outcome_has_a_colour_and_a_shape() -> None:

@@ -18,6 +18,7 @@ from ray_jobs.contract.spec import Spec
 from ray_jobs.gate.run import run_gate as decide
 from ray_jobs.inputs.errors import RetryableError
 from ray_jobs.metrics import run as scoring
+from ray_jobs.report.links import measure_depth, move_links
 from ray_jobs.storage import json_files, manifests, objects, parts, records
 
 GOLDEN = [
@@ -123,7 +124,9 @@ def test_a_forced_evaluation_that_is_killed_at_any_write_leaves_the_old_results_
         lengths_seen.append(after == new)
         evaluate.evaluate(forced_spec)  # the retry
         assert read_current_captions(run) == new
-        assert objects.read(f"{run.run_uri}/report.html") == objects.read(f"{results_of(run)}/report.html")
+        original = objects.read(f"{results_of(run)}/report.html")
+        depths = (measure_depth(run.root, uri) for uri in (results_of(run), run.run_uri))
+        assert objects.read(f"{run.run_uri}/report.html") == move_links(original, *depths)
         if is_done:
             break
     assert is_done
