@@ -6,7 +6,7 @@ INCONCLUSIVE, promote or reject a PASS. `validate_checkpoint` triggers it where 
 
 **By hand:** trigger this DAG with any published run, then answer on its page *Required actions*.
 
-The verdict that was measured stays as it is. An accepted run is the baseline of the next ones that ask for
+The verdict that was measured stays as it is. An accepted run is the baseline of the next runs that ask for
 `last-accepted`. Who may answer is a matter of Airflow's rights on this DAG. The task waits without a worker and without
 a slot. If nobody answers in `ASSAY_DECISION_DAYS` (14), the task is skipped and the verdict stands.
 

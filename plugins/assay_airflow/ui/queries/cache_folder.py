@@ -44,7 +44,7 @@ def mark_used(path: Path) -> None:
 def trim(folder: Path, at_most: int, keep: set[Path]) -> None:
     """Remove files or folders directly in `folder`, the least recently used first, until the rest fits.
 
-    What is in `keep` stays, because a query reads it now.
+    The paths in `keep` stay, because a query reads them now.
     """
     items = []
     for path in folder.iterdir():

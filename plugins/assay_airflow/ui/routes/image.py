@@ -24,7 +24,7 @@ def get_image(
     part: str,
     row: Annotated[int, Query(ge=0, le=10**6)],
 ) -> Response:
-    """The image of a run's golden set, for a user who may read the run. Both sizes are the stored bytes."""
+    """The image of a run's golden set. Only a user who may read the run gets it. Both sizes are the stored bytes."""
     golden_id, name = parse_part(golden, part)
     run_name, _ = require_run(run, request, user, session)
     if load_run_parts(run_name).record.golden_id != golden_id:

@@ -67,10 +67,10 @@ def resolve_run(
     if not dag or not dag_run:
         raise refuse(400, "name a run: run=checkpoint-folder/run-id, or dag=... and dag_run=...")
     require_dag(dag, request, user)
-    found = find_dag_run(session, dag, dag_run)
-    if found is None:
+    planned_run = find_dag_run(session, dag, dag_run)
+    if planned_run is None:
         raise refuse(404, f"dag run {dag_run}: no validation was planned in it yet")
-    name, origin = found
+    name, origin = planned_run
     require_run(str(name), request, user, session)
     return name, origin
 

@@ -58,8 +58,8 @@ def test_the_arrows_page_through_a_hundred_thousand_images(browser: Browser, ser
     expect(page.locator("h2").first).to_have_text(f"11 to 20 of {IMAGES:,} images")
     page.keyboard.press("k")  # before the first of a page stands the last of the page before
     expect(page.locator("li.pair.current")).to_contain_text("image-000009.png")
-    asked = [query for route, query in server.questions if route == "pairs"]
-    assert {int(query["limit"][0]) for query in asked} == {10}
+    pair_queries = [query for route, query in server.questions if route == "pairs"]
+    assert {int(query["limit"][0]) for query in pair_queries} == {10}
 
 
 def test_a_letter_typed_into_the_search_is_no_command(browser: Browser, server: PagesServer) -> None:
