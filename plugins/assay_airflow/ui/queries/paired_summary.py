@@ -18,6 +18,7 @@ from ray_jobs.contract.metric_names import METRICS
 
 MIN_IMAGES = 10  # below, no interval is stated, as in the gate
 MOST_SLICES = 30
+SECONDS = 30.0  # of one of the two queries, which look at every image
 OTHER_SETTINGS = ("language", "label_hit")  # built-in metrics that a suite's settings change
 
 Line = dict[str, Any]
@@ -35,21 +36,23 @@ def explain_left_out(left: RunParts, right: RunParts, metrics: list[str]) -> dic
 
 
 def compare_metrics(left: RunParts, right: RunParts, table: PairTable, about: list[Line]) -> list[Line]:
-    """Returns each metric of `about` with its paired difference, and the same for each slice."""
+    """Returns each metric of `about` with its paired difference. Those that gate have the same for each label."""
     names = [facts["name"] for facts in about]
     alpha = right.record.verdict.alpha
-    whole = _read_moments(table, names, "")
-    slices = _read_moments(table, names, "label")
+    deciding = [name for name, facts in zip(names, about, strict=True) if facts["gating"]]
+    whole = _read_moments(table, names, "")[None]
+    slices = _read_moments(table, deciding, "label") if deciding else {}
     gate = _find_gate_lines(left, right)
     lines = []
     for place, facts in enumerate(about):
-        line = facts | _summarise(whole[None][place], facts, alpha)
-        if comparison := gate.get(facts["name"]):
+        name = facts["name"]
+        line = facts | _summarise(whole[place], facts, alpha)
+        if comparison := gate.get(name):
             line |= _describe_gate_line(comparison)
         line["slices"] = [
-            {"name": "label", "value": label, **_summarise(moments[place], facts, alpha)}
+            {"name": "label", "value": label, **_summarise(moments[deciding.index(name)], facts, alpha)}
             for label, moments in slices.items()
-            if moments[place][0]
+            if name in deciding and moments[deciding.index(name)][0]
         ]
         lines.append(line)
     return lines
@@ -81,23 +84,24 @@ Moments = tuple[int, float | None, float | None, float | None, float | None]  # 
 
 def _read_moments(table: PairTable, names: list[str], slice_by: str) -> dict[str | None, list[Moments]]:
     """Returns the moments of each metric, over all images or by the values of a column, the most frequent first."""
-    sums = []
-    for name in names:
-        place = table.metrics.index(name)
-        difference = f"(r{place} - l{place})"
-        both = f"FILTER (WHERE {difference} IS NOT NULL)"
+    columns, sums = [slice_by or "NULL AS nothing"], []
+    for place in map(table.metrics.index, names):
+        both = f"FILTER (WHERE d{place} IS NOT NULL)"
+        columns += [f"l{place}", f"r{place}", f"r{place} - l{place} AS d{place}"]
         sums += [
-            f"count({difference})",
+            f"count(d{place})",
             f"avg(l{place}) {both}",
             f"avg(r{place}) {both}",
-            f"avg({difference})",
-            f"var_samp({difference})",
+            f"avg(d{place})",
+            f"var_samp(d{place})",
         ]
     key = slice_by or "NULL"
     group = f"WHERE {slice_by} IS NOT NULL GROUP BY {slice_by} ORDER BY count(*) DESC, 1 LIMIT {MOST_SLICES}"
     rows = fetch(
-        f"SELECT {key}, {', '.join(sums)} FROM read_parquet($numbers) {group if slice_by else ''}",
+        f"SELECT {key}, {', '.join(sums)} FROM (SELECT {', '.join(columns)} FROM read_parquet($numbers)) "
+        f"{group if slice_by else ''}",
         {"numbers": table.list_files("numbers")},
+        SECONDS,
     )
     return {row[0]: [row[start : start + 5] for start in range(1, len(row), 5)] for row in rows}
 
