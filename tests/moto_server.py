@@ -1,5 +1,6 @@
 """An in-memory stand-in for S3, on 127.0.0.1. `s3_server` starts a real server."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,8 +8,13 @@ from contextlib import contextmanager
 @contextmanager
 def start_moto() -> Iterator[dict[str, str]]:
     """Serve while the block runs; yields the AWS variables to reach it with."""
-    from moto.server import ThreadedMotoServer  # takes a second
+    import moto.backends  # takes a second
+    from moto.server import ThreadedMotoServer
 
+    # For each request, moto looks at some 300 files of its own, and werkzeug formats a log line: a third of the time.
+    services = list(moto.backends.list_of_moto_modules())
+    moto.backends.list_of_moto_modules = lambda: services
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
