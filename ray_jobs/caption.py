@@ -23,11 +23,10 @@ import pyarrow as pa
 from ray_jobs.contract.artifacts import Manifest, Part
 from ray_jobs.contract.field_schema import max_length
 from ray_jobs.contract.ids import request_folder
-from ray_jobs.contract.prompt_tokens import texts_for_model
 from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.client.early_engines import prepare_judge_engine, probe_captions
 from ray_jobs.engine.client.gpu_shares import expect_captions, share_gpu
 from ray_jobs.engine.client.stream import EngineTimings, stream_parts
-from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, build_request
 from ray_jobs.engine.versions import read_versions
@@ -79,25 +78,24 @@ def caption(spec: Spec) -> None:
         warn_of_long_answers(spec)
         if images := check_truth(spec, golden):
             log.info("truth: %s, of %d images", ", ".join(f"{name} {n}" for name, n in images.items()), golden.rows_out)
-        probe(
-            spec.checkpoint,
-            [spec.suite.caption.prompt],
-            grammar=grammar_of(spec.suite.caption),
-            texts=texts_for_model(spec.suite),
-        )
+        probe_captions(spec)
+        settings = share_gpu(spec)
         stream = stream_parts(
             spec.checkpoint,
-            share_gpu(spec).captions,
+            settings.captions,
             pending,
             make_request_builder(spec),
             timings.began,
             next_checkpoint=spec.next_checkpoint,
             workload=expect_captions(spec),
         )
-        for name, answers in stream:
-            written[name] = _write_part(spec, name, answers, stream.timings.report.weights_swapped)
-            part, _ = written[name]
-            progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
+        with prepare_judge_engine(spec, settings) as judge_engine:
+            judge_engine.prepare()
+            stream.on_ready = judge_engine.begin  # not before: vLLM measures the GPU's memory while it starts
+            for name, answers in stream:
+                written[name] = _write_part(spec, name, answers, stream.timings.report.weights_swapped)
+                part, _ = written[name]
+                progress.add(part.rows, f"{sum(part.lost.values())} failed in {name}" if part.lost else "")
         timings = stream.timings
     commit(spec, golden, timings, written)
 

@@ -17,6 +17,7 @@ from functools import partial
 from itertools import pairwise
 
 from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.client.early_engines import prepare_captions_engine
 from ray_jobs.golden import previews
 from ray_jobs.golden.build_set import build_parts, reject_duplicates
 from ray_jobs.golden.commit_set import commit_set, note_content
@@ -50,7 +51,8 @@ def build_golden_set(spec: Spec) -> None:
     plan, distance = run_in_source_process(dataset, plan_with_distance, spec, source)
     times.append(time.monotonic())
     with open_duplicates() as duplicates:
-        totals = build_parts(spec, source, distance, plan, duplicates)
+        with prepare_captions_engine(spec) as engine:
+            totals = build_parts(spec, source, distance, plan, duplicates, engine.begin_if_few)
         times.append(time.monotonic())
         if spec.suite.preprocess.duplicates == "reject":
             reject_duplicates(spec, totals, duplicates)

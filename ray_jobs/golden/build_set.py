@@ -25,16 +25,25 @@ from ray_jobs.storage import manifests
 log = getLogger("assay")
 
 
-def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan, duplicates: Duplicates) -> PartTotals:
+def build_parts(
+    spec: Spec,
+    source: Source,
+    distance: Distance,
+    plan: GoldenPlan,
+    duplicates: Duplicates,
+    on_rows_left: Callable[[int], None] = lambda _: None,
+) -> PartTotals:
     """Build the missing parts. Returns the totals of all parts.
 
-    Adds the hashes of all images to `duplicates`. Raises RetryableError for a part that does not fit the plan.
+    Calls `on_rows_left` with the number of images that are still to be read, first before the first part. Adds the
+    hashes of all images to `duplicates`. Raises RetryableError for a part that does not fit the plan.
     """
     totals = PartTotals()
     done = manifests.list_part_names(spec.golden_uri)
     pending = [part for part in plan.parts if part.name not in done]
     log_plan(spec, source, distance, plan, pending)
     progress = Progress("golden set", plan.rows, plan.rows - sum(part.rows for part in pending))
+    on_rows_left(progress.total - progress.done)
     # Two jobs that prepare the same set start at different parts. So the jobs share the work.
     first = random.randrange(len(pending)) if pending else 0
     tasks = [part.model_dump() for part in pending[first:] + pending[:first]]
@@ -49,6 +58,7 @@ def build_parts(spec: Spec, source: Source, distance: Distance, plan: GoldenPlan
         duplicates.add(part.name, list(row["image_ids"]), list(row["blake3"]), list(row["references"]))
         if part.name not in done:
             progress.add(part.rows + lost, f"{lost} rejected in {part.name}" if lost else "")
+            on_rows_left(progress.total - progress.done)
         if row["isolated"]:
             log.warning("%s: a decoder died, so its images were decoded one by one: %s", part.name, part.lost)
     if others := totals.origins["found"] - len(done):

@@ -18,11 +18,10 @@ from typing import Any
 
 from ray_jobs.contract.artifacts import Verdict
 from ray_jobs.contract.ids import slug
-from ray_jobs.contract.prompt_tokens import texts_for_judge
 from ray_jobs.contract.spec import Spec
+from ray_jobs.engine.client.early_engines import probe_judge
 from ray_jobs.engine.client.gpu_shares import expect_questions, share_gpu
 from ray_jobs.engine.client.stream import stream_parts
-from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.prompt import PromptBuilder
 from ray_jobs.engine.protocol import Requests, build_request
 from ray_jobs.judge import answer_store, rubric
@@ -196,7 +195,7 @@ def _ask_engine(
 ) -> None:
     """Ask the judge's checkpoint on our own engine, and store each block of answers as it arrives."""
     assert spec.judge
-    probe(spec.judge, texts=texts_for_judge(spec.suite))
+    probe_judge(spec)
     engine, judge = share_gpu(spec).judge, spec.suite.judge
     questions_left = Counter({part: len(numbers) for part, numbers in pending.items()})
     open_parts: dict[str, list[Question]] = {}

@@ -132,7 +132,7 @@ def test_a_job_that_goes_on_after_a_kill_reads_only_the_parts_of_the_killed_job(
 
         return stream_parts
 
-    monkeypatch.setattr(caption, "probe", lambda *_, **__: None)
+    monkeypatch.setattr(caption, "probe_captions", lambda _: None)
     monkeypatch.setattr(frame, "join_cluster", lambda _: None)
     monkeypatch.setattr(caption, "stream_parts", stream(killed_after=1))
     with pytest.raises(Killed):

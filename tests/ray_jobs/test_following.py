@@ -26,7 +26,7 @@ def test_the_engine_is_reported_which_checkpoint_follows(
 
     write_golden(spec, [{"image_id": "a"}])
     monkeypatch.setattr(caption, "stream_parts", capture_hint)
-    monkeypatch.setattr(caption, "probe", lambda *_, **__: None)  # there is no checkpoint
+    monkeypatch.setattr(caption, "probe_captions", lambda _: None)  # there is no checkpoint
     monkeypatch.setattr(frame, "join_cluster", lambda _: None)
     monkeypatch.setattr(caption, "commit", lambda *_: None)
     caption.caption(spec)

@@ -75,17 +75,13 @@ def engine_session(
     has_gpu = gpus.has_gpus()
     share = engine.gpus
     short = has_gpu and ray.available_resources().get("GPU", 0) < share
-    if job_done and not _exists(name):
+    if job_done and not engine_exists(name):
         _check_still_needed(job_done)
         if short and not gpus.starts_nodes():
             raise NoLongerNeeded("no GPU has room for it")
     while True:
-        existed = _exists(name)
-        actor = ray.remote(WarmEngine).options(
-            name=name, namespace=NAMESPACE, lifetime="detached", get_if_exists=True,
-            max_concurrency=2 * MAX_TASKS_IN_FLIGHT, num_cpus=1 if has_gpu else 0, num_gpus=share if has_gpu else 0,
-            runtime_env=build_runtime_env(engine_environment(engine, has_gpu)),
-        ).remote(checkpoint, engine, has_gpu, token, workload)  # fmt: skip
+        existed = engine_exists(name)
+        actor = request_actor(name, checkpoint, engine, has_gpu, token, workload)
         try:
             wait = gpus.GpuWait(share, "engine") if has_gpu else None
             with log_while_waiting(partial(_describe_wait, actor, has_gpu)):
@@ -108,6 +104,26 @@ def engine_session(
         _last_answer.pop(actor._actor_id.hex(), None)
         with suppress(*ENGINE_GONE, RayTaskError, GetTimeoutError):
             ray.get(actor.release.remote(token), timeout=LEASE_SECONDS)
+
+
+def request_actor(
+    name: str, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str, workload: Workload
+) -> Any:
+    """The engine of this name: the one that exists, or one that Ray starts for the checkpoint. Does not wait."""
+    options: dict[str, Any] = {
+        "name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True,
+        "max_concurrency": 2 * MAX_TASKS_IN_FLIGHT,
+        "num_cpus": 1 if has_gpu else 0, "num_gpus": engine.gpus if has_gpu else 0,
+        "runtime_env": build_runtime_env(engine_environment(engine, has_gpu)),
+    }  # fmt: skip
+    return ray.remote(WarmEngine).options(**options).remote(checkpoint, engine, has_gpu, token, workload)
+
+
+def engine_exists(name: str) -> bool:
+    """Whether an engine of this name runs or starts."""
+    with suppress(ValueError):
+        return bool(ray.get_actor(name, NAMESPACE))
+    return False
 
 
 def load_checkpoint(leased: LeasedEngine, job: EngineJob) -> tuple[Any, AskEngine]:
@@ -180,12 +196,6 @@ def _describe_wait(actor: Any, has_gpu: bool) -> str:
 def _check_still_needed(job_done: threading.Event | None) -> None:
     if job_done and job_done.is_set():
         raise NoLongerNeeded("the job was done before it was there")
-
-
-def _exists(name: str) -> bool:
-    with suppress(ValueError):
-        return bool(ray.get_actor(name, NAMESPACE))
-    return False
 
 
 def _renew_lease(actor: Any, token: str, done: threading.Event) -> None:

@@ -8,7 +8,7 @@ asks no row of it again after a kill.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -72,20 +72,24 @@ class PartStream:
     """Iterates once over the names of parts and their answers, sorted by `row`. `timings` covers the answers so far.
 
     With `whole_parts`, each part is yielded once, when its last row is answered. Else each part is yielded in pieces,
-    as its answers come. Iterating raises InputError if vLLM cannot run the model, RetryableError if engines keep dying.
+    as its answers come. `on_ready` is called once, when the first engine has loaded the checkpoint. Iterating raises
+    InputError if vLLM cannot run the model, RetryableError if engines keep dying.
     """
 
     def __init__(
         self, blocks: Iterator[AnswerBlock], pending: Mapping[str, int], began: float, whole_parts: bool
     ) -> None:
         self.timings = EngineTimings(began)
+        self.on_ready: Callable[[], None] = lambda: None
         self._blocks, self._pending, self._whole_parts = blocks, pending, whole_parts
 
     def __iter__(self) -> Iterator[tuple[str, pa.Table]]:
         timings, missing = self.timings, dict(self._pending)
         waiting: dict[str, list[Answer]] = {}
         started = False
-        for answers, timings.report in self._blocks:
+        for number, (answers, timings.report) in enumerate(self._blocks):
+            if number == 0:
+                self.on_ready()
             if answers and not started:
                 started = True
                 log.info("engine: answering, %.1f s after the start", time.time() - timings.began)

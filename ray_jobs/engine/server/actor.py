@@ -103,14 +103,17 @@ class WarmEngine:
 
         The holder must renew the lease. After LEASE_SECONDS of silence the holder has lost it.
         """
-        if self.watch_task is None:
-            self.watch_task = asyncio.create_task(self._watch())
+        self._ensure_watch()
         end = time.monotonic() + wait
         while not self._take_lease(token):
             if time.monotonic() >= end:
                 return False
             await asyncio.sleep(LEASE_POLL_S)
         return True
+
+    async def wait_for_job(self) -> None:
+        """Wait `keep_seconds` for a driver, because this engine was started early: a later job will lease it."""
+        self._ensure_watch()
 
     async def renew(self, token: str) -> None:
         self.lease.renew(token, time.monotonic())
@@ -227,6 +230,10 @@ class WarmEngine:
         self._check_lease(token)
         if self.swapper.resident != fingerprint:
             raise LeaseLost(f"{token} wants {fingerprint}, and the engine has other weights by now")
+
+    def _ensure_watch(self) -> None:
+        if self.watch_task is None:
+            self.watch_task = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         while True:

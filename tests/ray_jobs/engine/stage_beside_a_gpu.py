@@ -1,7 +1,7 @@
 """A stage's job on a cluster whose GPUs are only numbers: Ray gives each engine its share, and vLLM runs on the CPU.
 
-test_autoscaled_engine.py and test_one_gpu.py start this driver instead of `python -m ray_jobs.caption` or
-`python -m ray_jobs.evaluate`; the first argument names the stage. It replaces vLLM's settings for a GPU, the
+test_autoscaled_engine.py and test_one_gpu.py start this driver instead of `python -m ray_jobs.caption` and
+other stages; the first argument names the stage. It replaces vLLM's settings for a GPU, the
 environment of the engine's process, and the memory that the GPU reports, because there is no GPU. All else is the job's
 own code, and so is what it asks of Ray.
 """
@@ -33,5 +33,5 @@ def read_gpu_bytes() -> int:
 if __name__ == "__main__":
     vars(session).update(WarmEngine=EngineOnCpu, engine_environment=lambda engine, _: engine_environment(engine, False))
     vars(gpu_shares).update(read_gpu_bytes=read_gpu_bytes)
-    command = {"caption": stages.caption, "evaluate": stages.evaluate}[sys.argv.pop(1)]
+    command = {"preprocess": stages.preprocess, "caption": stages.caption, "evaluate": stages.evaluate}[sys.argv.pop(1)]
     sys.exit(run_command(command))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ray_cluster import Cluster, start_cluster
-from stage_jobs import DEMO, ENGINE, GOOD, ProcessResult, plan_spec, run_stage, wait_for_exit
+from stage_jobs import DEMO, ENGINE, GOOD, ProcessResult, plan_spec, wait_for_exit
 
 pytestmark = pytest.mark.integration
 
@@ -44,16 +44,19 @@ def run_beside_a_gpu(stage: str, spec_uri: str) -> ProcessResult:
 def test_two_checkpoints_with_a_judge_start_two_engines(one_gpu: Cluster, tmp_path: Path) -> None:
     scenes = {"source": str(DEMO / "images" / "scenes"), "limit": 8}
     engine: dict[str, Any] = ENGINE | {"keep_seconds": 600}
-    outputs = []
+    outputs, golden_set = [], ""
     for checkpoint in (GOOD, GOOD.with_name("step-0840")):
         spec = plan_spec(
             tmp_path, str(tmp_path / "root"), str(checkpoint), str(scenes["source"]),
             dataset=scenes, engine=engine, judge=JUDGE | {"engine": engine},
         )  # fmt: skip
-        run_stage("preprocess", spec)
+        golden_set = golden_set or run_beside_a_gpu("preprocess", spec.uri).output
         outputs += [run_beside_a_gpu(stage, spec.uri).output for stage in ("caption", "evaluate")]
         engines = {process.pid for process in one_gpu.engines()}
         assert len(engines) == 2, "an engine was evicted for the other"
+    early = "engine: that of the {} starts early, with 0.45 GPU"
+    assert early.format("captions") in golden_set
+    assert [early.format("judge") in output for output in outputs] == [True, False, False, False]
     chosen = "engine: gpu_memory_utilization 0.45 for the captions and 0.45 for the judge are chosen"
     assert [output.count(chosen) for output in outputs] == [1] * 4
     assert ["engine: new, " in output for output in outputs] == [True, True, False, False]
