@@ -32,6 +32,7 @@ from typing import Any
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 from assay_airflow import limits, run_conf, tasks
 from assay_airflow.exceptions import RETRIES
+from assay_airflow.notices.notifier import AuditNotifier
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.sensors.ray_ready import RayReadySensor
 from assay_airflow.suite_choices import offer_suites
@@ -81,6 +82,7 @@ def audit_engine() -> None:
         stage="audit",
         job_timeout=limits.JOBS["audit"],
         pool="gpu",
+        on_failure_callback=AuditNotifier(),
         map_index_template="{{ task.spec_uri.split('/')[-3][:250] }}",
     ).expand(spec_uri=specs)
     specs >> ray >> audit

@@ -42,6 +42,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import Asset, Param, TaskGroup, TriggerRule, dag, task
 from assay_airflow import limits, run_conf, tasks
 from assay_airflow.exceptions import RETRIES
+from assay_airflow.notices.notifier import VerdictNotifier
 from assay_airflow.operators.planned_spec import PlannedSpec
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.operators.verdict import PublishOperator, VerdictOperator
@@ -164,7 +165,7 @@ def validate_checkpoint() -> None:
 
     with TaskGroup("judge", tooltip="the record and the verdict", prefix_group_id=False):
         publish = PublishOperator(task_id="publish", spec_uri=spec, verdicts=verdicts)
-        verdict = VerdictOperator(task_id="verdict", spec_uri=spec)
+        verdict = VerdictOperator(task_id="verdict", spec_uri=spec, on_failure_callback=VerdictNotifier())
         # Decides the state of the run, and costs no worker. The run succeeds if it published a record, so a FAIL is not
         # counted among the failures of the pipeline. docs/adr/0007-states-of-a-verdict.md weighs it.
         finish = EmptyOperator(task_id="finish", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)

@@ -23,6 +23,7 @@ MODULES = (
     "airflow.sdk.execution_time.cache",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.timeout",
+    "assay_airflow.notices.notifier",
     "assay_airflow.operators.continue_pass",
     "assay_airflow.operators.planned_spec",
     "assay_airflow.operators.ray_job",

@@ -15,6 +15,11 @@ def build_explorer_url(dag_id: str, run_id: str) -> str:
     return f"assay/?{urlencode({'page': 'explorer', 'dag': dag_id, 'dag_run': run_id})}"
 
 
+def build_run_url(dag_id: str, run_id: str) -> str:
+    """The page of a run."""
+    return f"assay/?{urlencode({'page': 'run', 'dag': dag_id, 'dag_run': run_id})}"
+
+
 def build_report_url(run_uri: str) -> str:
     """The report of the run in this folder of storage."""
     return f"assay/api/report?{urlencode({'run': '/'.join(run_uri.rsplit('/', 2)[-2:])}, safe='/')}"
