@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from browser import needs_browser, open_browser
 from hostile_run import make_hostile_run
+from judged_run import make_judged_run
 from playwright.sync_api import Browser, Page
 from report_case import ReportCase, make_images, make_results
 
@@ -84,12 +85,60 @@ def test_all_pictures_are_there(browser: Browser, tmp_path: Path) -> None:
     assert min(heights) > 80
 
 
+UNFOLD = "() => document.querySelectorAll('details').forEach(part => { part.open = true })"
+SMALLEST_TEXT = """() => Math.min(...[...document.querySelectorAll('body *')]
+  .filter(part => [...part.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())
+    && part.tagName !== 'title' && part.getClientRects().length)
+  .map(part => parseFloat(getComputedStyle(part).fontSize)
+    * (part.ownerSVGElement ? part.ownerSVGElement.getBoundingClientRect().width
+      / part.ownerSVGElement.viewBox.baseVal.width : 1)))"""
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP, {"width": 320, "height": 500}], ids=["phone", "desktop", "narrow"])
+def test_all_text_is_at_least_12_pixels_and_fits_when_all_is_unfolded(
+    browser: Browser, tmp_path: Path, size: dict[str, int]
+) -> None:
+    page = OpenedPage(browser, make_judged_run(tmp_path), viewport=size).page
+    page.evaluate(UNFOLD)
+    assert page.evaluate(SMALLEST_TEXT) >= 12
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def test_a_phone_shows_every_number_of_a_table_with_the_name_of_its_column(browser: Browser, tmp_path: Path) -> None:
+    page = OpenedPage(browser, make_judged_run(tmp_path), viewport={"width": 390, "height": 844}).page
+    page.evaluate(UNFOLD)
+    rights = page.evaluate(
+        "[...document.querySelectorAll('.numbers th, .numbers td')].map(cell => cell.getBoundingClientRect().right)"
+    )
+    assert len(rights) > 20
+    assert max(rights) <= 390
+    cell = page.locator("td[data-column='candidate']").first
+    assert cell.evaluate("cell => getComputedStyle(cell, '::before').content") == '"candidate"'
+    assert page.get_by_role("rowheader", name="exact_match").count() >= 1  # still a table for a screen reader
+
+
+def test_contents_lead_to_their_sections_and_folded_images_unfold_without_a_script(
+    browser: Browser, tmp_path: Path
+) -> None:
+    opened = OpenedPage(browser, make_judged_run(tmp_path))
+    page = opened.page
+    for link in page.locator("nav.contents a").all():
+        link.click()
+        target = link.get_attribute("href") or ""
+        assert page.locator(target).bounding_box()["y"] < DESKTOP["height"]  # type: ignore[index]
+    folded = page.locator("details.more .case").first
+    assert not folded.is_visible()
+    page.get_by_text("Show all 9").click()
+    assert folded.is_visible()
+    assert opened.told == []
+
+
 CONTRAST = """() => {
   const light = colour => { const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3)
       .map(one => one / 255).map(one => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b }
   const paper = getComputedStyle(document.body).backgroundColor
-  return [...document.querySelectorAll('h1, h2, h3, p, small, td, th, dt, dd, blockquote, figcaption')]
+  return [...document.querySelectorAll('a, summary, li, h1, h2, h3, p, small, td, th, dt, dd, blockquote, figcaption')]
     .filter(one => one.textContent.trim()).map(one => {
       const [low, high] = [light(getComputedStyle(one).color), light(paper)].sort((a, b) => a - b)
       return (high + 0.05) / (low + 0.05) })
@@ -100,6 +149,7 @@ CONTRAST = """() => {
 def test_all_text_is_readable_in_light_and_dark(browser: Browser, hostile: ReportCase, scheme: Any) -> None:
     """A contrast of at least 4.5 to 1, as WCAG 2.2 (1.4.3) asks of text of this size."""
     page = OpenedPage(browser, hostile, color_scheme=scheme).page
+    page.evaluate(UNFOLD)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != (
         "rgba(0, 0, 0, 0)" if scheme == "light" else "rgb(255, 255, 255)"
     )
