@@ -17,6 +17,7 @@ from assay_airflow.ui.queries.records import load_record
 from assay_airflow.ui.queries.run_access import require_run
 from assay_airflow.ui.queries.run_facts import describe_run
 from assay_airflow.ui.queries.run_names import RunName, read_root, run_of_uri
+from assay_airflow.ui.report_links import serve_links
 from ray_jobs.contract.artifacts import Record
 from ray_jobs.storage import objects, records
 
@@ -84,7 +85,11 @@ def get_report(request: Request, user: GetUserDep, session: SessionDep, run: str
         page = objects.read(uri, REPORT_BYTES)
     except FileNotFoundError:
         raise refuse(404, f"run {name}: it has no report; evaluate and publish it again") from None
-    return Response(page, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": REPORT_POLICY})
+    return Response(
+        serve_links(page, str(name)),
+        media_type="text/html; charset=utf-8",
+        headers={"Content-Security-Policy": REPORT_POLICY},
+    )
 
 
 def _describe_unpublished(name: RunName, origin: Origin, session: Session) -> dict[str, Any]:

@@ -32,7 +32,8 @@ def test_the_report_has_no_script_and_an_origin_of_its_own(viewer: TestClient, p
     assert missing.status_code == 404
     assert missing.json()["detail"] == f"run {name}: it has no report; evaluate and publish it again"
     report = pages_root / "runs" / name / "report.html"
-    report.write_text("<!doctype html>\n<title>a report</title>")
+    baseline = find_run(pages_root, "step-0800-again")
+    report.write_text(f'<!doctype html>\n<title>a report</title><a href="../../../runs/{baseline}/report.html">x</a>')
     try:
         answer = viewer.get("/api/report", params={"run": name})
     finally:
@@ -44,6 +45,7 @@ def test_the_report_has_no_script_and_an_origin_of_its_own(viewer: TestClient, p
     assert policy.startswith("default-src 'none';")
     assert "sandbox" in policy
     assert "<!doctype html>" in answer.text
+    assert f'<a href="report?run={baseline.replace("/", "%2F")}">' in answer.text
 
 
 @pytest.mark.parametrize(
