@@ -49,7 +49,7 @@ export function PairItem(props: {
         )}
       </div>
       {row.left && <div class="side left"><h3>{props.names[0]}</h3><Caption side={row.left} pieces={left} short /></div>}
-      <div class="side right"><h3>{props.names[1]}</h3><Caption side={row.right} pieces={right} short /></div>
+      <div class={row.left ? "side right" : "side right alone"}><h3>{props.names[1]}</h3><Caption side={row.right} pieces={right} short /></div>
     </li>
   );
 }

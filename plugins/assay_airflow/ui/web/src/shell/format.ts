@@ -2,10 +2,14 @@
 
 export const MISSING = "\u2013";
 
-/** Three decimals below 10, fewer above: 0.970, 12.1, 1,280,000. */
+const NOISE = 1e-9; // below this, a number is what floating point left of zero
+
+/** Three decimals below 10, fewer above: 0.970, 12.1, 1,280,000; one digit of what would round to nothing: 0.0002. */
 export function formatNumber(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return MISSING;
   const size = Math.abs(value);
+  if (size < NOISE) return "0.000";
+  if (size < 0.0005) return value.toPrecision(1).replaceAll("-", "\u2212");
   const digits = size >= 1000 || (Number.isInteger(value) && size >= 10) ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : 3;
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", "\u2212");
 }
@@ -13,7 +17,7 @@ export function formatNumber(value: number | null | undefined): string {
 /** A difference with its sign: +0.110, −0.211. */
 export function formatDifference(value: number | null | undefined): string {
   const text = formatNumber(value);
-  return typeof value === "number" && value > 0 ? `+${text}` : text;
+  return typeof value === "number" && value >= NOISE ? `+${text}` : text;
 }
 
 export function formatCount(value: number | null | undefined): string {
