@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.session_runs import read_rows
 from benchmarks.session_steps import Step
 
-CHOICE = " are chosen: "  # in the line of a job about the settings of its engine
+SHOWN = (" are chosen: ", "engine: compile cache ")  # in lines of an engine's or a job's log that the page shows
 
 
 def write_table(results: Path, steps: list[Step]) -> None:
@@ -43,7 +43,7 @@ def list_measured_lines(log: Path) -> list[str]:
         return []
     measured: list[str] = []
     for line in log.read_text(errors="replace").splitlines():
-        if CHOICE in line and f"- {line.partition('engine: ')[2]}" not in measured:
+        if any(words in line for words in SHOWN) and f"- {line.partition('engine: ')[2]}" not in measured:
             line = f"- {line.partition('engine: ')[2]}"
         if line.startswith("| --- ") and measured and len(measured) > 1 and measured[-2]:
             measured.insert(-1, "")  # another table begins with the line before
