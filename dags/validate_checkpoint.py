@@ -25,6 +25,7 @@ When a task is red, the last line of its log names the thing and the remedy. Do 
   (INCOMPLETE). Tell the checkpoint's owner; the log ends with the reason, and the button *Report* leads to the report.
   For an INCOMPLETE run, resolve what its reason names, then clear `evaluate` or trigger the checkpoint again: the run
   is evaluated again.
+- `ask`: nobody could be asked about the verdict. Trigger `decide_run` with the run by hand.
 - `finish`: no verdict was reached. Look at the task that is red before it.
 
 **The run is green if it reached a verdict, whatever the verdict is.** A red run is broken. The row `verdict` shows what
@@ -43,6 +44,7 @@ from airflow.sdk import Asset, Param, TaskGroup, TriggerRule, dag, task
 from assay_airflow import limits, run_conf, tasks
 from assay_airflow.exceptions import RETRIES
 from assay_airflow.notices.notifier import VerdictNotifier
+from assay_airflow.operators.decide import AskOperator
 from assay_airflow.operators.planned_spec import PlannedSpec
 from assay_airflow.operators.ray_job import RayJobOperator
 from assay_airflow.operators.verdict import PublishOperator, VerdictOperator
@@ -166,6 +168,7 @@ def validate_checkpoint() -> None:
     with TaskGroup("judge", tooltip="the record and the verdict", prefix_group_id=False):
         publish = PublishOperator(task_id="publish", spec_uri=spec, verdicts=verdicts)
         verdict = VerdictOperator(task_id="verdict", spec_uri=spec, on_failure_callback=VerdictNotifier())
+        ask = AskOperator(task_id="ask", spec_uri=spec)  # nobody, unless the suite's `gate.ask` has the outcome
         # Decides the state of the run, and costs no worker. The run succeeds if it published a record, so a FAIL is not
         # counted among the failures of the pipeline. docs/adr/0007-states-of-a-verdict.md weighs it.
         finish = EmptyOperator(task_id="finish", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
@@ -174,6 +177,7 @@ def validate_checkpoint() -> None:
     # Beside that path, so that they delay nothing: only a job needs Ray, and `caption` itself reads the manifest.
     ray >> preprocess >> golden >> evaluate
     plan >> following >> caption
+    publish >> ask
     [publish, verdict] >> finish
 
 

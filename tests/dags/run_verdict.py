@@ -51,7 +51,7 @@ def main(spec_uri: str, states: dict[str, str]) -> None:
     )
     for ti in run.get_task_instances(session=session):
         if ti.task_id not in LAST:
-            ti.state = TaskInstanceState(states.get(ti.task_id, "success"))
+            ti.state = TaskInstanceState(states.get(ti.task_id, "skipped" if ti.task_id == "ask" else "success"))
     XComModel.set(
         "return_value",
         spec_uri,

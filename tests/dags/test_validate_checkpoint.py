@@ -36,14 +36,14 @@ def test_the_graph_has_four_groups_and_no_edge_that_another_path_implies(dag: An
         "wait": ["wait_for_checkpoint", "wait_for_ray"],
         "prepare": ["golden_ready", "plan", "plan_following", "preprocess"],
         "gpu": ["caption", "evaluate"],
-        "judge": ["finish", "publish", "verdict"],
+        "judge": ["ask", "finish", "publish", "verdict"],
     }
     edges = {(task.task_id, below) for task in dag.tasks for below in task.downstream_task_ids}
     assert {(above, below) for above, below in edges if above == "plan"} == {
         ("plan", "preprocess"),
         ("plan", "plan_following"),
     }
-    assert len(edges) == 13
+    assert len(edges) == 14
 
 
 def test_the_next_checkpoint_is_planned_after_this_one_and_passed_to_caption_only(dag: Any) -> None:

@@ -56,7 +56,6 @@ def test_a_run_that_could_not_decide_is_skipped_and_no_failure(tmp_path: Path) -
 
 
 def test_a_run_without_a_record_is_broken(tmp_path: Path) -> None:
-    end = run_verdict(
-        tmp_path, "PASS", {"caption": "failed", "evaluate": "upstream_failed", "publish": "upstream_failed"}
-    )
+    states = dict.fromkeys(("evaluate", "publish", "ask"), "upstream_failed")
+    end = run_verdict(tmp_path, "PASS", {"caption": "failed"} | states)
     assert (end["run"], end["tasks"]["verdict"], end["tasks"]["finish"]) == ("failed", *["upstream_failed"] * 2)

@@ -1,7 +1,9 @@
 """Validations by hand: verdicts, the same checkpoint again, two checkpoints at once, and input errors."""
 
 import pytest
-from conftest import Stack, assert_nothing_lost, manifest, mean, upload
+from conftest import Stack, assert_nothing_lost, manifest, mean, upload, wait
+
+from ray_jobs.storage import decisions
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -50,6 +52,19 @@ def test_a_regressed_checkpoint_fails_against_the_good_one(stack: Stack, pair: P
     note = stack.runs()[run_id]["note"]
     assert note.startswith("FAIL step-0809 \\(pair\\): exact\\_match")
     assert stack.api.read_last_error(run_id, "verdict", 1) == f"FAIL: {record.verdict.reason}"
+
+
+def test_a_person_overrules_the_fail_with_a_reason(stack: Stack, pair: Pair) -> None:
+    """The suite asks about a FAIL. The question waits without a worker, and the answer moves the baseline."""
+    (run_id,) = stack.runs("decide_run")
+    path = f"/api/v2/dags/decide_run/dagRuns/{run_id}/taskInstances/decide"
+    wait(lambda: stack.api.get(path)["state"] == "awaiting_input", 60, "the question")
+    stack.api.answer("decide_run", run_id, "decide", "Accept", reason="we drop these images")
+    assert stack.finish(run_id, "decide_run", 60) == "success"
+    spec = stack.spec(stack.trigger(pair["step-0800"][0], suite="pair", baseline="last-accepted"))
+    assert spec["baseline"]["checkpoint"]["name"] == "step-0809"
+    (decision,) = decisions.list_decisions("s3://assay/root", "pair")
+    assert (decision.decided_by, decision.reason, decision.outcome) == ("admin", "we drop these images", "FAIL")
 
 
 @pytest.mark.parametrize(
