@@ -16,6 +16,7 @@ PARAMS = {  # what each DAG declares
     "validate_checkpoint": ("checkpoint", "suite", "baseline", "force", "appear_minutes", "following"),
     "checkpoint_router": ("checkpoints", "suite", "occasion", "after"),
     "audit_engine": ("checkpoint", "suite"),
+    "late_verdicts": ("suite",),
     "decide_run": ("run",),
 }
 

@@ -9,7 +9,12 @@ from assay_airflow.run_conf import PARAMS
 
 from ray_jobs.inputs.errors import InputError
 
-FIRST = {"validate_checkpoint": "plan", "checkpoint_router": "reconcile", "audit_engine": "choose"}
+FIRST = {
+    "validate_checkpoint": "plan",
+    "checkpoint_router": "reconcile",
+    "audit_engine": "choose",
+    "late_verdicts": "look",
+}
 
 
 def test_the_known_keys_are_the_params_of_the_dags(bag: DagBag) -> None:

@@ -5,6 +5,7 @@ message, the marker says so, and the next task that finds it tells it.
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from assay_airflow.notices import channels
@@ -19,15 +20,42 @@ def tell_once(root: str, checkpoint_folder: str, message: Message) -> bool:
     """Send the message unless it was sent for this checkpoint, suite and kind. Returns whether somebody got it now."""
     if not channels.list_channels():
         return False
-    uri = marker_uri(root, checkpoint_folder, message)
-    marker = {"told_at": datetime.now(UTC).isoformat(), "sentence": message.sentence, "sent": True}
-    if not objects.create(uri, json.dumps(marker).encode()) and _was_sent(uri):
+    return tell_together(root, [(checkpoint_folder, message)])
+
+
+def tell_together(root: str, messages: list[tuple[str, Message]]) -> bool:
+    """Send one message about several checkpoints: the first message, and how many others there are.
+
+    Each message comes with the folder of its checkpoint. Those that were sent before are left out.
+    """
+    claimed = [(folder, message) for folder, message in messages if _claim(marker_uri(root, folder, message), message)]
+    if not claimed:
         return False
-    if channels.send(message):
-        objects.write(uri, json.dumps(marker).encode())
-        return True
-    objects.write(uri, json.dumps(marker | {"sent": False}).encode())
-    return False
+    first = claimed[0][1]
+    others = f", and {len(claimed) - 1} more" if len(claimed) > 1 else ""
+    was_sent = channels.send(replace(first, sentence=first.sentence + others)) > 0
+    for folder, message in claimed:
+        _mark(marker_uri(root, folder, message), message, was_sent)
+    return was_sent
+
+
+def find_untold(root: str, messages: list[tuple[str, Message]]) -> list[tuple[str, Message]]:
+    """The messages that were not sent yet."""
+    return [(folder, message) for folder, message in messages if not _was_sent(marker_uri(root, folder, message))]
+
+
+def _claim(uri: str, message: Message) -> bool:
+    """Whether this task may send the message: it made the marker, or nobody took the message before."""
+    return objects.create(uri, _build_marker(message, was_sent=True)) or not _was_sent(uri)
+
+
+def _mark(uri: str, message: Message, was_sent: bool) -> None:
+    objects.write(uri, _build_marker(message, was_sent))
+
+
+def _build_marker(message: Message, was_sent: bool) -> bytes:
+    marker = {"told_at": datetime.now(UTC).isoformat(), "sentence": message.sentence, "sent": was_sent}
+    return json.dumps(marker).encode()
 
 
 def marker_uri(root: str, checkpoint_folder: str, message: Message) -> str:
@@ -39,6 +67,8 @@ def _was_sent(uri: str) -> bool:
     """Whether the marker says so. One that cannot be understood counts as sent, so that nothing is told twice."""
     try:
         marker = json.loads(objects.read(uri, at_most=MAX_BYTES))
+    except FileNotFoundError:
+        return False
     except ValueError:
         return True
     return not (isinstance(marker, dict) and marker.get("sent") is False)
