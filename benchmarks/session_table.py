@@ -38,17 +38,18 @@ def write_table(results: Path, steps: list[Step]) -> None:
 
 
 def list_measured_lines(log: Path) -> list[str]:
-    """What a step printed of tables, JSON, ratios and choices of settings, with an empty line around each table."""
+    """What a step printed of tables and JSON, with an empty line before each table, then ratios and choices."""
     if not log.exists():
         return []
     measured: list[str] = []
+    notes: list[str] = []
     for line in log.read_text(errors="replace").splitlines():
-        if any(words in line for words in SHOWN) and f"- {line.partition('engine: ')[2]}" not in measured:
-            line = f"- {line.partition('engine: ')[2]}"
-        if line.startswith("| --- ") and measured and len(measured) > 1 and measured[-2]:
+        if line.startswith("| --- ") and measured[:-1]:
             measured.insert(-1, "")  # another table begins with the line before
-        if line.startswith(("| ", '{"', "- ")):
-            if measured and measured[-1].startswith("| ") != line.startswith("| "):
-                measured.append("")
+        if line.startswith(("| ", '{"')):
             measured.append(line)
-    return measured
+        elif any(words in line for words in SHOWN):
+            notes.append(f"- {line.partition('engine: ')[2]}")
+        elif line.startswith("- "):
+            notes.append(line)
+    return [*measured, *([""] if notes else []), *dict.fromkeys(notes)]
