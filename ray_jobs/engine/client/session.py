@@ -160,10 +160,11 @@ def _wait_for_lease(
                     last_answer = time.monotonic()
                 elif time.monotonic() - last_answer > driver_silence_limit():
                     kill_silent(actor)
-                if evict_for:
-                    evict_idle(evict_for)
-                if wait and not gpus.is_placed(actor):
-                    wait.log_wait()
+                if (evict_for or wait) and not gpus.is_placed(actor):  # an engine that was started early has its GPU
+                    if evict_for:
+                        evict_idle(evict_for)
+                    if wait:
+                        wait.log_wait()
             try:
                 acquired = ray.get(request)
             except ENGINE_GONE as error:
