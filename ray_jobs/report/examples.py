@@ -24,7 +24,7 @@ from ray_jobs.report.image_kinds import RankedImage
 from ray_jobs.report.rank_images import Side, UnscoredImage
 from ray_jobs.storage import parts
 
-LARGE, SMALL = 384, 160  # pixels of the longer side of an image that is shown, and of a folded one
+LARGE_SIDE, SMALL_SIDE = 384, 160  # pixels of the longer side of an image that is shown, and of a folded one
 REFERENCES = 5
 RATIONALE_CHARACTERS = 400
 MIN_LIKENESS = 0.4  # below this similarity, marking the different words does not help a reader
@@ -109,7 +109,9 @@ def build_examples(
         example = ImageExample(
             image_id=sanitise_name(ranked.image_id),
             label=sanitise_name(image.get("label") or ""),
-            thumbnail=make_thumbnail(image.get("image"), LARGE if large is None or ranked.image_id in large else SMALL),
+            thumbnail=make_thumbnail(
+                image.get("image"), LARGE_SIDE if large is None or ranked.image_id in large else SMALL_SIDE
+            ),
             rank_value=numbers.format_number(ranked.value, sign=len(sides) > 1),
             references=tuple(sanitise(text, RATIONALE_CHARACTERS) for text in references[:REFERENCES]),
             left_out=max(0, len(references) - REFERENCES),
@@ -141,7 +143,7 @@ def build_failures(side: Side, lost: Sequence[UnscoredImage]) -> list[FailedImag
     return failed_images
 
 
-def make_thumbnail(image: bytes | None, longer_side: int = LARGE) -> str:
+def make_thumbnail(image: bytes | None, longer_side: int = LARGE_SIDE) -> str:
     """A data URL of a small JPEG; empty when there is no image, or the image cannot be opened."""
     try:
         picture = Image.open(io.BytesIO(image or b"")).convert("RGB")

@@ -19,24 +19,24 @@ MAX_WORSE, MAX_BETTER = 60, 20  # the images of a gallery
 
 @dataclass(frozen=True)
 class ExampleGroup:
-    """Images of one kind. The page shows the first `shown` of the examples and folds the others.
+    """Images of one kind. The page folds all examples but the first `unfolded`.
 
     `title` is empty if the images are not grouped. `count` is the number of images of the kind.
     """
 
     title: str
     count: int
-    shown: int
+    unfolded: int
     examples: tuple[ImageExample, ...]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The groups of one direction, the largest first. `further` kinds with `further_images` are not shown."""
+    """The groups of one direction, the largest first. `other_kinds` with `other_images` are not shown."""
 
     groups: tuple[ExampleGroup, ...] = ()
-    further: int = 0
-    further_images: int = 0
+    other_kinds: int = 0
+    other_images: int = 0
 
 
 def build_gallery(
@@ -57,8 +57,8 @@ def build_gallery(
         ExampleGroup(_title_kind(kind, sign), kinds.counts[kind], 1, tuple(islice(built, len(images))))
         for kind, images in chosen.items()
     ]
-    shown = sum(group.count for group in groups)
-    return Gallery(tuple(groups), len(kinds.counts) - len(listed), kinds.counts.total() - shown)
+    listed_images = sum(group.count for group in groups)
+    return Gallery(tuple(groups), len(kinds.counts) - len(listed), kinds.counts.total() - listed_images)
 
 
 def choose_images(kinds: ImageKinds, listed: Sequence[Kind], most: int) -> dict[Kind, list[RankedImage]]:

@@ -11,7 +11,7 @@ from ray_jobs.contract.artifacts import Comparison, Summary
 from ray_jobs.report.numbers import choose_decimals, format_interval, format_number
 
 WIDTH = 140.0  # the width of the drawing of an interval
-ROOM = 1.08  # the drawing is this much wider than the widest interval
+PADDING = 1.08  # the drawing is this much wider than the widest interval
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def find_reaches(comparisons: Iterable[Comparison], summaries: Mapping[str, Summ
     reaches: dict[str, float] = {}
     for comparison in comparisons:
         values = [comparison.low, comparison.high, 0.0 if comparison.advisory else comparison.margin]
-        reach = max(abs(value) for value in values if value is not None) * ROOM
+        reach = max(abs(value) for value in values if value is not None) * PADDING
         if math.isfinite(reach):
             unit = scale_of(comparison.metric, summaries)
             reaches[unit] = max(reach, reaches.get(unit, 0.0))

@@ -27,7 +27,7 @@ class Plot:
     def __init__(self, title: str, x: Range, y: Range, x_labels: Labels, y_ticks: int, write_y: WriteTicks) -> None:
         ticks = nice_ticks(*y, y_ticks)
         labels = write_y(ticks)
-        self._title = title
+        self._title, self._role = title, "img"  # an image has no links for a screen reader, and a group has
         self._x, self._y = x, y
         self._left = 8 + TICK_WIDTH * max(map(len, labels), default=0)
         self._right, self._top, self._bottom = WIDTH - 5, 8.0, HEIGHT - 22
@@ -81,7 +81,7 @@ class Plot:
     @contextmanager
     def group(self, title: str, link: str) -> Iterator[None]:
         """All shapes that are drawn inside have a title, which a pointer shows, and a link if it is not empty."""
-        tag = "a" if link else "g"
+        tag, self._role = ("a", "group") if link else ("g", self._role)
         self._shapes.append(f'<a href="{escape(link)}">' if link else "<g>")
         self._shapes.append(f"<title>{escape(title)}</title>")
         yield
@@ -90,7 +90,7 @@ class Plot:
     def svg(self) -> str:
         shapes = "\n".join(self._shapes)
         size = f'viewBox="0 0 {WIDTH:g} {HEIGHT:g}" font-size="{FONT:g}"'
-        return f'<svg {size} role="img">\n<title>{escape(self._title)}</title>\n{shapes}\n</svg>'
+        return f'<svg {size} role="{self._role}">\n<title>{escape(self._title)}</title>\n{shapes}\n</svg>'
 
     def _path(self, points: Sequence[tuple[float, float]]) -> str:
         return "M" + "L".join(f"{self.x_position(x):.1f} {self.y_position(y):.1f}" for x, y in points)

@@ -85,6 +85,8 @@ def test_a_trend_names_this_run_and_both_ends_and_links_every_other_point() -> N
     assert {"s-0", "s-4", "s-8"} <= set(texts(svg))
     assert re.findall(r'href="\.\./(\d)/', svg) == list("01235678")
     assert "<title>Trend of chrf</title>" in svg
+    assert 'role="group"' in svg  # a screen reader reaches no link inside an image
+    assert 'role="img"' in plots.draw_trend(points[4:5])
     assert "<title>s-3: 0.500, PASS</title>" in svg
     lines = re.findall(r'd="M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)" fill="none" stroke="var\(--baseline\)"', svg)
     ((left, high, right, _), (_, low, *_)) = lines
