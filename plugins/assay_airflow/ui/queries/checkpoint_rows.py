@@ -11,7 +11,7 @@ STEP = re.compile(r"(\d{1,15})(?!.*\d)", re.ASCII)
 
 
 def summarise_record(record: Record) -> dict[str, Any]:
-    """Returns the row of a run, without what Airflow's database knows."""
+    """Returns the row of a run, without what Airflow's database and people's decisions say."""
     run, verdict = run_of_uri(record.run_uri), record.verdict
     images = record.images
     golden = images.get("read", 0) - images.get("rejected", 0)
@@ -25,7 +25,6 @@ def summarise_record(record: Record) -> dict[str, Any]:
         "training_run": record.checkpoint.uri.rstrip("/").rpartition("/")[0].rpartition("/")[2] or None,
         "created": format_time(record.published_at),
         "verdict": verdict.outcome,
-        "accepted": verdict.outcome == "PASS",
         "reason": verdict.reason,
         "baseline_run": _format_run(verdict.baseline.run_uri) if verdict.baseline else None,
         "captions": images.get("captioned"),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from assay_airflow.ui.access import VALIDATION_DAG, list_readable_dags
 from assay_airflow.ui.answers import json_answer
+from assay_airflow.ui.queries.acceptance import describe_decision, find_accepted
 from assay_airflow.ui.queries.checkpoint_rows import merge_metrics, summarise_record
 from assay_airflow.ui.queries.origins import Origin, find_origins, list_live
 from assay_airflow.ui.queries.records import list_entries, list_suites, load_rows
@@ -35,7 +36,12 @@ def get_checkpoints(request: Request, user: GetUserDep, session: SessionDep, sui
     entries = _keep_readable(list_entries(name), origins, readable)
     loaded, problems = load_rows(entries, summarise_record)
     metrics = merge_metrics(loaded)
-    rows = [_add_origin(row, origins) for row in loaded]
+    accepted, last, faults = find_accepted(name, entries)
+    rows = []
+    for row in loaded:
+        key = (row["series"], *row["run"].split("/", 1))
+        decided = {"accepted": key in accepted, "decision": describe_decision(last.get(key))}
+        rows.append(_add_origin(row, origins) | decided)
     return json_answer(
         {
             "suite": name,
@@ -43,7 +49,7 @@ def get_checkpoints(request: Request, user: GetUserDep, session: SessionDep, sui
             "metrics": metrics,
             "rows": rows,
             "live": list_live(session, name) if VALIDATION_DAG in readable else [],
-            "problems": problems,
+            "problems": problems + faults,
         }
     )
 

@@ -1,14 +1,19 @@
 """`api/suites` and `api/checkpoints` over the corpus of a release."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.api_fastapi.app import create_auth_manager
 from airflow.models.asset import AssetEvent, AssetModel
 from airflow.utils.session import create_session
-from assay_airflow.ui.queries import records
+from assay_airflow.ui.queries import acceptance, records
 from fastapi.testclient import TestClient
+
+from ray_jobs.contract.artifacts import Record
+from ray_jobs.storage import decisions, json_files
 
 
 def test_suites_have_their_runs(viewer: TestClient) -> None:
@@ -100,3 +105,28 @@ def test_runs_of_a_dag_that_is_hidden_are_left_out(
         with create_session() as session:
             session.query(AssetEvent).delete()
             session.query(AssetModel).delete()
+
+
+def test_a_decision_moves_what_is_accepted(
+    viewer: TestClient, pages_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptance, "_cache", {})
+    monkeypatch.setattr(acceptance, "FRESH_SECONDS", -1.0)
+
+    def find_row(checkpoint: str) -> dict[str, Any]:
+        rows = viewer.get("/api/checkpoints?suite=demo").json()["rows"]
+        return next(row for row in rows if row["checkpoint"] == checkpoint)
+
+    assert find_row("step-0809")["accepted"] is False
+    assert find_row("step-0300")["accepted"] is True
+    assert find_row("step-0300")["decision"] is None
+    record = json_files.load(Record, str(next((pages_root / "runs").glob("step-0809*/*/record.json"))))
+    try:
+        decisions.decide(str(pages_root), record, True, "the <background> is meant", "ann")
+        row = find_row("step-0809")
+        assert row["accepted"] is True
+        assert row["verdict"] == "FAIL"
+        assert row["decision"]["by"] == "ann"
+        assert row["decision"]["reason"] == "the <background> is meant"
+    finally:
+        shutil.rmtree(pages_root / "decisions")
