@@ -162,4 +162,6 @@ def test_the_printed_page_is_dark_on_white_and_complete(browser: Browser, tmp_pa
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    table = page.locator("section[aria-labelledby=measured] table").first
+    assert table.bounding_box()["height"] > 20  # type: ignore[index]  # folded on the screen
     assert page.pdf().startswith(b"%PDF-")
