@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
-from assay_airflow import run_conf
+from assay_airflow import limits, run_conf
 from assay_airflow.exceptions import RETRIES
 from assay_airflow.notices import late
 from assay_airflow.suite_choices import offer_suites
@@ -33,7 +33,7 @@ hourly = CronTriggerTimetable("20 * * * *", timezone="UTC")
     catchup=False,
     is_paused_upon_creation=False,
     max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=50),
+    dagrun_timeout=limits.AUDIT_RUN,
     tags=["assay", "notices"],
     doc_md=__doc__,
     default_args={
