@@ -33,7 +33,7 @@ ENGINE=tests/ray_jobs/engine
 FAMILIES=$ENGINE/test_families.py # with the other data tests: so both take as long
 mapfile -t OF_ENGINE < <(find $ENGINE -name "test_*.py" ! -path $FAMILIES)
 # What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.
-mapfile -t WHOLE < <(grep -rl --include '*.py' "^pytestmark = pytest.mark.integration" "${DATA_TESTS[@]}")
+mapfile -t WHOLE < <(grep -rl --include '*.py' "^pytestmark = \[\?pytest.mark.integration" "${DATA_TESTS[@]}")
 mapfile -t SLOW < <(grep -rl --include '*.py' "^pytestmark = pytest.mark.slow" "${DATA_TESTS[@]}")
 failed=0
 

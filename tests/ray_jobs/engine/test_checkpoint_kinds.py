@@ -14,7 +14,7 @@ from ray_cluster import Cluster
 from stage_jobs import DEMO, ENGINE, GOOD, wait_for_exit
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("forked_starts")]
 
 BASE = DEMO / "checkpoints" / "step-0300"
 SCENES = sorted((DEMO / "images" / "scenes").iterdir())[:20]

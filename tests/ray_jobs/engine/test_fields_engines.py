@@ -18,7 +18,7 @@ from stage_jobs import DEMO, GOOD, assert_stage_fails, copy_golden_set, plan_spe
 from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import audits, manifests, parts
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("forked_starts")]
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -34,7 +34,7 @@ from ray_jobs.engine.probe.checkpoint_probe import probe
 from ray_jobs.engine.server.renderers import RendererProcess
 from ray_jobs.storage import manifests, objects
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("forked_starts")]
 
 NEXT = DEMO / "checkpoints" / "step-0300"
 SILENCE = 20  # seconds, a third of the default: two engines hang one after the other, each for half as long again
@@ -50,6 +50,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "ASSAY_CACHE": str(tmp_path_factory.mktemp("checkpoints")),
         "ASSAY_SOURCES": str(tmp_path_factory.getbasetemp()),
         "ASSAY_ENGINE_SILENCE": str(SILENCE),
+        "ASSAY_FORK_SERVER": "on",  # for renderers, which the engine's actor starts
     }
     with ray_cluster.start_cluster(variables) as address:
         yield address
@@ -150,6 +151,8 @@ def test_past_its_trial_it_costs_its_engine_only(
 ) -> None:
     """If no thread of the process runs, its watchdog ends it; otherwise the engine that waits for its renderer does."""
     on_cluster.end_engines()
+    if template == HOLDS_THE_LOCK and not renderers:  # one of the four, whose engines are not forked
+        monkeypatch.delenv("ASSAY_FORK_SERVER")
     hostile, following = hostile_run(tmp_path, golden, template, renderers)
     let_pass(hostile, monkeypatch)
     failure = run_refused_job(hostile, 600, report)[1]

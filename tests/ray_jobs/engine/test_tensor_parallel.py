@@ -30,7 +30,7 @@ from stage_jobs import (
 from ray_jobs.contract.spec import Spec
 from ray_jobs.storage import audits, manifests
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("forked_starts")]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def of_vllm(cluster: Cluster) -> list[psutil.Process]:
     return cluster.processes("VLLM::")
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_two_processes_give_the_same_captions_and_end(on_cluster: Cluster, models: list[Path], tmp_path: Path) -> None:
-    on_cluster.end_engines()
     single, spread = [plan_parallel(tmp_path / f"over-{parallel}", models[0], parallel) for parallel in (1, 2)]
     run_stage("preprocess", single)
     copy_golden_set(single, spread)
