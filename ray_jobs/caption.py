@@ -91,7 +91,7 @@ def caption(spec: Spec) -> None:
         )
         with prepare_judge_engine(spec, settings) as judge_engine:
             judge_engine.prepare()
-            stream.on_ready = judge_engine.begin  # not before: vLLM measures the GPU's memory while it starts
+            stream.on_ready = judge_engine.start  # not before: vLLM measures the GPU's memory while it starts
             for name, answers in stream:
                 written[name] = _write_part(spec, name, answers, stream.timings.report.weights_swapped)
                 part, _ = written[name]

@@ -52,7 +52,7 @@ def build_golden_set(spec: Spec) -> None:
     times.append(time.monotonic())
     with open_duplicates() as duplicates:
         with prepare_captions_engine(spec) as engine:
-            totals = build_parts(spec, source, distance, plan, duplicates, engine.begin_if_few)
+            totals = build_parts(spec, source, distance, plan, duplicates, engine.start_if_few)
         times.append(time.monotonic())
         if spec.suite.preprocess.duplicates == "reject":
             reject_duplicates(spec, totals, duplicates)

@@ -75,7 +75,7 @@ def build_comparison_rows(
             below.get("difference"),
             format_interval(comparison.difference, comparison.difference, places, sign=True),
         }
-        if not comparison.advisory and None not in worst and extremes not in shown:  # it would repeat what is shown
+        if not comparison.advisory and None not in worst and extremes not in shown:  # else it repeats the line above
             below["difference"] = f"{below.get('difference', '')}\n({extremes})"
         if comparison.clusters:
             below["images"] = f"{comparison.clusters:,} clusters"

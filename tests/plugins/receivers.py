@@ -1,4 +1,4 @@
-"""Real receivers of messages on sockets of this machine: a mail server, and a web server that keeps what is posted."""
+"""Real receivers of messages on sockets of this machine: a mail server, and a web server that keeps what it gets."""
 
 import json
 import socketserver

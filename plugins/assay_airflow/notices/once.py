@@ -64,7 +64,7 @@ def marker_uri(root: str, checkpoint_folder: str, message: Message) -> str:
 
 
 def _was_sent(uri: str) -> bool:
-    """Whether the marker says so. One that cannot be understood counts as sent, so that nothing is told twice."""
+    """Whether the marker says so. An unreadable marker counts as sent, so that nothing is told twice."""
     try:
         marker = json.loads(objects.read(uri, at_most=MAX_BYTES))
     except FileNotFoundError:

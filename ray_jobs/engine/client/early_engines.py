@@ -25,7 +25,7 @@ def prepare_captions_engine(spec: Spec) -> EarlyStart:
 def prepare_judge_engine(spec: Spec, settings: EngineSettings) -> EarlyStart:
     """The context within which `caption` may start the judge's engine.
 
-    None is started beside replicas of the captions' engine, because it could take the GPU of one that is to come.
+    None is started beside replicas of the captions' engine, because it could take the GPU of a later replica.
     """
 
     def find_need() -> EngineNeeded | None:

@@ -64,21 +64,21 @@ class EarlyStart:
         self._allowed.set()  # so that the thread ends
         self._withdraw()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start the engine, in a thread. Does nothing after the first call."""
         self._allowed.set()
         self.prepare()
 
     def prepare(self) -> None:
-        """Have the thread check the checkpoint's files, and wait for `begin`."""
+        """Have the thread check the checkpoint's files, and wait for `start`."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True, name="early-start")
             self._thread.start()
 
-    def begin_if_few(self, rows_left: int) -> None:
+    def start_if_few(self, rows_left: int) -> None:
         """Start the engine if so few images are left to be read that the engine will not idle for long."""
         if rows_left <= FEW_IMAGES:
-            self.begin()
+            self.start()
 
     def _run(self) -> None:
         try:

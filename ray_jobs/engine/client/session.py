@@ -109,7 +109,7 @@ def engine_session(
 def request_actor(
     name: str, checkpoint: Checkpoint, engine: Engine, has_gpu: bool, token: str, workload: Workload
 ) -> Any:
-    """The engine of this name: the one that exists, or one that Ray starts for the checkpoint. Does not wait."""
+    """The engine of this name. Ray starts it for the checkpoint if there is none. Does not wait."""
     options: dict[str, Any] = {
         "name": name, "namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True,
         "max_concurrency": 2 * MAX_TASKS_IN_FLIGHT,

@@ -46,7 +46,7 @@ def test_images_are_not_grouped_where_no_yes_or_no_metric_changed(tmp_path: Path
 
 
 def test_what_is_listed_comes_from_ten_parts_and_the_page_says_how_many_there_are(tmp_path: Path) -> None:
-    case = make_judged_run(tmp_path, count=90, backgrounds=70)  # four images a part
+    case = make_judged_run(tmp_path, count=90, backgrounds=70)  # in parts of four images
     assert ("background wrong", "70 images") in list_groups(case.html)
     (listed,) = re.findall(r"<summary>Show (\d+) of 70</summary>", case.html)
     assert 1 < int(listed) <= 4 * MAX_PARTS

@@ -22,7 +22,7 @@ CHECKPOINT = Checkpoint(uri="/models/judge", name="judge", fingerprint="01234567
 
 
 class FakeCluster:
-    """A cluster with one GPU, of which `free` is free. Notes what is asked of it."""
+    """A cluster with one GPU, of which `free` is free. Notes the requests."""
 
     def __init__(self) -> None:
         self.free, self.engines, self.is_placed = 1.0, set[str](), True
@@ -56,7 +56,7 @@ def need(check: Callable[[], None] = lambda: None, **engine: Any) -> EngineNeede
 def run_to_the_end(find_need: Callable[[], EngineNeeded | None] = need) -> None:
     """A job that lasts until its thread has decided."""
     with EarlyStart("judge", find_need) as early:
-        early.begin()
+        early.start()
         assert early._thread
         early._thread.join(60)
         assert not early._thread.is_alive()
@@ -124,7 +124,7 @@ def test_a_job_that_ends_first_does_not_wait(cluster: FakeCluster, caplog: pytes
 
     with caplog.at_level("INFO", "assay"):
         with EarlyStart("judge", lambda: need(check=check)) as early:
-            early.begin()
+            early.start()
             assert checking.wait(60)
         job_is_over.set()
         assert early._thread
@@ -135,16 +135,16 @@ def test_a_job_that_ends_first_does_not_wait(cluster: FakeCluster, caplog: pytes
 def test_a_request_without_a_process_is_withdrawn_at_the_end_of_the_job(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = threading.Event()
+    looked = threading.Event()
 
     def is_placed(_: Any) -> bool:
-        asked.set()
+        looked.set()
         return False
 
     monkeypatch.setattr(gpus, "is_placed", is_placed)
     with EarlyStart("judge", need) as early:
-        early.begin()
-        assert asked.wait(60)
+        early.start()
+        assert looked.wait(60)
     assert len(cluster.killed) == 1
     assert not cluster.kept.is_set()
 
@@ -166,13 +166,13 @@ def test_what_is_prepared_starts_only_when_it_may(cluster: FakeCluster) -> None:
         early.prepare()
         assert checked.wait(60)
         assert cluster.requested == []
-        early.begin()
+        early.start()
         assert cluster.kept.wait(60)
 
 
 def test_a_large_golden_set_starts_no_engine_until_few_images_are_left(cluster: FakeCluster) -> None:
     with EarlyStart("captions", need) as early:
-        early.begin_if_few(FEW_IMAGES + 1)
+        early.start_if_few(FEW_IMAGES + 1)
         assert early._thread is None
-        early.begin_if_few(FEW_IMAGES)
+        early.start_if_few(FEW_IMAGES)
         assert cluster.kept.wait(60)
