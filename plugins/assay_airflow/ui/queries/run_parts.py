@@ -48,7 +48,7 @@ def _load_run_parts(run: RunName, uri: str, _version: str) -> RunParts:
         record,
         tuple(list_parts(f"{read_root()}/scores/{scores.manifest.id}", folder, parts)),
         tuple(list_parts(f"{read_root()}/captions/{record.caption_id}", _find_captions_folder(scores), parts)),
-        digest(str(run), record.caption_id, manifests.digest_parts(scores.manifest), _find_captions_folder(scores)),
+        digest(uri, record.caption_id, manifests.digest_parts(scores.manifest), _find_captions_folder(scores)),
     )
 
 

@@ -1,6 +1,7 @@
 """The pages over a root on S3: parts are copied once, and only those that a manifest names."""
 
 import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,12 @@ def bucket(swift: dict[str, str], pages_root: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(s3_client._cache, "client", None)
     monkeypatch.setattr(s3_client._cache, "owner", None)
-    s3_client.get_client().create_bucket(Bucket="pages")
+    bucket = f"pages-{uuid.uuid4().hex[:12]}"
+    s3_client.get_client().create_bucket(Bucket=bucket)
     for file in pages_root.rglob("*"):
         if file.is_file() and "judge/" not in str(file):
-            objects.write(f"s3://pages/root/{file.relative_to(pages_root)}", file.read_bytes())
-    return "s3://pages/root"
+            objects.write(f"s3://{bucket}/root/{file.relative_to(pages_root)}", file.read_bytes())
+    return f"s3://{bucket}/root"
 
 
 def test_pages_read_a_root_on_s3(login: Login, bucket: str, pages_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
