@@ -76,14 +76,15 @@ class Runner:
     def _start(self, step: Step) -> bool:
         """Start the step if it can run now. Returns whether it was started."""
         left = self.end - time.monotonic()
-        if left < LEAST_SECONDS or step.minutes * 60 > max(left, 0) or step.gpus > len(self.free):
+        gpu_count = step.gpus if self.gpu_count else 1  # on a CPU any step runs, one after the other
+        if left < LEAST_SECONDS or step.minutes * 60 > max(left, 0) or gpu_count > len(self.free):
             return False
         if step.patched and self.patched_tree is None:
             return False
         if not all(self._is_done(self.steps[name]) for name in step.needs):
             return False
-        gpus = tuple(self.free[: step.gpus])
-        self.free = self.free[step.gpus :]
+        gpus = tuple(self.free[:gpu_count])
+        self.free = self.free[gpu_count:]
         tree = self.patched_tree if step.patched and self.patched_tree else self.tree
         mark = f"{self.results}:{step.name}:{time.time_ns()}"
         environment = os.environ | {MARK: mark, "PYTHONUNBUFFERED": "1", "ASSAY_BENCHMARK_LOG": "1"}

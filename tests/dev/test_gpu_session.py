@@ -103,6 +103,10 @@ def test_with_two_gpus_two_steps_run_at_once_each_on_its_own(tmp_path: Path, mon
     assert [(tmp_path / name).read_text().strip() for name in "abc"] == ["4", "6", "4,6"]
 
 
+def test_without_a_gpu_a_step_for_several_is_tried_too(tmp_path: Path) -> None:
+    assert run_steps(tmp_path, [build_step("both", "true", gpus=2)]) == {"both": "done"}
+
+
 def test_a_killed_session_has_its_table_and_its_processes_end_with_the_next(tmp_path: Path) -> None:
     """The table has what the step that was under way had printed."""
     command = [sys.executable, str(Path(__file__).parent / "gpu_session_to_kill.py"), str(tmp_path)]
