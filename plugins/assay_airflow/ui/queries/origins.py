@@ -138,7 +138,9 @@ def _find_stage(session: Session, dag_run: DagRun) -> str | None:
             select(TaskInstance.task_id, TaskInstance.state)
             .where(TaskInstance.dag_id == dag_run.dag_id, TaskInstance.run_id == dag_run.run_id)
             .order_by(TaskInstance.start_date.desc())
-        ).tuples()
+        )
+        .tuples()
+        .all()
     )
     for state in ACTIVE_STATES:
         if task := next((task for task, current in states.items() if str(current) == state), None):
