@@ -21,7 +21,7 @@ from stage_jobs import DEMO, wait_for_exit, wait_until
 from ray_jobs.engine.server.renderers import RendererProcess
 from ray_jobs.storage import s3_client
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("forked_starts")]
 
 CHECKPOINTS = sorted(folder for folder in (DEMO / "checkpoints").iterdir() if not folder.name.endswith("again"))
 
@@ -43,12 +43,12 @@ def tour(nodes: list[Path]) -> list[Path]:
     ] + nodes[:1]
 
 
+@pytest.mark.usefixtures("plain_starts")
 def test_in_every_order_of_swaps_captions_are_those_of_transformers(
-    on_cluster: Cluster, captions_by_checkpoint: dict[str, list[str]]
+    captions_by_checkpoint: dict[str, list[str]],
 ) -> None:
     order = tour(CHECKPOINTS)
     assert len(order) == 21
-    on_cluster.end_engines()
     runs = run_driver("in_order", *order)
     for folder, run in zip(order, runs, strict=True):
         assert run["said"] == captions_by_checkpoint[folder.name]
