@@ -22,12 +22,12 @@ RunKey = tuple[str, str, str]  # series, folder of the checkpoint, run
 def find_accepted(suite: str, entries: list[IndexEntry]) -> tuple[set[RunKey], dict[RunKey, Decision], list[str]]:
     """Returns the accepted runs, the last decision about each run, and a line if the decisions cannot be read."""
     try:
-        made, problems = _list_decisions(suite), []
+        suite_decisions, problems = _list_decisions(suite), []
     except InputError as error:
-        made, problems = [], [str(error)]
-    accepted = decisions.list_accepted(entries, made)
+        suite_decisions, problems = [], [str(error)]
+    accepted = decisions.list_accepted(entries, suite_decisions)
     keys = {(entry.series_id, entry.checkpoint_folder, entry.run_id) for entry in accepted}
-    return keys, decisions.last_decisions(made), problems
+    return keys, decisions.last_decisions(suite_decisions), problems
 
 
 def describe_decision(decision: Decision | None) -> dict[str, Any] | None:
@@ -46,8 +46,8 @@ def _list_decisions(suite: str) -> list[Decision]:
     """Returns the decisions of a suite. The answer may be FRESH_SECONDS old."""
     key = (read_root(), suite)
     with _lock:
-        read_at, made = _cache.get(key, (0.0, []))
+        read_at, suite_decisions = _cache.get(key, (0.0, []))
         if not read_at or time.monotonic() - read_at > FRESH_SECONDS:
-            made = decisions.list_decisions(*key)
-            _cache[key] = (time.monotonic(), made)
-    return made
+            suite_decisions = decisions.list_decisions(*key)
+            _cache[key] = (time.monotonic(), suite_decisions)
+    return suite_decisions
