@@ -39,6 +39,7 @@ def test_two_checkpoints_are_picked_and_compared_by_keys(browser: Browser, serve
     for key in ("j", "x", "j", "x", "c"):
         opened.page.keyboard.press(key)
     expect(opened.page.get_by_role("heading", level=1)).to_contain_text("step-0800 \u2192 step-0809")
+    expect(opened.page.locator("table.numbers")).to_be_visible()
     assert server.last_question("compare") == {"left": [OLD], "right": [BAD]}
 
 
@@ -66,7 +67,8 @@ def test_a_letter_typed_into_the_search_is_no_command(browser: Browser, server: 
     opened = OpenedPage(browser, server, QUERIES["explorer"])
     page = opened.page
     page.keyboard.press("/")
-    page.keyboard.type("jk?")
+    with page.expect_response(re.compile(r"api/pairs.*q=jk%3F")):
+        page.keyboard.type("jk?")
     expect(page.locator("h2").first).to_have_text("1 to 10 of 37 images")
     assert server.last_question("pairs")["q"] == ["jk?"]
     assert page.locator("dialog").count() == 0
@@ -76,12 +78,9 @@ def test_filters_are_in_the_address_and_the_back_button_takes_them_out(browser: 
     opened = OpenedPage(browser, server, QUERIES["explorer"])
     page = opened.page
     page.get_by_label("Sort by").select_option("words")
-    page.get_by_label("Status").select_option("truncated")
-    expect(page.locator("h2").first).to_be_visible()
-    page.wait_for_load_state("networkidle")
-    address = page.url
-    assert "sort=words" in address
-    assert "status=truncated" in address
+    with page.expect_response(re.compile("api/pairs.*status=truncated")):
+        page.get_by_label("Status").select_option("truncated")
+    expect(page).to_have_url(re.compile("sort=words&status=truncated"))
     assert server.last_question("pairs")["status"] == ["truncated"]
     shared = OpenedPage(browser, server, opened.query())
     expect(shared.page.get_by_label("Status")).to_have_value("truncated")
@@ -99,9 +98,9 @@ def test_dragging_over_the_histogram_filters_the_images(browser: Browser, server
     page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + 20)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + 20, steps=4)
-    page.mouse.up()
+    with page.expect_response(re.compile("api/pairs.*metric_min=")):
+        page.mouse.up()
     expect(page).to_have_url(re.compile("metric_min="))
-    page.wait_for_load_state("networkidle")
     question = server.last_question("pairs")
     (least,), (most,) = question["metric_min"], question["metric_max"]
     assert -1 < float(least.removeprefix("judge:")) < float(most.removeprefix("judge:")) < 0
