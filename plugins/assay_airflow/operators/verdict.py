@@ -4,9 +4,9 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
-import structlog
 from airflow.sdk import Asset, Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from structlog import get_config as read_config
 
 from assay_airflow import run_note, tasks
 from assay_airflow.links import ExplorerLink, ReportLink
@@ -83,7 +83,7 @@ def _hide_tracebacks_of_verdicts() -> None:
     The loggers of a task share one list of processors, so this holds for those that exist, too. The process of the task
     ends with it.
     """
-    processors = structlog.get_config()["processors"]
+    processors = read_config()["processors"]
     if isinstance(processors, list) and _drop_traceback not in processors:
         processors.insert(0, _drop_traceback)
 
