@@ -20,7 +20,8 @@ ENVIRONMENTS = [name for name in ("control", "data") if (REPO / ".assay" / name)
 HEAVY = ("ray", "torch", "vllm", "pyarrow", "numpy", "airflow", "pydantic", "boto3", "yaml")
 COMMANDS = [
     [], ["run"], ["plan"], ["preprocess"], ["caption"], ["evaluate"], ["publish"], ["audit"], ["compare"], ["records"],
-    ["records", "list"], ["records", "show"], ["records", "rebuild"], ["suite"], ["suite", "check"],
+    ["records", "list"], ["records", "show"], ["records", "decide"], ["records", "rebuild"],
+    ["suite"], ["suite", "check"],
 ]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def as_released(spec: Spec) -> Spec:
 
 
 def with_former_sizes(engine: Engine) -> Engine:
-    sizes = {"max_num_seqs": 256, "max_num_batched_tokens": 16384}
+    sizes = {"max_num_seqs": 256, "max_num_batched_tokens": 16384, "gpu_memory_utilization": 0.9}
     return engine.model_copy(update={name: size for name, size in sizes.items() if getattr(engine, name) is None})
 
 

@@ -46,6 +46,7 @@ def confs_with(template: str) -> dict[str, dict[str, Any]]:
         "checkpoint_router": {"checkpoints": uri, "suite": template, template: template},
         "audit_engine": {"checkpoint": uri, "suite": template, template: template},
         "decide_run": {"run": uri, template: template},
+        "late_verdicts": {"suite": template, template: template},
     }
 
 

@@ -42,7 +42,11 @@ PAYLOADS = {
     "tags": "a\U000e0041\U000e0042\ufffe\uffff",
 }
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f\u2028\u2029\ufeff\ufffe\uffff]")
-HARMFUL = {"script", "iframe", "object", "embed", "link", "form", "base", "input"}
+HARMFUL = {"script", "iframe", "object", "embed", "form", "base", "input"}
+ADDRESS = re.compile(
+    r"data:image/jpeg;base64,|#|(\.\./)+[A-Za-z0-9_./-]+$", re.ASCII
+)  # the last: a file below the root
+ICON = re.compile(r"data:image/svg\+xml,%3Csvg [a-zA-Z0-9 =':/.%]+%3C/svg%3E")  # the report's own square
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -60,10 +64,13 @@ def check(page: str, payload: str) -> None:
     tags = Tags(page).tags
     assert not {tag for tag, _ in tags} & HARMFUL
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    icons = [attributes for tag, attributes in tags if tag == "link"]
+    assert all(ICON.fullmatch(icon["href"] or "") and icon["rel"] == "icon" for icon in icons)
+    names = ("src", "href", "xlink:href")
     addresses = [
-        attributes[name] or "" for _, attributes in tags for name in ("src", "href", "xlink:href") if name in attributes
+        attributes[name] or "" for tag, attributes in tags if tag != "link" for name in names if name in attributes
     ]
-    assert all(address.startswith(("data:image/jpeg;base64,", "#")) for address in addresses)
+    assert all(ADDRESS.match(address) for address in addresses), addresses
     policies = [attributes.get("content") for tag, attributes in tags if tag == "meta" and "http-equiv" in attributes]
     assert policies == [POLICY]
     assert not UNSEEN.search(page)
