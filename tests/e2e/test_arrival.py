@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 import pytest
-from conftest import WATCHED, Stack, assert_nothing_lost, mean, upload, wait
+from running_stack import WATCHED, Stack, assert_nothing_lost, mean, upload, wait
 
 from ray_jobs.storage import objects
 

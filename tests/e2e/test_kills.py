@@ -7,7 +7,7 @@ from urllib.parse import quote
 import psutil
 import pytest
 import yaml
-from conftest import IMAGES, Stack, assert_nothing_lost, manifest, upload, wait
+from running_stack import IMAGES, Stack, assert_nothing_lost, manifest, upload, wait
 
 from dev.airflow_api import DAG
 from ray_jobs.storage import object_listing

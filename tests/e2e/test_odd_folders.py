@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import CHECKPOINTS, Stack, assert_nothing_lost, wait
 from odd_folders import ODD, write
+from running_stack import CHECKPOINTS, Stack, assert_nothing_lost, wait
 
 pytestmark = pytest.mark.timeout(1500)
 FOLDERS = [

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from conftest import Stack, assert_nothing_lost, upload, wait
+from running_stack import Stack, assert_nothing_lost, upload, wait
 
 pytestmark = pytest.mark.timeout(1500)
 STEPS = {"run-200": "step-0200", "run-300": "step-0300"}

@@ -1,7 +1,7 @@
 """Validations by hand: verdicts, the same checkpoint again, two checkpoints at once, and input errors."""
 
 import pytest
-from conftest import Stack, assert_nothing_lost, manifest, mean, upload, wait
+from running_stack import Stack, assert_nothing_lost, manifest, mean, upload, wait
 
 from ray_jobs.storage import decisions
 
