@@ -1,12 +1,13 @@
 """Tell a message once: a marker in the storage root says that it was told.
 
 The marker is made by a conditional create, so two tasks that find the same thing tell it once. If no channel takes the
-message, the marker says so, and the next task that finds it tells it.
+message, or the task is killed while it sends, the next task that finds the same thing tells it.
 """
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from assay_airflow.notices import channels
 from assay_airflow.notices.message import Message
@@ -14,6 +15,7 @@ from ray_jobs.contract.ids import slug
 from ray_jobs.storage import index, objects, uris
 
 MAX_BYTES = 1 << 16
+SENDING = timedelta(minutes=10)  # a marker without an end that is older is of a task that was killed
 
 
 def tell_once(root: str, checkpoint_folder: str, message: Message) -> bool:
@@ -28,13 +30,15 @@ def tell_together(root: str, messages: list[tuple[str, Message]]) -> bool:
 
     Each message comes with the folder of its checkpoint. Those that were sent before are left out.
     """
-    claimed = [(folder, message) for folder, message in messages if _claim(marker_uri(root, folder, message), message)]
-    if not claimed:
+    to_send = [
+        (folder, message) for folder, message in messages if _may_send(marker_uri(root, folder, message), message)
+    ]
+    if not to_send:
         return False
-    first = claimed[0][1]
-    others = f", and {len(claimed) - 1} more" if len(claimed) > 1 else ""
+    first = to_send[0][1]
+    others = f", and {len(to_send) - 1} more" if len(to_send) > 1 else ""
     was_sent = channels.send(replace(first, sentence=first.sentence + others)) > 0
-    for folder, message in claimed:
+    for folder, message in to_send:
         _mark(marker_uri(root, folder, message), message, was_sent)
     return was_sent
 
@@ -44,16 +48,17 @@ def find_untold(root: str, messages: list[tuple[str, Message]]) -> list[tuple[st
     return [(folder, message) for folder, message in messages if not _was_sent(marker_uri(root, folder, message))]
 
 
-def _claim(uri: str, message: Message) -> bool:
+def _may_send(uri: str, message: Message) -> bool:
     """Whether this task may send the message: it made the marker, or nobody took the message before."""
-    return objects.create(uri, _build_marker(message, was_sent=True)) or not _was_sent(uri)
+    return objects.create(uri, _build_marker(message, was_sent=None)) or not _was_sent(uri)
 
 
 def _mark(uri: str, message: Message, was_sent: bool) -> None:
     objects.write(uri, _build_marker(message, was_sent))
 
 
-def _build_marker(message: Message, was_sent: bool) -> bytes:
+def _build_marker(message: Message, was_sent: bool | None) -> bytes:
+    """The marker's bytes; None: the message is being sent."""
     marker = {"told_at": datetime.now(UTC).isoformat(), "sentence": message.sentence, "sent": was_sent}
     return json.dumps(marker).encode()
 
@@ -64,14 +69,16 @@ def marker_uri(root: str, checkpoint_folder: str, message: Message) -> str:
 
 
 def _was_sent(uri: str) -> bool:
-    """Whether the marker says so. An unreadable marker counts as sent, so that nothing is told twice."""
+    """Whether the marker says so, or another task is sending it. An unreadable marker counts as sent: no storm."""
     try:
-        marker = json.loads(objects.read(uri, at_most=MAX_BYTES))
+        marker: Any = json.loads(objects.read(uri, at_most=MAX_BYTES))
+        if marker["sent"] is None:
+            return datetime.now(UTC) - datetime.fromisoformat(marker["told_at"]) < SENDING
     except FileNotFoundError:
         return False
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         return True
-    return not (isinstance(marker, dict) and marker.get("sent") is False)
+    return marker["sent"] is not False
 
 
 def count_in_a_row(root: str, suite: str, series_id: str, outcome: str, checkpoint_folder: str) -> tuple[int, bool]:

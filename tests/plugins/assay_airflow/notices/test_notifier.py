@@ -1,9 +1,11 @@
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from assay_airflow.notices import channels, once
 from assay_airflow.notices.notifier import AuditNotifier, VerdictNotifier
 from receivers import WebServer
 from specs import make_record, make_spec
@@ -62,6 +64,22 @@ def test_a_checkpoint_is_told_once_however_often_it_is_validated(tmp_path: Path,
     end(spec)
     end(spec)
     end(publish(tmp_path, 1, "FAIL", hours=30, run="again"))
+    assert len(web.posts) == 1
+
+
+def test_a_task_that_was_killed_while_it_sent_leaves_the_message_to_the_next(
+    tmp_path: Path, web: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = publish(tmp_path, 1, "FAIL")
+    with monkeypatch.context() as patch:
+        patch.setattr(channels, "send", lambda _: sys.exit(9))  # stands for a kill
+        with pytest.raises(SystemExit):
+            end(spec)
+    end(spec)  # the other may still be sending
+    assert web.posts == []
+    monkeypatch.setattr(once, "SENDING", timedelta(0))
+    end(spec)
+    end(spec)
     assert len(web.posts) == 1
 
 
