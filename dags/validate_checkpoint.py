@@ -165,13 +165,13 @@ def validate_checkpoint() -> None:
             priority_weight=10,  # before the captions of other runs, so that verdicts come early
         )
 
-    with TaskGroup("judge", tooltip="the record and the verdict", prefix_group_id=False):
-        publish = PublishOperator(task_id="publish", spec_uri=spec, verdicts=verdicts)
-        verdict = VerdictOperator(task_id="verdict", spec_uri=spec, on_failure_callback=VerdictNotifier())
-        ask = AskOperator(task_id="ask", spec_uri=spec)  # nobody, unless the suite's `gate.ask` has the outcome
-        # Decides the state of the run, and costs no worker. The run succeeds if it published a record, so a FAIL is not
-        # counted among the failures of the pipeline. docs/adr/0007-states-of-a-verdict.md weighs it.
-        finish = EmptyOperator(task_id="finish", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
+    # In no group: Airflow folds groups, and the row `verdict` shows what each run found.
+    publish = PublishOperator(task_id="publish", spec_uri=spec, verdicts=verdicts)
+    verdict = VerdictOperator(task_id="verdict", spec_uri=spec, on_failure_callback=VerdictNotifier())
+    ask = AskOperator(task_id="ask", spec_uri=spec)  # nobody, unless the suite's `gate.ask` has the outcome
+    # Decides the state of the run, and costs no worker. The run succeeds if it published a record, so a FAIL is not
+    # counted among the failures of the pipeline. docs/adr/0007-states-of-a-verdict.md weighs it.
+    finish = EmptyOperator(task_id="finish", trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 
     whole >> plan >> preprocess >> caption >> evaluate >> publish >> verdict
     # Beside that path, so that they delay nothing: only a job needs Ray, and `caption` itself reads the manifest.

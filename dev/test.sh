@@ -30,8 +30,8 @@ DATA_TYPES=(ray_jobs demo benchmarks dev tests/conftest.py tests/{browser,releas
     tests/cases tests/demo tests/docs tests/startup tests/security/data tests/security/odd_folders.py
     tests/security/{fuzz,planted}_targets tests/ray_jobs)
 ENGINE=tests/ray_jobs/engine
-FAMILIES=$ENGINE/test_families.py # with the other data tests: so both take as long
-mapfile -t OF_ENGINE < <(find $ENGINE -name "test_*.py" ! -path $FAMILIES)
+# After Airflow's tests, so that the three sides take as long.
+AFTER_CONTROL=(tests/ray_jobs/test_preprocess.py tests/ray_jobs/fields tests/ray_jobs/checkpoints)
 # What these import takes seconds, and nothing in them runs without an engine, or in the inner loop.
 mapfile -t WHOLE < <(grep -rl --include '*.py' "^pytestmark = \[\?pytest.mark.integration" "${DATA_TESTS[@]}")
 mapfile -t SLOW < <(grep -rl --include '*.py' "^pytestmark = pytest.mark.slow" "${DATA_TESTS[@]}")
@@ -130,12 +130,13 @@ units() {
 }
 control() {
     run control -m "integration or e2e" --durations 8 "${CONTROL_TESTS[@]}" tests/e2e
+    run data -m integration --durations 8 "${AFTER_CONTROL[@]}"
 }
 engine() {
-    run data -m integration --durations 12 "$ENGINE" --ignore "$FAMILIES"
+    run data -m integration --durations 12 "$ENGINE"
 }
 other_data() {
-    run data -m integration --durations 12 "${DATA_TESTS[@]}" "${OF_ENGINE[@]/#/--ignore=}"
+    run data -m integration --durations 12 "${DATA_TESTS[@]}" "${AFTER_CONTROL[@]/#/--ignore=}" --ignore "$ENGINE"
 }
 
 coverage() { # what the fast tests run of our code: a report here, and pages in .assay/coverage
