@@ -28,8 +28,8 @@ When a task is red, the last line of its log names the thing and the remedy. Do 
 - `ask`: nobody could be asked about the verdict. Trigger `decide_run` with the run by hand.
 - `finish`: no verdict was reached. Look at the task that is red before it.
 
-**The run is green if it reached a verdict, whatever the verdict is.** A red run is broken. The row `verdict` shows what
-the run found: green is PASS, red is FAIL or INCOMPLETE, skipped is INCONCLUSIVE.
+**The run is green if it reached a verdict, whatever the verdict is.** A red run is broken. The row `verdict` shows the
+verdict: green is PASS, red is FAIL or INCOMPLETE, skipped is INCONCLUSIVE.
 
 A *skipped* `verdict` is INCONCLUSIVE: there are too few images to decide, and its log says how many would be enough.
 If you mark a task as failed or clear it, its Ray job stops. Another run that shares the job submits it again by
@@ -165,7 +165,7 @@ def validate_checkpoint() -> None:
             priority_weight=10,  # before the captions of other runs, so that verdicts come early
         )
 
-    # In no group: Airflow folds groups, and the row `verdict` shows what each run found.
+    # In no group: Airflow folds groups, and the row `verdict` shows the verdict of each run.
     publish = PublishOperator(task_id="publish", spec_uri=spec, verdicts=verdicts)
     verdict = VerdictOperator(task_id="verdict", spec_uri=spec, on_failure_callback=VerdictNotifier())
     ask = AskOperator(task_id="ask", spec_uri=spec)  # nobody, unless the suite's `gate.ask` has the outcome

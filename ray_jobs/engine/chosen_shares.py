@@ -29,7 +29,7 @@ class EngineNeed:
 
 
 def choose_shares(captions: EngineNeed, judge: EngineNeed, gpu_bytes: int) -> tuple[Engine, Engine, str]:
-    """The settings of both engines for one GPU with this memory, and one line that explains the choice.
+    """Returns the settings of both engines on one GPU of so many bytes, and one line that explains them.
 
     A share of the suite's own stays. If there is no room for both, the settings are returned as they were.
     """
@@ -56,7 +56,7 @@ def choose_shares(captions: EngineNeed, judge: EngineNeed, gpu_bytes: int) -> tu
 
 
 def _list_shares(captions: Engine, judge: Engine) -> list[tuple[float, float]]:
-    """The shares that come into question. The first of equals wins, so equal shares come first."""
+    """Returns the pairs of shares to compare. The first of equally good pairs wins, so equal shares come first."""
     if share := captions.gpu_memory_utilization:
         return [(share, _rest_of(share))] if share <= MAX_SHARED else []
     if share := judge.gpu_memory_utilization:

@@ -1,4 +1,4 @@
-"""What people are told: one sentence and one link about one checkpoint."""
+"""Builds the messages that people get: one sentence and one link about one checkpoint."""
 
 from dataclasses import dataclass
 from typing import Literal

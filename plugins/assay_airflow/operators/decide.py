@@ -62,7 +62,8 @@ class AskOperator(UntemplatedOperator, TriggerDagRunOperator):
 class DecideOperator(HITLOperator):
     """Asks whether the run of the param `run` is accepted, with a reason, and stores who answered what.
 
-    If nobody answers in time, the task is skipped and the verdict stands.
+    If nobody answers in time, the task is skipped and the verdict stands. An answer is about the outcome that the
+    question named, so it is refused if the run has another one by now.
     """
 
     template_fields: Sequence[str] = ()
@@ -74,15 +75,23 @@ class DecideOperator(HITLOperator):
     def execute(self, context: Context) -> None:
         record = records.load(_find_run(context))
         self.subject, self.body = build_question(record)
+        context["ti"].xcom_push(key="outcome", value=record.verdict.outcome)
         super().execute(context)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> str:
         """The decision on one line. Raises InputError for an answer without a reason."""
         answer = super().execute_complete(context, event)
         run_uri = _find_run(context)
+        record = records.load(run_uri)
+        outcome_asked = context["ti"].xcom_pull(task_ids=self.task_id, key="outcome")
+        if outcome_asked != record.verdict.outcome:
+            raise InputError(
+                f"run {run_uri}: the question was about {outcome_asked}, and it is {record.verdict.outcome} now; "
+                "clear the task to be asked again"
+            )
         decision = decisions.decide(
             decisions.root_of(run_uri),
-            records.load(run_uri),
+            record,
             answer["chosen_options"] == [ACCEPT],
             str(answer["params_input"].get("reason", "")),
             answer["responded_by_user"]["name"],

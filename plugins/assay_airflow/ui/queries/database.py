@@ -21,7 +21,7 @@ from ray_jobs.storage import uris
 MEMORY, THREADS = "512MB", 2
 SECONDS = 10.0  # of one query
 AT_ONCE = 4  # queries
-WAIT_SECONDS = 3.0  # for one of them to end
+WAIT_SECONDS = 3.0  # that a query waits for a slot
 BUSY = {"Retry-After": "2"}
 
 _slots = BoundedSemaphore(AT_ONCE)

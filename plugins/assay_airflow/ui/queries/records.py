@@ -1,4 +1,4 @@
-"""Reads the records of a suite's runs, each once: an entry of the index stands for one content."""
+"""Reads the records of a suite's runs, each once: a record that changes gets another key in the index."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def list_entries(suite: str) -> list[IndexEntry]:
 def load_rows(entries: list[IndexEntry], summarise: Callable[[Record], dict[str, Any]]) -> tuple[list[Any], list[str]]:
     """Returns what `summarise` makes of each entry's record, and one line for each record that cannot be read.
 
-    An answer that was made once is kept, because an entry's key stands for one content.
+    Its results are cached by the entry's key. A record that changes gets another key.
     """
     root, problems = read_root(), list[str]()
 

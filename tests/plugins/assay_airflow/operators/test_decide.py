@@ -32,7 +32,7 @@ def publish(spec: Spec, outcome: str, ask: tuple[str, ...] = ()) -> Spec:
     return spec
 
 
-def answer(spec: Spec, option: str = "Accept", reason: str = "seen by us") -> str:
+def answer(spec: Spec, option: str = "Accept", reason: str = "seen by us", outcome: str = "FAIL") -> str:
     """Answer the question about the spec's run as Airflow hands the answer on."""
     operator = DecideOperator(task_id="decide")
     event = {
@@ -41,7 +41,8 @@ def answer(spec: Spec, option: str = "Accept", reason: str = "seen by us") -> st
         "responded_at": None,
         "responded_by_user": ADA,
     }
-    context: Any = {"params": {"run": f"{spec.run_uri}/record.json"}}
+    ti = SimpleNamespace(xcom_pull=lambda **_: outcome)  # what the question was about
+    context: Any = {"params": {"run": f"{spec.run_uri}/record.json"}, "ti": ti}
     return operator.execute_complete(context, event | {"responded_at": SimpleNamespace(isoformat=str)})
 
 
@@ -55,6 +56,14 @@ def test_an_answer_is_kept_with_its_reason_and_who_gave_it(spec: Spec) -> None:
         (False, "no more", "ada"),
     ]
     assert records.read(spec.run_uri).verdict.outcome == "FAIL"
+
+
+def test_an_answer_about_another_outcome_is_refused(spec: Spec) -> None:
+    """The run was evaluated again while the question waited."""
+    publish(spec, "INCONCLUSIVE")
+    with pytest.raises(InputError, match="question was about FAIL, and it is INCONCLUSIVE now; clear the task"):
+        answer(spec)
+    assert decisions.list_decisions(spec.root, "small") == []
 
 
 def test_an_answer_without_a_reason_is_refused(spec: Spec) -> None:
